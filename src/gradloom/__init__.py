@@ -1,0 +1,38 @@
+"""gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena, and
+let Numba compile the whole of it into one native call."""
+
+from gradloom import numpy
+from gradloom.errors import (
+    DtypeError,
+    GradloomError,
+    InternalError,
+    ShapeError,
+    StateError,
+    StructureError,
+    TracingError,
+)
+from gradloom.frontend.pytree import tree_map
+from gradloom.jitted import jit
+from gradloom.ops.composite import stop_gradient
+from gradloom.settings import settings
+from gradloom.transform import eager, grad, value_and_grad
+from gradloom.version import VERSION as __version__
+
+__all__ = [
+    "DtypeError",
+    "GradloomError",
+    "InternalError",
+    "ShapeError",
+    "StateError",
+    "StructureError",
+    "TracingError",
+    "__version__",
+    "eager",
+    "grad",
+    "jit",
+    "numpy",
+    "settings",
+    "stop_gradient",
+    "tree_map",
+    "value_and_grad",
+]

@@ -1,0 +1,107 @@
+"""The reverse sweep: back-propagation as a walk over nodes (a graph) or records (an eager tape).
+
+The chain rule applied backwards [Griewank and Walther, Evaluating Derivatives, 2nd ed., ch. 3.2]:
+each value's cotangent is the sum, over its users, of what their rules pull back.  The rules are
+public operations, so the sweep of a sweep is the second derivative.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import TracingError, message, user_where
+from gradloom.frontend.apply import apply
+from gradloom.frontend.record import Record
+from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.trace import EAGER, current, lift
+from gradloom.ir.node import Node, fresh
+from gradloom.ir.source import MARK
+from gradloom.ops.elementwise import astype
+from gradloom.ops.move import reshape
+from gradloom.ops.reduce import sum_
+
+_levels = itertools.count()
+
+
+def mark(values: Sequence[Any]) -> list[Tensor]:
+    """Aliases of `values` to differentiate by: what a closure captured stays apart from them."""
+    if current() is not EAGER:
+        return [Tensor(apply(MARK, Tensor(lift(v)), serial=fresh()).node) for v in values]
+    level = next(_levels)
+    arrays = [v if isinstance(v, Tensor) else np.asarray(v) for v in values]
+    return [Tensor(Record(MARK, (v,), (None,), {"serial": 0}, v, level)) for v in arrays]
+
+
+def pull(out: Any, marks: Sequence[Tensor], cotangent: Any) -> list[Any]:
+    """The cotangents of `marks`, given that of `out`; None where `out` does not depend on one."""
+    wanted = [m.node for m in marks]
+    found: dict[Any, Any] = {}
+    if isinstance(out, Tensor):
+        order = _between(out.node, wanted)
+        if out.node in order or out.node in wanted:
+            found[out.node] = cotangent
+        for node in reversed(order):
+            _pull_through(node, found, order)
+    return [found.get(node) for node in wanted]
+
+
+def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> None:
+    """Add what `node` pulls back to the cotangents of its operands."""
+    g = found.get(node)
+    if g is None or not order[node]:
+        return
+    rule = node.op.vjp
+    if rule is None:
+        raise TracingError(
+            message(
+                f"{node.op.name} has no derivative",
+                node.where or user_where(),
+                "keep it off the way from parameters to loss, or cover it with gl.stop_gradient",
+            )
+        )
+    out, inputs, attrs = _operands(node)
+    for operand, pulled in zip(node.inputs, rule(g, out, *inputs, **attrs), strict=True):
+        if pulled is None or operand not in order or not operand.type.is_float:
+            continue
+        pulled = _fit(pulled, operand.type)
+        before = found.get(operand)
+        found[operand] = pulled if before is None else before + pulled
+
+
+def _between(out: Any, wanted: list[Any]) -> dict[Any, bool]:
+    """Nodes from `wanted` to `out`, operands first; True where the node's own rule must run."""
+    order: dict[Any, bool] = dict.fromkeys(wanted, False)
+    seen = set(wanted)
+    stack = [(out, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            if any(operand in order for operand in node.inputs):
+                order[node] = True
+            continue
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        stack.append((node, True))
+        stack += [(operand, False) for operand in reversed(node.inputs)]
+    return order
+
+
+def _operands(node: Node | Record) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    if isinstance(node, Record):
+        return node.value, node.args, node.attrs
+    return Tensor(node), tuple(map(Tensor, node.inputs)), dict(node.attrs)
+
+
+def _fit(g: Any, to: Any) -> Any:
+    """Broadcasting and promotion undone, here and nowhere else."""
+    shape = tuple(np.shape(g)) if not isinstance(g, Tensor) else g.shape
+    if shape != to.shape:
+        lead = len(shape) - len(to.shape)
+        grown = [i + lead for i, n in enumerate(to.shape) if n == 1 and shape[i + lead] != 1]
+        g = reshape(sum_(g, (*range(lead), *grown)), to.shape)
+    return g if g.dtype.name == to.dtype else astype(g, to.dtype)

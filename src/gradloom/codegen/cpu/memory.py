@@ -1,0 +1,113 @@
+"""Loads and stores of nests: scalars and vectors, whole or masked, in a row or gathered."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from gradloom.codegen.cpu.vectors import I32, I64, POINTER, declared, zeros
+from gradloom.codegen.lanes import LlvmLane, memory_type, splat
+from gradloom.ir.types import ITEMSIZE
+
+
+class Memory:
+    """The operands of one function, and the word where it reports an index out of range."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, pointers: list[ir.Value], fault: ir.Value | None
+    ) -> None:
+        self.builder, self.pointers, self.fault = builder, pointers, fault
+
+    def load(
+        self, operand: int, dtype: str, at: LlvmLane, width: int | None, mask: LlvmLane | None
+    ) -> LlvmLane:
+        """Element `at`, or `width` elements: from `at` on if it is a scalar, else one a lane.
+
+        Where `mask` is false nothing is read and the lane is zero.
+        """
+        b = self.builder
+        item, align = memory_type(dtype), ITEMSIZE[dtype]
+        pointer = self._pointer(operand, item, at)
+        if width is None and mask is None:
+            return self._from_memory(b.load(pointer, typ=item, align=align), dtype)
+        lanes = width or 1
+        kind = ir.VectorType(item, lanes)
+        if mask is None and at.width is None:
+            return self._from_memory(b.load(pointer, typ=kind, align=align), dtype)
+        allowed = self._mask(mask, lanes)
+        if at.width is not None:
+            value = self._gather(pointer, kind, align, allowed)
+        else:
+            value = self._masked_load(pointer, kind, align, allowed)
+        lane = self._from_memory(value, dtype)
+        if width is not None:
+            return lane
+        return LlvmLane(b, b.extract_element(lane.value, I32(0)), dtype)
+
+    def store(self, operand: int, at: LlvmLane, value: LlvmLane, mask: LlvmLane | None) -> None:
+        """Write a scalar, or a vector in a row, where `mask` holds."""
+        b = self.builder
+        item, align = memory_type(value.dtype), ITEMSIZE[value.dtype]
+        raw = value.value
+        if value.dtype == "bool":
+            wide = item if value.width is None else ir.VectorType(item, value.width)
+            raw = b.zext(raw, wide)
+        pointer = self._pointer(operand, item, at)
+        if mask is None:
+            b.store(raw, pointer, align=align)
+            return
+        kind = raw.type
+        name = f"llvm.masked.store.{_spelled(kind)}.p0"
+        function = declared(b.module, name, ir.VoidType(), [kind, POINTER, I32, mask.value.type])
+        b.call(function, [raw, pointer, I32(align), mask.value])
+
+    def report(self, wrong: LlvmLane) -> None:
+        """Store a 1 at the fault word if any lane is wrong."""
+        b = self.builder
+        found = wrong.value
+        if wrong.width is not None:
+            whole = ir.IntType(wrong.width)
+            found = b.icmp_unsigned("!=", b.bitcast(found, whole), whole(0))
+        with b.if_then(found, likely=False):
+            b.store(I64(1), self.fault)
+
+    # ---- spelling
+
+    def _pointer(self, operand: int, item: ir.Type, at: LlvmLane) -> ir.Value:
+        pointer = self.builder.gep(self.pointers[operand], [at.value], source_etype=item)
+        if at.width is not None:
+            pointer.type = ir.VectorType(POINTER, at.width)  # llvmlite knows the scalar form only
+        return pointer
+
+    def _from_memory(self, value: ir.Value, dtype: str) -> LlvmLane:
+        if dtype != "bool":
+            return LlvmLane(self.builder, value, dtype)
+        kind = value.type
+        zero = zeros(kind) if isinstance(kind, ir.VectorType) else kind(0)
+        return LlvmLane(self.builder, self.builder.icmp_unsigned("!=", value, zero), dtype)
+
+    def _mask(self, mask: LlvmLane | None, lanes: int) -> ir.Value:
+        if mask is None:
+            return ir.Constant(ir.VectorType(ir.IntType(1), lanes), [1] * lanes)
+        return splat(mask, lanes).value
+
+    def _masked_load(
+        self, pointer: ir.Value, kind: ir.VectorType, align: int, mask: ir.Value
+    ) -> ir.Value:
+        name = f"llvm.masked.load.{_spelled(kind)}.p0"
+        function = declared(self.builder.module, name, kind, [POINTER, I32, mask.type, kind])
+        return self.builder.call(function, [pointer, I32(align), mask, zeros(kind)])
+
+    def _gather(
+        self, pointers: ir.Value, kind: ir.VectorType, align: int, mask: ir.Value
+    ) -> ir.Value:
+        name = f"llvm.masked.gather.{_spelled(kind)}.v{kind.count}p0"
+        function = declared(self.builder.module, name, kind, [pointers.type, I32, mask.type, kind])
+        return self.builder.call(function, [pointers, I32(align), mask, zeros(kind)])
+
+
+def _spelled(kind: ir.VectorType) -> str:
+    """How the names of LLVM's intrinsics spell a vector type."""
+    element = kind.element
+    if isinstance(element, ir.IntType):
+        return f"v{kind.count}i{element.width}"
+    return f"v{kind.count}f{64 if isinstance(element, ir.DoubleType) else 32}"

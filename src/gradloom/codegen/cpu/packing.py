@@ -1,0 +1,99 @@
+"""Copies of a part of B whose rows lie close together, for the microkernels to read.
+
+A row stride of a kilobyte or more meets the limits of caches and page tables: rows collide in
+few cache sets. B transposed has no vectors along its rows at all.
+"""
+
+from llvmlite import ir
+
+from gradloom.codegen.cpu.target import Target
+from gradloom.codegen.cpu.vectors import (
+    I32,
+    I64,
+    POINTER,
+    Tile,
+    Vectors,
+    counted,
+    lanes_below,
+    least,
+    private,
+)
+
+
+def emit_pack(module: ir.Module, tile: Tile, target: Target) -> ir.Function:
+    """Copy k rows of `tile.vectors` vectors from row stride ldb to one behind the other.
+
+    `void (i64 k, ptr b, i64 ldb, ptr buffer, i64 width)`: lanes beyond `width` are not meaningful.
+    """
+    lanes = target.lanes(tile.dtype)
+    name = f"pack_{tile.name(lanes)}"
+    if name in module.globals:
+        return module.globals[name]
+    function = private(module, name, [I64, POINTER, I64, POINTER, I64])
+    k, source, ldb, buffer, width = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    vectors = Vectors(b, tile, target, width)
+    with counted(b, I64(0), k, 1) as index:
+        row = vectors.at(source, b.mul(index, ldb))
+        copy = vectors.at(buffer, b.mul(index, I64(tile.vectors * lanes)))
+        for j in range(tile.vectors):
+            pointer = vectors.at(copy, I64(j * lanes))
+            b.store(vectors.load(row, j), pointer, align=vectors.align)
+    b.ret_void()
+    return function
+
+
+def emit_transpose(module: ir.Module, dtype: str, target: Target) -> ir.Function:
+    """Copy B, of which column n begins at b + n * ldb and is contiguous, into rows.
+
+    `void (i64 k, ptr b, i64 ldb, ptr buffer, i64 wide, i64 columns)`: element (k, n) goes to
+    buffer[k * wide + n]. `wide` is `columns` rounded up to whole vectors, and the buffer has room
+    for k rounded up likewise; what lies beyond k or `columns` is not meaningful.
+    """
+    lanes = target.lanes(dtype)
+    name = f"transpose_{dtype}x{lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    function = private(module, name, [I64, POINTER, I64, POINTER, I64, I64])
+    k, source, ldb, buffer, wide, columns = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    vectors = Vectors(b, Tile(dtype, lanes, 1), target, I64(lanes))
+    whole = I64(0) if target.has_masks else b.and_(k, I64(-lanes))
+    with counted(b, I64(0), columns, lanes) as n:
+        last = b.sub(columns, I64(1))
+        # A column beyond the last is read as the last: inside of B, and never used.
+        indices = [least(b, b.add(n, I64(i)), last) for i in range(lanes)]
+        starts = [vectors.at(source, b.mul(i, ldb)) for i in indices]
+        for low, high, masked in ((I64(0), whole, False), (whole, k, True)):
+            if high is whole and target.has_masks:
+                continue
+            with counted(b, low, high, lanes) as at:
+                mask = lanes_below(b, least(b, b.sub(k, at), I64(lanes)), lanes) if masked else None
+                square = [_column(vectors, vectors.at(start, at), mask) for start in starts]
+                corner = vectors.at(buffer, b.add(b.mul(at, wide), n))
+                for i, row in enumerate(_transposed(b, square)):
+                    vectors.store(row, vectors.at(corner, b.mul(wide, I64(i))), 0)
+    b.ret_void()
+    return function
+
+
+def _column(vectors: Vectors, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
+    return vectors.load(pointer, 0) if mask is None else vectors.load_masked(pointer, mask)
+
+
+def _transposed(builder: ir.IRBuilder, square: list[ir.Value]) -> list[ir.Value]:
+    """A square of registers transposed: exchange halves, then quarters, and so on."""
+    lanes = len(square)
+    half = lanes // 2
+    while half:
+        indices = [lane - half + lanes if lane & half else lane for lane in range(lanes)]
+        low = ir.Constant(ir.VectorType(I32, lanes), indices)
+        high = ir.Constant(low.type, [index + half for index in indices])
+        swapped = list(square)
+        for i in (i for i in range(lanes) if not i & half):
+            pair = square[i], square[i + half]
+            swapped[i] = builder.shuffle_vector(*pair, low)
+            swapped[i + half] = builder.shuffle_vector(*pair, high)
+        square = swapped
+        half //= 2
+    return square

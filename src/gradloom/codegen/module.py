@@ -1,0 +1,37 @@
+"""A plan as code: one LLVM module of stage functions, and the driver that calls them in order."""
+
+from __future__ import annotations
+
+from gradloom.codegen.cpu.nest import emit_nest, has_picks
+from gradloom.codegen.cpu.product import emit_product
+from gradloom.codegen.cpu.target import Target
+from gradloom.plan.plan import Nest, Plan, Product
+
+Signatures = dict[str, tuple[str, ...]]
+
+
+def kernels_text(plan: Plan, target: Target) -> str:
+    """The LLVM text of every distinct stage, each emitted once."""
+    from llvmlite import ir
+
+    module = ir.Module("gradloom")
+    module.triple = target.triple
+    for code in plan.codes():
+        emit = emit_nest if isinstance(code, Nest) else emit_product
+        emit(module, code, target).linkage = ""  # until the driver is linked to it
+    return str(module)
+
+
+def signatures(plan: Plan) -> Signatures:
+    """What each stage function takes, in the types of a driver."""
+    found: Signatures = {}
+    for kernel in plan.kernels:
+        for stage in kernel.stages:
+            pointers = len(stage.operands) + faults(stage.code)
+            found[stage.code.name] = ("i64", "i64") + ("ptr",) * pointers
+    return found
+
+
+def faults(code: Nest | Product) -> bool:
+    """Whether a stage can meet an index out of range."""
+    return isinstance(code, Nest) and has_picks(code)

@@ -1,0 +1,101 @@
+"""One operator applied to values of any sort: to nodes it adds a node, to taped values it computes
+and records, to arrays it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import DtypeError, message, user_where
+from gradloom.frontend.record import Record
+from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.trace import lift, type_of
+from gradloom.ir.node import Node, make
+from gradloom.ir.op import OPS, Kind, Op
+from gradloom.ir.types import DTYPES, FLOATS
+
+_PROMOTING = (Kind.ELEMENTWISE, Kind.CONTRACT, Kind.JOIN)
+_SAMPLE = {"bool": False, "int64": 0, "float64": 0.0}
+
+
+def apply(op: Op, *args: Any, **attrs: Any) -> Any:
+    """`op` on traced, taped or plain operands; the result is of the same sort."""
+    level = -1
+    traced = False
+    for arg in args:
+        if isinstance(arg, Tensor):
+            traced = True
+            if isinstance(arg.node, Record):
+                level = max(level, arg.node.level)
+    if level >= 0:
+        return _tape(op, level, args, attrs)
+    if traced or not args:
+        return _trace(op, args, attrs)
+    return op.reference(*args, **attrs)
+
+
+def _tape(op: Op, level: int, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+    inputs = tuple(
+        a.node if isinstance(a, Tensor) and getattr(a.node, "level", -1) == level else None
+        for a in args
+    )
+    seen = tuple(a if r is None else r.value for a, r in zip(args, inputs, strict=True))
+    return Tensor(Record(op, seen, inputs, attrs, apply(op, *seen, **attrs), level))
+
+
+def _trace(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+    if op.kind not in _PROMOTING:
+        return Tensor(make(op, *map(lift, args), **attrs), weak=False)
+    dtype = promote(op, args[op.flags :])
+    if dtype == "bool" and op.on_bool is not None:
+        op = OPS[op.on_bool]
+    flags = [_cast(lift(a), "bool") for a in args[: op.flags]]
+    nodes = [_cast(lift(a, _own(a, dtype)), dtype) for a in args[op.flags :]]
+    weak = all(_is_weak(a) for a in args)
+    return Tensor(make(op, *flags, *nodes, **attrs), weak)
+
+
+def promote(op: Op, args: tuple[Any, ...]) -> str:
+    """NumPy 2's promotion: Python scalars, and what was traced from them, are weak."""
+    dtype = np.result_type(*map(_sample, args)).name
+    if op.accepts == "float" and dtype not in FLOATS and dtype in DTYPES:
+        dtype = "float64"
+    wanted = {
+        "integer": dtype in DTYPES and dtype not in FLOATS,
+        "number": dtype != "bool" or op.on_bool is not None,
+        "float": dtype in FLOATS,
+        "bool": True,
+        "any": True,
+    }
+    if dtype not in DTYPES or not wanted[op.accepts]:
+        found = ", ".join(str(type_of(a)) for a in args)
+        raise DtypeError(
+            message(
+                f"{op.name} has no form for {found}",
+                user_where(),
+                f"convert an operand with .astype(); {op.name} takes {op.accepts} operands",
+            )
+        )
+    return "bool" if op.accepts == "bool" else dtype
+
+
+def _sample(arg: Any) -> Any:
+    """What `np.result_type` should see: a dtype, or a Python number where the operand is weak."""
+    if isinstance(arg, Tensor):
+        name = arg.node.type.dtype
+        return _SAMPLE[name] if arg.weak and name in _SAMPLE else np.dtype(name)
+    return arg if isinstance(arg, bool | int | float) else np.dtype(type_of(arg).dtype)
+
+
+def _is_weak(arg: Any) -> bool:
+    return arg.weak if isinstance(arg, Tensor) else isinstance(arg, bool | int | float)
+
+
+def _own(arg: Any, dtype: str) -> str | None:
+    """Scalars are made in the promoted dtype at once, so no cast of a constant is left."""
+    return dtype if isinstance(arg, bool | int | float) else None
+
+
+def _cast(node: Node, dtype: str) -> Node:
+    return node if node.type.dtype == dtype else make(OPS["cast"], node, dtype=dtype)

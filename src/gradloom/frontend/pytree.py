@@ -1,0 +1,138 @@
+"""Nested dicts, lists, tuples, namedtuples and dataclasses, taken apart into leaves and rebuilt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gradloom.errors import StructureError, message, user_where
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The shape of a tree without its leaves: hashable, so that it can key a cache.
+
+    `kind` is a container type, None for a leaf, or `type(None)` for an empty subtree.
+    """
+
+    kind: Any
+    keys: tuple[Any, ...] = ()
+    children: tuple[Structure, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind is None:
+            return "*"
+        if self.kind is type(None):
+            return "None"
+        inner = ", ".join(f"{k}: {c}" for k, c in zip(self.keys, self.children, strict=True))
+        return f"{self.kind.__name__}({inner})"
+
+
+LEAF = Structure(None)
+_EMPTY = Structure(type(None))
+
+
+def _children(tree: Any) -> tuple[Any, tuple[Any, ...], list[Any]] | None:
+    """The container type, keys and children of a container; None for a leaf."""
+    if isinstance(tree, dict):
+        keys = tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
+        return type(tree), keys, [tree[k] for k in keys]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree), tree._fields, list(tree)
+    if isinstance(tree, list | tuple):
+        return type(tree), tuple(range(len(tree))), list(tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        names = tuple(f.name for f in dataclasses.fields(tree))
+        return type(tree), names, [getattr(tree, name) for name in names]
+    return None
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """Leaves in a fixed order (dict keys sorted), and the structure that `unflatten` needs.
+
+    >>> leaves, structure = flatten({"w": 1, "b": (2, None)})
+    >>> leaves, str(structure)
+    ([2, 1], 'dict(b: tuple(0: *, 1: None), w: *)')
+    """
+    leaves: list[Any] = []
+
+    def walk(node: Any) -> Structure:
+        if node is None:
+            return _EMPTY
+        found = _children(node)
+        if found is None:
+            leaves.append(node)
+            return LEAF
+        kind, keys, children = found
+        return Structure(kind, keys, tuple(walk(c) for c in children))
+
+    return leaves, walk(tree)
+
+
+def unflatten(structure: Structure, leaves: Any) -> Any:
+    """The tree with these leaves."""
+    remaining = iter(leaves)
+
+    def build(node: Structure) -> Any:
+        if node.kind is None:
+            return next(remaining)
+        if node.kind is type(None):
+            return None
+        children = [build(c) for c in node.children]
+        if issubclass(node.kind, dict):
+            return node.kind(zip(node.keys, children, strict=True))
+        if hasattr(node.kind, "_fields"):
+            return node.kind(*children)
+        if issubclass(node.kind, list | tuple):
+            return node.kind(children)
+        return _rebuilt(node.kind, dict(zip(node.keys, children, strict=True)))
+
+    return build(structure)
+
+
+def _rebuilt(kind: Any, fields: dict[str, Any]) -> Any:
+    """A dataclass instance with these fields, without running its `__init__` or checks."""
+    made = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def paths(structure: Structure, prefix: str = "") -> Iterator[str]:
+    """A name for every leaf, in order: 'layers[0].w'."""
+    if structure.kind is None:
+        yield prefix or "value"
+    for key, child in zip(structure.keys, structure.children, strict=True):
+        if isinstance(key, int):
+            yield from paths(child, f"{prefix}[{key}]")
+        else:
+            yield from paths(child, f"{prefix}.{key}" if prefix else str(key))
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """`function` of corresponding leaves, in the structure of the first tree.
+
+    >>> tree_map(lambda a, b: a + b, {"w": 1, "b": 2}, {"w": 10, "b": 20})
+    {'b': 22, 'w': 11}
+    """
+    leaves, structure = flatten(tree)
+    columns = [leaves]
+    for other in others:
+        more, found = flatten(other)
+        check_same(structure, found, "the trees given to tree_map")
+        columns.append(more)
+    return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def check_same(expected: Structure, found: Structure, what: str) -> None:
+    """Raise `StructureError` unless the two structures are one."""
+    if expected != found:
+        raise StructureError(
+            message(
+                f"{what}: the structure changed from {expected} to {found}",
+                user_where(),
+                "keep the same containers, keys and lengths",
+            )
+        )

@@ -1,0 +1,34 @@
+"""The eager tape: what one NumPy operation was given and what it gave, kept for the reverse sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import Where
+from gradloom.ir.op import Op
+from gradloom.ir.types import TensorType
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One operation done by NumPy inside a gradient of nesting depth `level`.
+
+    `args` are what the operation saw: arrays, or traced values of outer levels.  `inputs` are the
+    records of this level that they came from, None for the others.
+    """
+
+    op: Op
+    args: tuple[Any, ...]
+    inputs: tuple[Record | None, ...]
+    attrs: dict[str, Any]
+    value: Any
+    level: int
+    where: Where | None = None  # the tape is walked at once, so a line is never needed
+
+    @property
+    def type(self) -> TensorType:
+        value = self.value if hasattr(self.value, "dtype") else np.asarray(self.value)
+        return TensorType(value.shape, value.dtype.name)

@@ -1,0 +1,105 @@
+"""A graph: what is computed, without an order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gradloom.ir.node import Node, make
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A pure function of `inputs`, in which each `(input, node)` of `updates` is stored back.
+
+    >>> from gradloom import numpy as gnp, trace_graph
+    >>> print(trace_graph(lambda x: gnp.sum(x * x), "float32[3]"))
+    inputs v0: float32[3]
+    v1: float32[3] = multiply(v0, v0)
+    v2: float32[] = sum(v1, axes=(0,))
+    return v2
+    """
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    updates: tuple[tuple[Node, Node], ...] = ()
+
+    @property
+    def roots(self) -> tuple[Node, ...]:
+        return (*self.outputs, *(node for _, node in self.updates))
+
+    def nodes(self) -> list[Node]:
+        """Operands before their users, inputs first."""
+        return topological(self.roots, self.inputs)
+
+    def fingerprint(self) -> str:
+        """A hash of the computation that is equal in every process and for equal graphs."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def text(self, lines: bool = False) -> str:
+        """One line a node; with `lines`, the user's file and line beside it."""
+        order = self.nodes()
+        names = {node: f"v{i}" for i, node in enumerate(order)}
+        out = [f"inputs {', '.join(f'{names[n]}: {n.type}' for n in self.inputs)}"]
+        known = set(self.inputs)
+        for node in order:
+            if node in known:
+                continue
+            shown = [names[n] for n in node.inputs]
+            shown += [f"{key}={value}" for key, value in node.attrs]
+            line = f"{names[node]}: {node.type} = {node.op.name}({', '.join(shown)})"
+            out.append(f"{line:<72}  # {node.where}" if lines else line)
+        out.append(f"return {', '.join(names[n] for n in self.outputs)}")
+        out += [f"update {names[target]} <- {names[node]}" for target, node in self.updates]
+        return "\n".join(out)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def topological(roots: Iterable[Node], stops: Iterable[Node] = ()) -> list[Node]:
+    """`stops` first, then every node that `roots` need, operands before users."""
+    order: dict[Node, None] = dict.fromkeys(stops)
+    stack = [(node, False) for node in reversed(tuple(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if node in order:
+            continue
+        if ready:
+            order[node] = None
+            continue
+        stack.append((node, True))
+        stack += [(operand, False) for operand in reversed(node.inputs) if operand not in order]
+    return list(order)
+
+
+def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """Who reads each node."""
+    order = list(nodes)
+    found: dict[Node, list[Node]] = {node: [] for node in order}
+    for node in order:
+        for operand in dict.fromkeys(node.inputs):
+            if operand in found:
+                found[operand].append(node)
+    return found
+
+
+def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:
+    """Rebuild bottom-up, offering each rebuilt node to `rule` until it declines."""
+    done: dict[Node, Node] = {node: node for node in graph.inputs}
+    for node in graph.nodes():
+        if node in done:
+            continue
+        inputs = tuple(done[n] for n in node.inputs)
+        built = node
+        if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
+            built = make(node.op, *inputs, where=node.where, **dict(node.attrs))
+        while (better := rule(built)) is not None:
+            built = better
+        done[node] = built
+    return Graph(
+        graph.inputs,
+        tuple(done[n] for n in graph.outputs),
+        tuple((target, done[n]) for target, n in graph.updates),
+    )

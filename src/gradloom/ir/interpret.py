@@ -1,0 +1,48 @@
+"""The meaning of a graph, in NumPy.  Every target is tested against this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradloom.ir.graph import Graph
+from gradloom.ir.node import Node
+from gradloom.ir.op import Kind
+from gradloom.ir.types import FLOATS
+
+Values = dict[Node, Any]
+
+
+def evaluate(graph: Graph, arrays: Sequence[Any], wide: bool = False) -> Values:
+    """The value of every node.  With `wide`, all floating point is done in float64."""
+    values: Values = {
+        node: _widened(np.asarray(array), wide)
+        for node, array in zip(graph.inputs, arrays, strict=True)
+    }
+    with np.errstate(all="ignore"):
+        for node in graph.nodes():
+            if node not in values:
+                values[node] = _value(node, values, wide)
+    return values
+
+
+def interpret(graph: Graph, *arrays: Any, wide: bool = False) -> list[np.ndarray]:
+    """Outputs, then updated inputs, of `graph` on `arrays`."""
+    values = evaluate(graph, arrays, wide)
+    return [values[node] for node in graph.roots]
+
+
+def _value(node: Node, values: Values, wide: bool) -> np.ndarray:
+    result = node.op.reference(*(values[n] for n in node.inputs), **dict(node.attrs))
+    is_float = node.type.dtype in FLOATS
+    if wide and is_float:
+        return np.asarray(result, "float64")
+    if node.op.kind is Kind.SOURCE or result.__class__ is not np.ndarray:
+        return np.asarray(result, node.type.dtype)
+    return result.astype(node.type.dtype, copy=False)
+
+
+def _widened(array: np.ndarray, wide: bool) -> np.ndarray:
+    return array.astype("float64") if wide and array.dtype.name in FLOATS else array

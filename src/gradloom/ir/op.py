@@ -1,0 +1,69 @@
+"""The operator table's row.  After `ops/`, code asks a row for its kind or a fact, never for its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from gradloom.errors import InternalError
+from gradloom.ir.types import TensorType
+
+
+class Kind(Enum):
+    """Planning and code generation are written once a kind, never once an operator."""
+
+    SOURCE = auto()  # a value from outside, a constant, or an index along an axis
+    ELEMENTWISE = auto()  # out[i] depends on x[i], with NumPy's broadcasting
+    REDUCE = auto()  # folds some axes with an associative combination
+    MOVE = auto()  # out[i] is x[affine(i)], or zero outside of x
+    JOIN = auto()  # pieces laid side by side along an axis
+    CONTRACT = auto()  # the product of two operands, summed over shared labels
+    GATHER = auto()  # out[i] is x[indices[i]]
+    SCATTER = auto()  # zeros, with updates[i] added at indices[i]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operator: its type, meaning, derivative, spelling and facts.
+
+    `vjp(g, out, *inputs, **attrs)` returns one cotangent (or None) an input; it is written with
+    public operations and never undoes broadcasting: `autodiff.reverse` does.
+    """
+
+    name: str
+    kind: Kind
+    infer: Callable[..., TensorType]  # (*types, **attrs) -> type of the result
+    reference: Callable[..., Any]  # (*arrays, **attrs) -> array; the meaning, in NumPy
+    vjp: Callable[..., tuple[Any, ...]] | None = None  # None: has no derivative
+    spelling: str = ""  # a Python scalar expression over {0}, {1}, ...
+    lanes: Callable[..., Any] | None = None  # the same over SIMD lanes
+    accepts: str = "number"  # what NumPy's promotion must end in: float, number, integer, bool, any
+    returns: str = "same"  # "same" as the promoted inputs, or a dtype
+    operands: int = 1
+    casts: bool = False  # its lanes and spelling take the dtype of the result
+    flags: int = 0  # how many leading operands are conditions, apart from promotion
+    on_bool: str | None = None  # the row that NumPy means by this one when all operands are bool
+    unit: float | None = None  # op(x, unit) is x, to the bit
+    commutative: bool = False
+    identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
+    factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
+    spreads: bool = False  # MOVE: every element of the result is one of x, so constants pass
+    marker: bool = False  # the identity function, kept only until differentiation is over
+    cost: int = 1  # in additions; measured by benchmarks/lane_costs.py
+    access: Callable[..., Any] | None = None  # MOVE: (index, type of x, **attrs) -> where x is read
+    domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)  # where tests sample each operand
+    samples: Callable[..., Any] | None = None  # (rng, dtype) -> [(arrays, attrs), ...] for tests
+    doc: str = field(default="")
+
+
+OPS: dict[str, Op] = {}
+
+
+def define(op: Op) -> Op:
+    """Enter a row in the table."""
+    if op.name in OPS:
+        raise InternalError(f"operator {op.name!r} is defined twice")
+    OPS[op.name] = op
+    return op

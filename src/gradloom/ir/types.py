@@ -1,0 +1,54 @@
+"""What is known about a value before it exists: its shape and its dtype."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+FLOATS = ("float32", "float64")
+INTEGERS = ("int32", "int64", "uint32")
+DTYPES = ("bool", *INTEGERS, *FLOATS)
+ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """The type of a traced value: a static shape and one of `DTYPES`.
+
+    >>> str(TensorType((64, 10), "float32"))
+    'float32[64,10]'
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * ITEMSIZE[self.dtype]
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in FLOATS
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of a contiguous row-major array."""
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))

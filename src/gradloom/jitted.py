@@ -1,0 +1,134 @@
+"""`gl.jit`: one compilation a signature, and every stage of it open to questions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import StateError, TracingError, message, user_where
+from gradloom.frontend.pytree import Structure, flatten, paths, unflatten
+from gradloom.frontend.trace import current
+from gradloom.inspection import Inspectable
+from gradloom.pipeline import Program, compile_graph
+from gradloom.runtime.executable import contiguous
+from gradloom.tracing import Leaf, Traced, leaf_of, record
+
+
+@dataclass
+class Compiled:
+    """One signature's program."""
+
+    traced: Traced
+    program: Program
+    dtypes: tuple[str, ...]
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        arrays = [contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=False)]
+        arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
+        results = self.program.executable(arrays)
+        return unflatten(self.traced.structure, [r if r.ndim else r[()] for r in results])
+
+
+class Jitted(Inspectable):
+    """A function compiled once for each signature: structure, shapes and dtypes of its arguments.
+
+    Inside another trace, or under `gradloom.eager`, it is the plain function.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.options = options
+        self._compiled: dict[Any, Compiled] = {}
+        self._latest: Compiled | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if current() is not None:
+            return self.function(*args, **kwargs)
+        leaves, structure = flatten((args, kwargs))
+        return self._find(leaves, structure)(leaves)
+
+    def _find(self, leaves: list[Any], structure: Structure) -> Compiled:
+        key = (structure, tuple(map(_signature, leaves)))
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = self._compile(leaves, structure)
+        self._latest = found
+        return found
+
+    def _compile(self, leaves: list[Any], structure: Structure) -> Compiled:
+        kinds = tuple(map(leaf_of, leaves))
+
+        def call(values: list[Any]) -> Any:
+            args, kwargs = unflatten(structure, values)
+            return self.function(*args, **kwargs)
+
+        traced = record(call, kinds)
+        names = _names(structure)
+        names += [f"captured_{i}" for i in range(len(traced.captured))]
+        program = compile_graph(traced.graph, names)
+        dtypes = tuple(kind.type.dtype for kind in kinds)
+        return Compiled(traced, program, dtypes)
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The program for these arguments, or the one used last if there are none."""
+        if args or kwargs:
+            return self._find(*flatten((args, kwargs))).program
+        if self._latest is None:
+            raise StateError(
+                message(
+                    f"{getattr(self.function, '__name__', 'the function')} has not been compiled",
+                    user_where(),
+                    "call it first, or give example arguments here",
+                )
+            )
+        return self._latest.program
+
+
+def _signature(value: Any) -> Any:
+    """What makes a leaf's type, cheaply: arrays by dtype and shape, numbers by their class."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype, value.shape
+    if isinstance(value, bool | int | float):
+        return type(value)
+    return leaf_of(value)
+
+
+def _names(structure: Structure) -> list[str]:
+    """Argument paths as names: 'a0.w' for the leaf `w` of the first argument."""
+    found = []
+    for path in paths(structure):
+        path = path.removeprefix("[0]").removeprefix("[1].")
+        found.append(path.replace("[", "_").replace("]", "").replace(".", "_").strip("_"))
+    return [f"a{n}" if n[:1].isdigit() else n for n in found]
+
+
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile `function` into one native call for each signature of its arguments.
+
+    Arguments and results are pytrees of arrays (float32, float64, int32, int64, uint32, bool) and
+    Python numbers; a Python number is a run-time value, so another one compiles nothing.  Arrays
+    that the function closes over are read at every call.
+
+    Raises `TracingError` where the function needs a concrete value (a Python `if`, `float()`), and
+    `ShapeError` or `DtypeError` where operands do not fit, naming the line in the function.
+
+    >>> import gradloom as gl, gradloom.numpy as gnp, numpy as np
+    >>> f = gl.jit(lambda x: gnp.sum(x * x))
+    >>> float(f(np.arange(4.0)))
+    14.0
+    """
+    if function is None:
+        return functools.partial(jit, **options)
+    if not callable(function):
+        raise TracingError(
+            message(f"jit of {function!r}", user_where(), "give it a function: gl.jit(f)")
+        )
+    return Jitted(function, **options)
+
+
+__all__ = ["Compiled", "Jitted", "Leaf", "jit"]

@@ -1,0 +1,230 @@
+"""Reading at indices that are values, its transpose, and NumPy's square brackets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import TracingError, message, user_where
+from gradloom.frontend.apply import apply
+from gradloom.frontend.tensor import Tensor
+from gradloom.ir.op import Kind, Op, define
+from gradloom.ir.types import INTEGERS, TensorType
+from gradloom.ops.elementwise import where
+from gradloom.ops.join import index_along
+from gradloom.ops.move import expand_dims, moveaxis, reshape, take_slice
+from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
+from gradloom.ops.reduce import sum_
+
+Axes = tuple[int, ...]
+
+
+def _rest(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _gathered(x: TensorType, *indices: TensorType, axes: Axes) -> TensorType:
+    front = np.broadcast_shapes(*(i.shape for i in indices))
+    return TensorType(front + _rest(x.shape, axes), x.dtype)
+
+
+def _gather(x: Any, *indices: Any, axes: Axes) -> np.ndarray:
+    return np.moveaxis(x, axes, range(len(axes)))[indices]
+
+
+def _scatter(g: Any, *indices: Any, axes: Axes, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros([shape[a] for a in axes] + list(_rest(shape, axes)), np.asarray(g).dtype)
+    np.add.at(out, indices, g)
+    return np.moveaxis(out, range(len(axes)), axes)
+
+
+def _samples(rng: np.random.Generator, dtype: str) -> list[Any]:
+    x = rng.uniform(-2, 2, (5, 4, 3)).astype(dtype)
+    rows = rng.integers(-5, 5, (2, 3))
+    return [((x, rows), {"axes": (0,)}), ((x, rows, rng.integers(0, 3, 3)), {"axes": (0, 2)})]
+
+
+def _scatter_samples(rng: np.random.Generator, dtype: str) -> list[Any]:
+    pairs = [((2, 3, 4, 3), (0,)), ((2, 3, 4), (0, 2))]
+    rows, columns = rng.integers(-5, 5, (2, 3)), rng.integers(0, 3, 3)
+    return [
+        (
+            (rng.uniform(-2, 2, shape).astype(dtype), *(rows, columns)[: len(axes)]),
+            {"axes": axes, "shape": (5, 4, 3)},
+        )
+        for shape, axes in pairs
+    ]
+
+
+# The indexed axes come first in the result, as with separated advanced indices in NumPy.
+GATHER = define(
+    Op(
+        "gather",
+        Kind.GATHER,
+        _gathered,
+        _gather,
+        lambda g, out, x, *indices, axes: (
+            apply(SCATTER, g, *indices, axes=axes, shape=tuple(x.shape)),
+            *(None for _ in indices),
+        ),
+        accepts="any",
+        cost=4,
+        samples=_samples,
+    )
+)
+SCATTER = define(
+    Op(
+        "scatter_add",
+        Kind.SCATTER,
+        lambda g, *indices, axes, shape: TensorType(shape, g.dtype),
+        _scatter,
+        lambda g, out, x, *indices, axes, shape: (
+            apply(GATHER, g, *indices, axes=axes),
+            *(None for _ in indices),
+        ),
+        samples=_scatter_samples,
+    )
+)
+
+
+def _indices(values: Any) -> Any:
+    found = as_operand(values)
+    if not isinstance(found, Tensor) and found.dtype.kind == "i":
+        found = found.astype("int64", copy=False)
+    if found.dtype.name not in INTEGERS:
+        raise TracingError(
+            message(
+                f"indices have dtype {found.dtype}",
+                user_where(),
+                "index with integers; for a traced mask use gnp.where(mask, x, 0)",
+            )
+        )
+    return found
+
+
+@public(np.take)
+def take(x: Any, indices: Any, axis: Any = None) -> Any:
+    """Elements of `x` at integer `indices` along `axis` (of all elements in a row if None).
+
+    Negative indices count from the end; an index out of range raises `IndexError`.
+    """
+    x, indices = as_operand(x), _indices(indices)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    along = normal_axis(axis, x.ndim)
+    out = apply(GATHER, x, indices, axes=(along,))
+    front = tuple(range(indices.ndim))
+    return moveaxis(out, front, tuple(along + i for i in front)) if along else out
+
+
+@public(np.take_along_axis)
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """Along `axis`, the elements that `indices` name; other axes go side by side."""
+    x, indices = as_operand(x), _indices(indices)
+    along = normal_axis(axis, x.ndim)
+    wanted = tuple(indices.shape[i] if i == along else n for i, n in enumerate(x.shape))
+    if tuple(indices.shape) != wanted:
+        raise wrong_shape(
+            f"indices of shape {tuple(indices.shape)} do not fit {tuple(x.shape)}",
+            "they must agree on every other axis",
+        )
+    picked = tuple(indices if i == along else index_along(indices, i) for i in range(x.ndim))
+    return apply(GATHER, x, *picked, axes=tuple(range(x.ndim)))
+
+
+@public()
+def getitem(x: Any, key: Any) -> Any:
+    """NumPy's `x[key]`: slices, integers, None, Ellipsis, and integer arrays."""
+    x = as_operand(x)
+    if not isinstance(x, Tensor):
+        return x[key]
+    keys = _expanded(key if isinstance(key, tuple) else (key,), x)
+    start, step, size, shape, arrays = [], [], [], [], []
+    axis = 0
+    for item in keys:
+        if item is None:
+            shape.append(1)
+            continue
+        whole = x.shape[axis]
+        if isinstance(item, slice):
+            first, stop, stride = item.indices(whole)
+            count = len(range(first, stop, stride))
+            shape.append(count)
+        elif isinstance(item, int | np.integer):
+            first, stride, count = _in_range(int(item), whole, axis, x), 1, 1
+        else:
+            arrays.append((len(shape), item))
+            first, stride, count = 0, 1, whole
+            shape.append(whole)
+        start.append(first if count else 0)
+        step.append(stride)
+        size.append(count)
+        axis += 1
+    out = reshape(take_slice(x, tuple(start), tuple(step), tuple(size)), tuple(shape))
+    return _advanced(out, arrays) if arrays else out
+
+
+def _advanced(x: Any, arrays: list[tuple[int, Any]]) -> Any:
+    axes = tuple(axis for axis, _ in arrays)
+    indices = [_indices(values) for _, values in arrays]
+    out = apply(GATHER, x, *indices, axes=axes)
+    front = max(i.ndim for i in indices)
+    together = axes == tuple(range(axes[0], axes[0] + len(axes)))
+    if not together or axes[0] == 0:
+        return out
+    return moveaxis(out, tuple(range(front)), tuple(axes[0] + i for i in range(front)))
+
+
+def _expanded(keys: tuple[Any, ...], x: Any) -> list[Any]:
+    """One item an axis of `x`: masks as index arrays, the ellipsis as slices."""
+    items: list[Any] = []
+    for key in keys:
+        if isinstance(key, list | np.ndarray) and np.asarray(key).dtype == bool:
+            items += list(np.nonzero(key))
+        else:
+            items.append(np.asarray(key) if isinstance(key, list) else key)
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    if used > x.ndim:
+        raise wrong_shape(
+            f"{used} indices for a value of shape {tuple(x.shape)}", "use one index an axis"
+        )
+    fill = [slice(None)] * (x.ndim - used)
+    place = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
+    return items[:place] + fill + items[place + 1 :]
+
+
+def _in_range(item: int, size: int, axis: int, x: Any) -> int:
+    if not -size <= item < size:
+        text = message(
+            f"index {item} is out of bounds for axis {axis} of shape {tuple(x.shape)}",
+            user_where(),
+            f"use an index from {-size} to {size - 1}",
+        )
+        raise IndexError(text)
+    return item % size
+
+
+@public(np.diagonal)
+def diagonal(x: Any) -> Any:
+    """The main diagonal of the first two axes, as the last axis."""
+    x = as_operand(x)
+    steps = np.arange(min(x.shape[:2]))
+    return moveaxis(apply(GATHER, x, steps, steps, axes=(0, 1)), 0, -1)
+
+
+@public(np.trace)
+def trace(x: Any) -> Any:
+    """Sum of the main diagonal of a matrix."""
+    return sum_(diagonal(x), -1)
+
+
+@public(np.diag)
+def diag(x: Any) -> Any:
+    """A matrix with `x` on its diagonal, or the diagonal of a matrix."""
+    x = as_operand(x)
+    if x.ndim == 2:
+        return diagonal(x)
+    square = expand_dims(x, 0)
+    steps = np.arange(x.shape[0])
+    return where(steps[:, None] == steps[None, :], square, 0)

@@ -1,0 +1,58 @@
+"""Entering functions in the public namespace, and the axis arithmetic that they share."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradloom.errors import ShapeError, message, user_where
+from gradloom.frontend.tensor import FUNCTIONS, NUMPY, Tensor
+
+
+def public(*theirs: Any, name: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Publish a function under its own name, and as the traced form of NumPy's callables."""
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        FUNCTIONS[name or function.__name__.rstrip("_")] = function
+        for callable_ in theirs:
+            NUMPY[callable_] = function
+        return function
+
+    return enter
+
+
+def as_operand(x: Any) -> Any:
+    """A traced value as it is, anything else as an array."""
+    return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+def normal_axis(axis: Any, ndim: int) -> int:
+    """One axis as a number in `range(ndim)`."""
+    number = operator.index(axis)
+    if not -ndim <= number < ndim:
+        raise ShapeError(
+            message(
+                f"axis {number} is out of bounds for a value of {ndim} dimensions",
+                user_where(),
+                f"use an axis from {-ndim} to {ndim - 1}" if ndim else "leave the axis out",
+            )
+        )
+    return number % ndim
+
+
+def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """`None`, a number or a tuple of numbers as sorted axes."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(sorted(normal_axis(a, ndim) for a in given))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(message(f"axes {axis} repeat", user_where(), "name each axis once"))
+    return axes
+
+
+def wrong_shape(what: str, repair: str) -> ShapeError:
+    return ShapeError(message(what, user_where(), repair))

@@ -1,0 +1,126 @@
+"""Exponentials and what is made of them.
+
+Coefficients: minimax by the Remez exchange in 45-digit arithmetic on the interval named, rounded
+to the format one after another (each time the rest is fitted again); computed for this file.
+"""
+
+from gradloom.ops.scalar_forms import (
+    FORMATS,
+    Lane,
+    clamp,
+    horner,
+    round_to_scale,
+    round_to_scales,
+)
+
+# (e**r - 1 - r) / r**2 on |r| <= (ln 2) / 2; weighted for the relative error of e**r - 1.
+_EXP = {
+    "float32": (
+        0.5, 0.1666666567325592, 0.04166646674275398, 0.008333643898367882,
+        0.0013935043243691325, 0.00019662626436911523,
+    ),
+    "float64": (
+        0.5000000000000001, 0.1666666666666667, 0.041666666666648415, 0.00833333333331921,
+        0.0013888888894281323, 0.00019841269905345788, 2.4801583005392496e-05,
+        2.7557214951090274e-06, 2.755656289201341e-07, 2.5121817918079427e-08,
+        2.22324042266922e-09,
+    ),
+}  # fmt: skip
+# (2**r - 1) / r on |r| <= 1/2; weighted for the relative error of 2**r.
+_EXP2 = {
+    "float32": (
+        0.6931471824645996, 0.24022650718688965, 0.05550400912761688, 0.009618083015084267,
+        0.001334284315817058, 0.00015453896776307374, 1.2987639820494223e-05,
+    ),
+    "float64": (
+        0.6931471805599453, 0.2402265069591007, 0.055504108664823075, 0.009618129107629965,
+        0.001333355814618536, 0.00015403530390034704, 1.525273390550108e-05,
+        1.321548985397261e-06, 1.0178135276602738e-07, 7.053682512224588e-09,
+        4.4004536505822367e-10, 2.7490953772589957e-11, 9.824569648523361e-12,
+    ),
+}  # fmt: skip
+# Beyond these e**x, and e**x / 2, are 0 or infinite; the scaling still works at them.
+_EXP_RANGE = {"float32": (-105.0, 89.5), "float64": (-746.5, 710.5)}
+EXP2_RANGE = {"float32": (-151.0, 129.0), "float64": (-1076.0, 1025.0)}
+# e**x - 1 is -1 below it, and tanh(x / 2) too.
+_EXPM1_LOW = -44.0
+
+
+def _reduce(x: Lane, n: Lane) -> Lane:
+    """x - n ln 2."""
+    high, low = FORMATS[x.dtype].ln2
+    return n.fma(-low, n.fma(-high, x))
+
+
+def _exp_parts(x: Lane) -> tuple[Lane, Lane, Lane]:
+    """(p, a, b) with e**x = p * a * b, p in [0.7, 1.42] and a, b powers of two."""
+    x = clamp(x, *_EXP_RANGE[x.dtype])
+    n, low, high = round_to_scales(x, FORMATS[x.dtype].log2_e)
+    return horner(_reduce(x, n), (1.0, 1.0, *_EXP[x.dtype])), low, high
+
+
+def exp(x: Lane) -> Lane:
+    """e**x."""
+    power, low, high = _exp_parts(x)
+    return power * low * high
+
+
+def exp2_sum(high: Lane, low: Lane) -> Lane:
+    """2**(high + low) for |high| within EXP2_RANGE and low far smaller than 1."""
+    n, first, second = round_to_scales(high, 1.0)
+    r = (high - n) + low
+    return r.fma(horner(r, _EXP2[r.dtype]), 1.0) * first * second
+
+
+def exp2(x: Lane) -> Lane:
+    """2**x; exact at integers."""
+    return exp2_sum(clamp(x, *EXP2_RANGE[x.dtype]), x.like(0.0))
+
+
+def _expm1_parts(x: Lane, offset: int) -> tuple[Lane, Lane]:
+    """(p, s) with e**x = (1 + p) * s / 2**offset, |p| < 0.42, and s a power of two."""
+    n, scale = round_to_scale(x, FORMATS[x.dtype].log2_e, offset)
+    r = _reduce(x, n)
+    return (r * r).fma(horner(r, _EXP[x.dtype]), r), scale
+
+
+def expm1(x: Lane) -> Lane:
+    """e**x - 1, accurate near 0."""
+    # A quarter of the power is formed, for the whole would overflow before the result does.
+    power, scale = _expm1_parts(clamp(x, _EXPM1_LOW, _EXP_RANGE[x.dtype][1]), -2)
+    result = scale.fma(power, scale - 0.25) * 4.0
+    return (x.abs() < FORMATS[x.dtype].linear).where(x, result)
+
+
+def expm1_below(x: Lane) -> Lane:
+    """e**x - 1 for x <= 0, but for the sign of zero."""
+    power, scale = _expm1_parts(x.maximum(_EXPM1_LOW), 0)
+    return scale.fma(power, scale - 1.0)
+
+
+def tanh(x: Lane) -> Lane:
+    """Hyperbolic tangent: -t / (2 + t) with t = e**(-2|x|) - 1; within 2.1 ULP."""
+    power, scale = _expm1_parts((x.abs() * -2.0).maximum(_EXPM1_LOW), 0)
+    ratio = scale.fma(power, scale - 1.0) / scale.fma(power, scale + 1.0)
+    return ratio.copysign(x)
+
+
+def sigmoid(x: Lane) -> Lane:
+    """1 / (1 + e**-x), through e**-|x|, which cannot overflow; within 2.5 ULP."""
+    small = exp(-x.abs())
+    return (x < 0).where(small, 1.0) / (small + 1.0)
+
+
+def sinh(x: Lane) -> Lane:
+    """Hyperbolic sine: t/2 + (t/2) / (1 + t) with t = e**|x| - 1, kept as a quarter; 2.5 ULP."""
+    power, scale = _expm1_parts(x.abs().minimum(_EXP_RANGE[x.dtype][1]), -2)
+    quarter = scale.fma(power, scale - 0.25)
+    result = (quarter + quarter / quarter.fma(4.0, 1.0)) * 2.0
+    return (x.abs() < FORMATS[x.dtype].linear).where(x, result.copysign(x))
+
+
+def cosh(x: Lane) -> Lane:
+    """Hyperbolic cosine: h + 1 / (4 h) with h = e**|x| / 2."""
+    power, low, high = _exp_parts(x.abs())
+    half = power * low * (high * 0.5)
+    return half + 0.25 / half

@@ -1,0 +1,95 @@
+"""Rewrites that need no cost model: they make a graph smaller and change no bit of its results."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradloom.ir.affine import Affine
+from gradloom.ir.graph import Graph, rewrite
+from gradloom.ir.node import Node, make
+from gradloom.ir.op import Kind
+from gradloom.ir.source import CONST, const, constant_of
+from gradloom.ir.types import FLOATS
+
+
+def drop_markers(graph: Graph) -> Graph:
+    """Differentiation is over, so its markers are plain aliases.
+
+    mark(x) -> x,  stop_gradient(x) -> x
+    """
+    return rewrite(graph, lambda n: n.inputs[0] if n.op.marker else None)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Local identities, by the facts in the rows.
+
+    op(x, unit) -> x,  move(x) of the same type and place -> x,  op(constants) -> constant
+    """
+    return rewrite(graph, _rule)
+
+
+def _rule(node: Node) -> Node | None:
+    if node.op.kind is Kind.ELEMENTWISE:
+        return _without_unit(node) or _folded(node)
+    if node.op.kind is Kind.MOVE:
+        return _joined_moves(node)
+    return None
+
+
+def _without_unit(node: Node) -> Node | None:
+    """Only where the bits stay: `x + 0.0` is not `x` for -0.0, but `x + -0.0` is."""
+    unit = node.op.unit
+    if unit is None or len(node.inputs) != 2:
+        return None
+    left, right = node.inputs
+    if left.type == node.type and _is_number(right, unit):
+        return left
+    if node.op.commutative and right.type == node.type and _is_number(left, unit):
+        return right
+    return None
+
+
+def _is_number(node: Node, number: float) -> bool:
+    while node.op.kind is Kind.MOVE and node.op.spreads:
+        (node,) = node.inputs
+    if node.op is not CONST:
+        return False
+    value = constant_of(node["value"], node["dtype"])
+    same = value == number
+    return same and (node["dtype"] not in FLOATS or np.signbit(value) == np.signbit(number))
+
+
+def _folded(node: Node) -> Node | None:
+    """A 0-d result of constants is a constant."""
+    if node.type.shape or any(n.op is not CONST for n in node.inputs):
+        return None
+    values = [np.frombuffer(n["value"], n["dtype"])[0] for n in node.inputs]
+    with np.errstate(all="ignore"):
+        return const(node.op.reference(*values, **dict(node.attrs)), node.type.dtype)
+
+
+def _joined_moves(node: Node) -> Node | None:
+    """A move that changes nothing goes; two of the same row that compose become one."""
+    (x,) = node.inputs
+    if x.type == node.type and _keeps_place(node):
+        return x
+    if x.op is not node.op:
+        return None
+    if set(dict(node.attrs)) == {"shape"}:  # reshapes and broadcasts: the last shape counts
+        return make(node.op, *x.inputs, where=node.where, shape=node["shape"])
+    if set(dict(node.attrs)) == {"axes"}:
+        axes = tuple(x["axes"][a] for a in node["axes"])
+        return make(node.op, *x.inputs, where=node.where, axes=axes)
+    return None
+
+
+def _keeps_place(node: Node) -> bool:
+    index = tuple(Affine.axis(d) for d in range(node.type.ndim))
+    assert node.op.access is not None
+    return node.op.access(index, node.inputs[0].type, **dict(node.attrs)) == (index, ())
+
+
+PASSES = (
+    drop_markers,  # first: a marker hides its operand from every other rule
+    simplify,
+)

@@ -1,0 +1,104 @@
+"""READ FIRST.  The compiler as one straight function, a stage a line.
+
+    trace (frontend) -> differentiate (autodiff) -> passes -> plan -> code -> build -> executable
+
+Tracing and differentiation happen while the user's function runs; what follows is `compile_graph`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+from gradloom.codegen import driver
+from gradloom.codegen.cpu.target import Target, host_target
+from gradloom.codegen.module import kernels_text, signatures
+from gradloom.ir.graph import Graph
+from gradloom.passes.simplify import PASSES
+from gradloom.plan.assemble import make_plan
+from gradloom.plan.plan import Plan
+from gradloom.runtime import cache
+from gradloom.runtime.executable import Executable
+from gradloom.runtime.load import load
+from gradloom.settings import current as current_settings
+
+
+@dataclass
+class Program:
+    """Every stage of one compilation, kept so that each can be asked for."""
+
+    traced: Graph
+    graph: Graph
+    plan: Plan
+    driver: str
+    executable: Executable
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: bool = False
+
+
+COMPILED = {"programs": 0}  # how many were built by Numba in this process
+
+
+def compile_graph(
+    graph: Graph, names: Sequence[str] = (), text: driver.Writer = driver.program_text
+) -> Program:
+    """Graph to native code."""
+    clock = _Clock()
+    simple = run_passes(graph)
+    clock.mark("passes")
+    plan = make_plan(simple, names)
+    clock.mark("plan")
+    source = text(plan)
+    native, cached = _native(plan, source, host_target())
+    clock.mark("load" if cached else "compile")
+    executable = Executable(plan, load(native, driver.ENTRY, driver.ARGUMENTS))
+    return Program(graph, simple, plan, source, executable, clock.seconds, cached)
+
+
+def run_passes(graph: Graph) -> Graph:
+    """Graph to graph, in the order of `PASSES`."""
+    for rewrite in PASSES:
+        if rewrite.__name__ not in current_settings().disable:
+            graph = rewrite(graph)
+    return graph
+
+
+def _native(plan: Plan, source: str, target: Target) -> tuple[bytes, bool]:
+    """The object of a plan, from the cache or from Numba."""
+    codes = "\n".join(map(repr, plan.codes()))
+    key = cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
+    found = cache.fetch(key)
+    if found is not None:
+        return found.object, True
+    from gradloom.runtime.build import compile_object  # imports numba, which a cache hit never needs
+
+    COMPILED["programs"] += 1
+    built = compile_object(
+        source,
+        driver.ENTRY,
+        driver.ARGUMENTS,
+        kernels_text(plan, target),
+        signatures(plan),
+        target.cpu,
+        target.features,
+    )
+    cache.store(key, built.object, entry=driver.ENTRY)
+    return built.object, False
+
+
+def _code_only(source: str) -> str:
+    """The driver without the user's lines, which may move without changing the program."""
+    return "\n".join(line.partition("#")[0].rstrip() for line in source.splitlines())
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        reading = time.perf_counter()
+        self.seconds[stage] = reading - self._last
+        self._last = reading

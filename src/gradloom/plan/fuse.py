@@ -1,0 +1,276 @@
+"""Which nodes are computed together, and which values are therefore kept in memory.
+
+A group is what one kernel computes: elementwise nodes over one domain (the loop sizes), at most one
+head (a reduction or a product) that they follow, and, pulled in without being stored, what feeds
+them.  Moves belong to no group: they are index expressions of whoever reads through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gradloom.ir.affine import Index
+from gradloom.ir.graph import Graph
+from gradloom.ir.node import Node
+from gradloom.ir.op import Kind
+from gradloom.ir.source import PARAMETER
+from gradloom.plan.nest import access, broadcast, domain, domain_index, locate
+
+HEADS = (Kind.REDUCE, Kind.CONTRACT)
+CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE)  # a MOVE that must be stored is a copy
+
+# Work repeated for every reader is cheaper than a trip through memory up to about this many
+# additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 2 to 4).
+CHEAP = 4
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel, in graph order."""
+
+    members: list[Node]
+    head: Node | None
+    closed: bool
+    bits: int = 0  # its own numbers
+    before: int = 0  # those of the groups that it needs, directly or not
+    after: int = 0  # those of the groups that need it
+    stored: list[Node] = field(default_factory=list)
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        return domain(self.members[0].type.shape)
+
+    @property
+    def cost(self) -> int:
+        return sum(m.op.cost for m in self.members)
+
+
+@dataclass(frozen=True)
+class Read:
+    """`reader` uses `node`, a computed value or a parameter, at `index` of the reader's loops."""
+
+    reader: Node
+    node: Node
+    index: Index | None
+    direct: bool  # the same element, so both can be computed in one pass
+
+
+def fuse(graph: Graph) -> list[Group]:
+    """The groups of a graph, operands before users; `stored` says what each leaves in memory."""
+    order = graph.nodes()
+    pinned = pins(graph, order)
+    computed = {n for n in order if is_computed(n) or n in pinned} - set(graph.inputs)
+    reads = {n: list(_reads(n, computed)) for n in order if n in computed}
+    late = _optimizer_cone(graph, reads)
+    parts = _grouped(reads, late)
+    _decide_stored(parts, reads, pinned)
+    _inline(parts, reads, pinned)
+    return [g for g in parts.groups if g.stored]
+
+
+def is_computed(node: Node) -> bool:
+    """Whether a node takes work, rather than being a source or an index expression."""
+    if node.op.kind is Kind.MOVE:
+        return access(node, domain_index(node.type.shape)) is None and not _relabels(node)
+    return node.op.kind is not Kind.SOURCE
+
+
+def _relabels(node: Node) -> bool:
+    """A move that keeps all elements in order is a view of contiguous memory, at worst."""
+    return node.type.size == node.inputs[0].type.size
+
+
+def in_memory(node: Node, pinned: set[Node]) -> bool:
+    return node.op is PARAMETER or node in pinned or is_computed(node)
+
+
+def pins(graph: Graph, order: list[Node]) -> set[Node]:
+    """Nodes that must be in memory: results, and whatever is addressed rather than recomputed."""
+    pinned = {n for n in graph.roots if n.op is not PARAMETER}
+    for node in order:
+        index = domain_index(node.type.shape)
+        if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
+            pinned.add(node.inputs[0])
+        addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
+        for operand in node.inputs[:addressed]:
+            place = locate(
+                operand, domain_index(operand.type.shape), lambda n: in_memory(n, pinned)
+            )
+            pinned.add(operand if place is None or place.guards else place.base)
+    return {n for n in pinned if n.op is not PARAMETER}
+
+
+def reader_index(node: Node, operand: Node) -> Index | None:
+    """Where a node's loops read `operand`; None where the address is not a matter of its loops."""
+    kind = node.op.kind
+    if kind is Kind.ELEMENTWISE:
+        return broadcast(domain_index(node.type.shape), operand)
+    if kind is Kind.REDUCE:
+        axes = node["axes"]
+        loops = [d for d, n in enumerate(operand.type.shape) if n != 1]
+        loops = [d for d in loops if d not in axes] + [d for d in loops if d in axes]
+        at = dict(zip(loops, domain_index(tuple([2] * len(loops))), strict=True))
+        whole = domain_index(operand.type.shape)
+        return tuple(at.get(d, whole[d]) for d in range(operand.type.ndim))
+    if kind in (Kind.JOIN, Kind.SCATTER, Kind.MOVE):
+        return domain_index(operand.type.shape)
+    return None
+
+
+def _reads(node: Node, computed: set[Node]) -> Iterator[Read]:
+    """What a node reads, seen through moves."""
+    for operand in node.inputs:
+        index = reader_index(node, operand)
+        direct = node.op.kind is Kind.ELEMENTWISE
+        direct &= domain(operand.type.shape) == domain(node.type.shape)
+        while operand not in computed and operand.op.kind is Kind.MOVE:
+            (x,) = operand.inputs
+            direct &= _relabels(operand) and domain(x.type.shape) == domain(operand.type.shape)
+            direct &= index is not None and access(operand, domain_index(operand.type.shape)) == (
+                domain_index(x.type.shape),
+                (),
+            )
+            found = access(operand, index) if index is not None else None
+            index = found[0] if found is not None else None
+            operand = x
+        if operand in computed:
+            yield Read(node, operand, index, direct)
+
+
+def _optimizer_cone(graph: Graph, reads: dict[Node, list[Read]]) -> set[Node]:
+    """Elementwise nodes that serve updates only.
+
+    They stay out of the products that make the gradients, so that the whole update is one pass at
+    the end, after the last reader of the old values.
+    """
+    users: dict[Node, list[Read]] = {n: [] for n in reads}
+    for found in reads.values():
+        for read in found:
+            users[read.node].append(read)
+    updated = {n for _, n in graph.updates}
+    outputs = set(graph.outputs)
+    late: set[Node] = set()
+    for node in reversed(list(reads)):
+        serves = node in updated or bool(users[node])
+        only = all(u.reader in late and u.direct for u in users[node]) and node not in outputs
+        if node.op.kind is Kind.ELEMENTWISE and serves and only:
+            late.add(node)
+    return late
+
+
+class _Partition:
+    """Groups with their order, as bit sets: `before` and `after` are transitively closed."""
+
+    def __init__(self) -> None:
+        self.home: dict[Node, Group] = {}
+        self._by_bit: list[Group] = []
+
+    @property
+    def groups(self) -> list[Group]:
+        return list(dict.fromkeys(self._by_bit))
+
+    def add(self, node: Node, sources: list[Group]) -> Group:
+        kind = node.op.kind
+        group = Group([node], node if kind in HEADS else None, kind in CLOSED)
+        group.bits = 1 << len(self._by_bit)
+        self._by_bit.append(group)
+        self.home[node] = group
+        for source in sources:
+            group.before |= source.before | source.bits
+        self._close(group)
+        return group
+
+    def merge(self, one: Group, other: Group) -> Group:
+        """One group of both, unless a third must run between them."""
+        both = one.bits | other.bits
+        if (one.before & other.after | other.before & one.after) & ~both:
+            return one
+        for member in other.members:
+            self.home[member] = one
+        one.members += other.members
+        one.head = one.head or other.head
+        one.bits = both
+        one.before = (one.before | other.before) & ~both
+        one.after = (one.after | other.after) & ~both
+        self._by_bit = [one if g is other else g for g in self._by_bit]
+        self._close(one)
+        return one
+
+    def _close(self, group: Group) -> None:
+        for earlier in self._in(group.before):
+            earlier.after |= group.after | group.bits
+        for later in self._in(group.after):
+            later.before |= group.before | group.bits
+
+    def _in(self, bits: int) -> Iterator[Group]:
+        while bits:
+            group = self._by_bit[(bits & -bits).bit_length() - 1]
+            bits &= ~group.bits
+            yield group
+
+
+def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
+    """Each node joins the groups that it directly follows, where no cycle comes of it."""
+    parts = _Partition()
+    for node, sources in reads.items():
+        own = parts.add(node, [parts.home[r.node] for r in sources])
+        for read in sources:
+            other = parts.home[read.node]
+            if read.direct and other is not own and _joinable(own, other, late):
+                own = parts.merge(own, other)
+    return parts
+
+
+def _joinable(own: Group, other: Group, late: set[Node]) -> bool:
+    if own.closed or other.closed or (own.head and other.head):
+        return False
+    headed = own.head or other.head
+    return not (headed and any(m in late for g in (own, other) for m in g.members))
+
+
+def _decide_stored(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
+    """A value that another group reads, or that must be in memory, is stored."""
+    wanted = {n for n in pinned if n in parts.home}
+    for node, sources in reads.items():
+        for read in sources:
+            if parts.home[read.node] is not parts.home[node] or not read.direct:
+                wanted.add(read.node)
+    for node in reads:
+        if node in wanted:
+            parts.home[node].stored.append(node)
+
+
+def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
+    """Groups that feed one reader only, without repeating costly work, are computed there."""
+    readers: dict[Node, list[Read]] = {n: [] for n in reads}
+    for sources in reads.values():
+        for read in sources:
+            readers[read.node].append(read)
+    for group in reversed(parts.groups):
+        if group.head or group.closed or len(group.stored) != 1 or group.stored[0] in pinned:
+            continue
+        outside = [r for r in readers[group.stored[0]] if parts.home[r.reader] is not group]
+        homes = {parts.home[r.reader] for r in outside}
+        if len(homes) == 1 and all(_worth_repeating(group, r) for r in outside):
+            group.stored.clear()
+
+
+def _worth_repeating(group: Group, read: Read) -> bool:
+    """Whether computing `group` in the loops of its reader costs no more than storing it."""
+    if read.index is None:
+        return False
+    reader = read.reader
+    loops = domain(reader.inputs[0].type.shape if reader.op.kind is Kind.REDUCE else _loops(read))
+    deepest = max((a for at in read.index for a, _ in at.terms), default=-1)
+    repeats = 1
+    for size in loops[: deepest + 1]:
+        repeats *= size
+    return repeats <= read.node.type.size or group.cost <= CHEAP
+
+
+def _loops(read: Read) -> tuple[int, ...]:
+    reader = read.reader
+    if reader.op.kind is Kind.ELEMENTWISE:
+        return reader.type.shape
+    return read.node.type.shape

@@ -1,0 +1,160 @@
+"""The shape of a nest's loops: axes that memory allows to merge, and the one that becomes SIMD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from gradloom.ir.affine import Affine, Guard
+from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.plan import Inside, Load, Nest, Pick, Position, Step, Store
+
+# A vector read at a stride other than one takes a load a lane: 16 lanes of float32 cost about as
+# much as 12 contiguous vectors on AVX-512 (benchmarks/lane_costs.py).
+GATHER_COST = 12
+WIDEST_BYTES = 64  # plans are made for 64-byte vectors; narrower machines only unroll less
+
+
+def shaped(nest: Nest, fixed: int = 0) -> Nest:
+    """Merge loops, leaving the first `fixed` axes alone, and choose the vector axis."""
+    nest = _merged(nest, fixed)
+    return replace(nest, vector=vector_axis(nest))
+
+
+def _merged(nest: Nest, fixed: int) -> Nest:
+    axis = len(nest.sizes) - 2
+    while axis >= fixed:
+        kept = len(nest.sizes) - nest.reduced
+        if axis + 1 != kept and all(_mergeable(at, axis, nest.sizes) for at in affines(nest)):
+            nest = _merge(nest, axis)
+        axis -= 1
+    return nest
+
+
+def _mergeable(at: Affine, axis: int, sizes: tuple[int, ...]) -> bool:
+    return at.coefficient(axis) == at.coefficient(axis + 1) * sizes[axis + 1]
+
+
+def _merge(nest: Nest, axis: int) -> Nest:
+    """Axes `axis` and `axis + 1` as one."""
+    sizes = nest.sizes
+    kept = len(sizes) - nest.reduced
+    terms = {a: Affine.axis(a if a <= axis else a - 1) for a in range(len(sizes))}
+    terms[axis] = Affine()  # its share is in the coefficient of the inner one
+    terms[axis + 1] = Affine.axis(axis)
+    together = sizes[axis] * sizes[axis + 1]
+    return replace(
+        map_affines(nest, lambda at: at.renumber(terms)),
+        sizes=(*sizes[:axis], together, *sizes[axis + 2 :]),
+        reduced=nest.reduced - (axis >= kept),
+    )
+
+
+def affines(nest: Nest) -> Iterator[Affine]:
+    """Every index expression of a nest."""
+    for step in nest.steps:
+        if isinstance(step, Load | Position):
+            yield step.at
+        for guard in getattr(step, "guards", ()):
+            yield guard.at
+    for store in nest.stores:
+        yield store.at
+
+
+def map_affines(nest: Nest, change: Callable[[Affine], Affine]) -> Nest:
+    """The nest with every index expression changed."""
+
+    def guarded(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+        return tuple(replace(g, at=change(g.at)) for g in guards)
+
+    def stepped(step: Step) -> Step:
+        changed: dict[str, Any] = {}
+        if isinstance(step, Load | Position):
+            changed["at"] = change(step.at)
+        if isinstance(step, Load | Inside):
+            changed["guards"] = guarded(step.guards)
+        return replace(step, **changed) if changed else step
+
+    return replace(
+        nest,
+        steps=tuple(stepped(s) for s in nest.steps),
+        stores=tuple(replace(s, at=change(s.at)) for s in nest.stores),
+    )
+
+
+def depends(nest: Nest) -> list[frozenset[int]]:
+    """The loop axes on which each step's value depends."""
+    kept = len(nest.sizes) - nest.reduced
+    found: list[frozenset[int]] = []
+    for step in nest.steps:
+        axes: set[int] = set()
+        if isinstance(step, Load | Position):
+            axes |= {a for a, _ in step.at.terms}
+        for guard in getattr(step, "guards", ()):
+            axes |= {a for a, _ in guard.at.terms}
+        for arg in arguments(step):
+            axes |= found[arg]
+        if type(step).__name__ == "Fold":
+            axes = {a for a in axes if a < kept}
+        found.append(frozenset(axes))
+    return found
+
+
+def arguments(step: Step | Store) -> tuple[int, ...]:
+    """The steps that a step or a store reads."""
+    if isinstance(step, Store):
+        return (step.step, *(p.step for p in step.picks))
+    if isinstance(step, Load):
+        return tuple(p.step for p in step.picks)
+    if hasattr(step, "args"):
+        return step.args
+    return (step.arg,) if hasattr(step, "arg") else ()
+
+
+def vector_axis(nest: Nest) -> int | None:
+    """The axis whose neighbours most accesses see as neighbours in memory."""
+    kept = len(nest.sizes) - nest.reduced
+    candidates = [a for a in (kept - 1,) if a >= 0] + list(range(kept, len(nest.sizes)))
+    axes_of = depends(nest)
+    usable = [a for a in candidates if _writes_apart(nest, a, axes_of)]
+    if not usable:
+        return None
+    return min(usable, key=lambda a: (_cost(nest, a, axes_of), -a))
+
+
+def _writes_apart(nest: Nest, axis: int, axes_of: list[frozenset[int]]) -> bool:
+    """Whether neighbours along `axis` write different elements, at addresses that need no scatter."""
+    kept = len(nest.sizes) - nest.reduced
+    if axis >= kept:
+        return not any(s.picks or s.accumulate for s in nest.stores)
+    return all(
+        store.at.coefficient(axis) == 1 and not any(axis in axes_of[p.step] for p in store.picks)
+        for store in nest.stores
+    )
+
+
+def _cost(nest: Nest, axis: int, axes_of: list[frozenset[int]]) -> float:
+    """Memory accesses an element, counting a partly filled vector as a whole one."""
+    total = 0.0
+    widest = 1
+    for step in nest.steps:
+        if isinstance(step, Load):
+            widest = max(widest, ITEMSIZE[step.dtype])
+            total += _access_cost(step.at.coefficient(axis), step.picks, axis, axes_of)
+    for store in nest.stores:
+        widest = max(widest, ITEMSIZE[store.dtype])
+        if axis < len(nest.sizes) - nest.reduced:
+            total += 1
+    lanes = WIDEST_BYTES // widest
+    size = max(nest.sizes[axis], 1)
+    return (total + len(nest.steps)) * math.ceil(size / lanes) * lanes / size
+
+
+def _access_cost(
+    stride: int, picks: tuple[Pick, ...], axis: int, axes_of: list[frozenset[int]]
+) -> float:
+    if any(axis in axes_of[p.step] for p in picks) or abs(stride) > 1 or stride == -1:
+        return GATHER_COST
+    return 1.0 if stride else 0.2

@@ -1,0 +1,207 @@
+"""Groups to kernels: each group's nests and products, over numbered buffers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gradloom.errors import Where
+from gradloom.ir.affine import Affine, linear
+from gradloom.ir.graph import topological
+from gradloom.ir.node import Node
+from gradloom.ir.op import Kind
+from gradloom.ir.types import ITEMSIZE, row_strides
+from gradloom.plan.fuse import Group
+from gradloom.plan.nest import Draft, broadcast, domain, domain_index
+from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Stage
+from gradloom.plan.product import Matrices, as_product
+
+# Rows of a product that are finished, epilogue and all, before the next ones are begun: few enough
+# to stay in the 32 KB first-level cache beside the operands.
+BLOCK_BYTES = 16384
+ROW_TILE = 16  # a multiple of every microkernel's rows
+COPIED_STRIDE = 1024  # bytes between rows of B from which the product copies B first
+
+
+@dataclass
+class Lowering:
+    """Names buffers for nodes and writes the kernels that fill them."""
+
+    buffer_of: dict[Node, int]
+    scratch: Callable[[Node], int]  # a new arena buffer for a value that is in no group's `stored`
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def lower(self, group: Group) -> Kernel:
+        kind = group.head.op.kind if group.head else group.members[0].op.kind
+        build = {
+            Kind.REDUCE: self._reduction,
+            Kind.CONTRACT: self._contraction,
+            Kind.JOIN: self._join,
+            Kind.SCATTER: self._scatter,
+            Kind.MOVE: self._move,
+        }.get(kind, self._elementwise)
+        stages, block = build(group)
+        nodes = self._covered(group)
+        lines = tuple(dict.fromkeys(n.where for n in nodes if n.where is not None))
+        return Kernel(self._hint(group), tuple(stages), block, lines, _flops(nodes))
+
+    # ---- kinds
+
+    def _elementwise(self, group: Group) -> tuple[list[Stage], int]:
+        draft = self._draft(group.domain)
+        return [self._stored(draft, group, by_rows=False)], 0
+
+    def _reduction(self, group: Group) -> tuple[list[Stage], int]:
+        assert group.head is not None
+        (x,) = group.head.inputs
+        folded = domain(tuple(x.type.shape[a] for a in group.head["axes"]))
+        draft = self._draft(group.domain + folded, len(folded))
+        return [self._stored(draft, group, by_rows=False)], 0
+
+    def _contraction(self, group: Group) -> tuple[list[Stage], int]:
+        head = group.head
+        assert head is not None
+        found = as_product(head, lambda n: n in self.buffer_of)
+        if found is None:
+            summed = [n for n in head["left"] if n not in head["result"]]
+            sizes = dict(zip(head["left"], head.inputs[0].type.shape, strict=True))
+            folded = domain(tuple(sizes[n] for n in summed))
+            draft = self._draft(group.domain + folded, len(folded))
+            return [self._stored(draft, group, by_rows=False)], 0
+        made = self._result_buffer(head, group)
+        product = self._product(found, made)
+        if group.stored == [head]:
+            return [product], 0
+        epilogue = Draft(group.domain, 0, lambda n: made if n is head else self.buffer_of.get(n))
+        epilogue.own |= {n for n in group.stored if n is not head}
+        rest = replace(group, stored=[n for n in group.stored if n is not head])
+        stage = self._stored(epilogue, rest, by_rows=True)
+        return [product, stage], _block(found.product, stage)
+
+    def _result_buffer(self, head: Node, group: Group) -> int:
+        """Where the bare product goes: in place of what follows from it, if that has its size."""
+        if head in self.buffer_of:
+            return self.buffer_of[head]
+        for node in group.stored:
+            if node.type.dtype == head.type.dtype:
+                return self.buffer_of[node]
+        return self.scratch(head)
+
+    def _product(self, found: Matrices, made: int) -> Stage:
+        operands = (
+            Operand(self.buffer_of[found.a.base], found.a.at.const),
+            Operand(self.buffer_of[found.b.base], found.b.at.const),
+            Operand(made),
+        )
+        digest = hashlib.sha256(repr(found.product).encode()).hexdigest()[:8]
+        return Stage(replace(found.product, name=f"product_{digest}"), operands, (2,))
+
+    def _join(self, group: Group) -> tuple[list[Stage], int]:
+        (node,) = group.members
+        strides = row_strides(node.type.shape)
+        stages, at = [], 0
+        for piece in node.inputs:
+            draft = self._draft(domain(piece.type.shape))
+            index = domain_index(piece.type.shape)
+            step = draft.value(piece, index)
+            place = linear(index, strides) + at * strides[node["axis"]]
+            draft.put(self.buffer_of[node], place, step, node.type.dtype)
+            stages.append(draft.finish(node.op.name))
+            at += piece.type.shape[node["axis"]]
+        return stages, 0
+
+    def _scatter(self, group: Group) -> tuple[list[Stage], int]:
+        (node,) = group.members
+        updates, *indices = node.inputs
+        axes, shape = node["axes"], node["shape"]
+        draft = self._draft(domain(updates.type.shape))
+        index = domain_index(updates.type.shape)
+        ahead = updates.type.ndim - (len(shape) - len(axes))
+        strides = row_strides(shape)
+        picks = tuple(
+            Pick(draft.value(v, broadcast(index[:ahead], v)), shape[a], strides[a])
+            for a, v in zip(axes, indices, strict=True)
+        )
+        rest = tuple(s for a, s in enumerate(strides) if a not in axes)
+        at = linear(index[ahead:], rest)
+        step = draft.value(updates, index)
+        draft.put(self.buffer_of[node], at, step, node.type.dtype, picks, accumulate=True)
+        return [self._zeros(node), draft.finish(node.op.name)], 0
+
+    def _move(self, group: Group) -> tuple[list[Stage], int]:
+        """A move that must be in memory: a copy, or elements spread among zeros."""
+        (node,) = group.members
+        draft = self._draft(domain(node.type.shape))
+        if node.op.access(domain_index(node.type.shape), node.inputs[0].type, **dict(node.attrs)):
+            return [self._stored(draft, group, by_rows=False)], 0
+        if node.type.size == node.inputs[0].type.size:
+            return [self._stored(draft, group, by_rows=False)], 0
+        (x,) = node.inputs
+        index = domain_index(x.type.shape)
+        spread = self._draft(domain(x.type.shape))
+        step = spread.value(x, index)
+        placed = zip(index, node["start"], node["step"], strict=True)
+        at = linear(tuple(i * k + s for i, s, k in placed), row_strides(node.type.shape))
+        spread.put(self.buffer_of[node], at, step, node.type.dtype)
+        return [self._zeros(node), spread.finish(node.op.name)], 0
+
+    # ---- parts
+
+    def _draft(self, sizes: tuple[int, ...], reduced: int = 0) -> Draft:
+        return Draft(sizes, reduced, self.buffer_of.get)
+
+    def _stored(self, draft: Draft, group: Group, by_rows: bool) -> Stage:
+        draft.own |= set(group.stored)
+        for node in group.stored:
+            draft.store(node, self.buffer_of[node], domain_index(node.type.shape))
+        return draft.finish(self._hint(group), by_rows)
+
+    def _zeros(self, node: Node) -> Stage:
+        draft = self._draft((node.type.size,))
+        zero = draft.emit(Constant(np.zeros((), node.type.dtype).tobytes(), node.type.dtype))
+        draft.put(self.buffer_of[node], Affine.axis(0), zero, node.type.dtype)
+        return draft.finish("zeros")
+
+    def _covered(self, group: Group) -> list[Node]:
+        """Every node that this kernel computes, moves and what was pulled in included."""
+        stops = [n for n in self.buffer_of if n not in group.stored]
+        found = topological(group.stored, stops)[len(stops) :]
+        return [n for n in found if n.op.kind is not Kind.SOURCE]
+
+    def _hint(self, group: Group) -> str:
+        first = group.head or group.members[0]
+        last = group.stored[-1] if group.stored else first
+        names = dict.fromkeys(n.op.name for n in (first, last))
+        return "_".join(names)
+
+
+def _block(product: Product, epilogue: Stage) -> int:
+    """Rows to finish at once, or 0 where the stages do not share their outermost axis."""
+    nest = epilogue.code
+    assert isinstance(nest, Nest)
+    if product.batch or nest.extent != product.rows:
+        return 0
+    depth_stride, column_stride = product.b_strides[-2:]
+    copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE
+    if copied and not product.panel:
+        return 0  # the product copies B in each range, so there must be one
+    rows = BLOCK_BYTES // (product.columns * ITEMSIZE[product.dtype])
+    return max(rows // ROW_TILE, 1) * ROW_TILE
+
+
+def _flops(nodes: list[Node]) -> int:
+    total = 0
+    for node in nodes:
+        if node.op.kind is Kind.CONTRACT:
+            sizes = dict(
+                zip(node["left"], node.inputs[0].type.shape, strict=True),
+            ) | dict(zip(node["right"], node.inputs[1].type.shape, strict=True))
+            total += 2 * int(np.prod(list(sizes.values()), dtype=np.int64))
+        elif node.op.kind is Kind.REDUCE:
+            total += node.inputs[0].type.size
+        elif node.op.kind is Kind.ELEMENTWISE:
+            total += node.type.size * node.op.cost
+    return total

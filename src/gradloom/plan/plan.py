@@ -1,0 +1,226 @@
+"""What planning decides: the first place where order exists.
+
+    plan    = kernels in order, buffers in one arena
+    kernel  = stage*, run one after another for each block of rows
+    stage   = nest | product, with the buffers that its operands are
+    nest    = loops over named axes; steps in static single assignment; stores
+    product = C[.., m, n] = sum over k of A[.., m, k] * B[.., k, n]
+
+All values are frozen, and hold nothing but numbers, strings, and each other: equal nests are one
+function in the machine code, and a plan's text is its identity in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradloom.errors import Where
+from gradloom.ir.affine import Affine, Guard
+from gradloom.ir.types import TensorType
+
+# ---- steps: what is computed at one point of a nest; arguments are numbers of earlier steps
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A run-time part of an address: `stride *` the value of a step, which must be in `range(size)`;
+    a negative one counts from the end."""
+
+    step: int
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An element of an operand; zero where a guard fails."""
+
+    operand: int
+    at: Affine
+    dtype: str
+    guards: tuple[Guard, ...] = ()
+    picks: tuple[Pick, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A number, kept as bytes."""
+
+    value: bytes
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """An index expression as a value."""
+
+    at: Affine
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An elementwise operator, by its row's name."""
+
+    op: str
+    args: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A step where the guards hold, zero elsewhere."""
+
+    guards: tuple[Guard, ...]
+    arg: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The reduction of a step over the nest's reduced axes, by its row's name."""
+
+    op: str
+    arg: int
+    dtype: str
+
+
+Step = Load | Constant | Position | Apply | Inside | Fold
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A step written to an operand, or added to what is there."""
+
+    operand: int
+    at: Affine
+    step: int
+    dtype: str
+    picks: tuple[Pick, ...] = ()
+    accumulate: bool = False
+
+
+# ---- stages
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
+
+    `vector` is the axis that runs across SIMD lanes, or None.  Axis 0 may be cut into ranges.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    reduced: int
+    vector: int | None
+    steps: tuple[Step, ...]
+    stores: tuple[Store, ...]
+
+    @property
+    def extent(self) -> int:
+        """Iterations of the outermost axis."""
+        return self.sizes[0] if len(self.sizes) > self.reduced else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Matrix products, for each index of the batch axes.  Strides are in elements; those of `n` in B
+    and C are 1.
+
+    With `panel`, B lies in panels of that many columns: element (k, n) of a batch at
+    `(n // panel) * depth * panel + k * panel + n % panel`, zero in the padding, and `b_strides` has
+    the batch strides only.
+    """
+
+    name: str
+    dtype: str
+    batch: tuple[int, ...]
+    rows: int
+    columns: int
+    depth: int
+    a_strides: tuple[int, ...]
+    b_strides: tuple[int, ...]
+    c_strides: tuple[int, ...]
+    panel: int = 0
+
+    @property
+    def extent(self) -> int:
+        """Iterations of the outermost axis."""
+        return self.batch[0] if self.batch else self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A buffer by number, from an element on."""
+
+    buffer: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    code: Nest | Product
+    operands: tuple[Operand, ...]
+    writes: tuple[int, ...]  # which operands are written
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Stages that run together on blocks of `block` iterations of their outermost axis."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    block: int
+    where: tuple[Where, ...]  # the user's lines it was made from
+    flops: int
+    note: str = ""  # why it ends where it does
+
+    @property
+    def extent(self) -> int:
+        return max((s.code.extent for s in self.stages), default=0)
+
+    def touched(self) -> tuple[set[int], set[int]]:
+        """Buffers read and buffers written."""
+        read: set[int] = set()
+        written: set[int] = set()
+        for stage in self.stages:
+            for number, operand in enumerate(stage.operands):
+                (written if number in stage.writes else read).add(operand.buffer)
+        return read, written
+
+
+# ---- memory
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Memory of one value.  `space` is "arena", "input", "state" or "output"; `offset` is in bytes of
+    the arena, or the number of the external array; it is live from kernel `born` through `dies`."""
+
+    name: str
+    space: str
+    type: TensorType
+    offset: int
+    born: int
+    dies: int
+    where: Where | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything decided, nothing yet spelled."""
+
+    kernels: tuple[Kernel, ...]
+    buffers: tuple[Buffer, ...]
+    arena_bytes: int
+    nodes: int  # operations in the graph, for comparison with the number of kernels
+
+    @property
+    def separate_bytes(self) -> int:
+        """What the arena's buffers would take side by side."""
+        return sum(b.type.nbytes for b in self.buffers if b.space == "arena")
+
+    def codes(self) -> tuple[Nest | Product, ...]:
+        """Every distinct stage function, in order of first use."""
+        return tuple(dict.fromkeys(s.code for k in self.kernels for s in k.stages))

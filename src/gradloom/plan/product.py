@@ -1,0 +1,117 @@
+"""A contraction as batched matrix products on raw strides, so that transposes cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gradloom.ir.affine import Affine
+from gradloom.ir.node import Node
+from gradloom.ir.types import row_strides
+from gradloom.plan.nest import Place, locate
+from gradloom.plan.plan import Product
+
+# Below this many rows or columns the microkernel leaves most of its lanes idle; a nest of
+# multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.9 us as a nest,
+# 2.4 us as a product with one column (benchmarks/lane_costs.py).
+THIN = 2
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One label, with its stride in each of A, B and C (zero where it does not stand)."""
+
+    size: int
+    a: int
+    b: int
+    c: int
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A product and where its operands start; `swapped` if A is the node's right operand."""
+
+    product: Product
+    a: Place
+    b: Place
+
+
+def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
+    """The matrix product that a contraction is, or None where a nest serves better."""
+    if not node.type.is_float:
+        return None
+    x, y = node.inputs
+    places = [_place(operand, stored) for operand in (x, y)]
+    out = dict(zip(node["result"], row_strides(node.type.shape), strict=True))
+    terms = [_strides(t, p) for t, p in zip((node["left"], node["right"]), places, strict=True)]
+    sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
+    across = next((label for label in reversed(node["result"]) if sizes[label] != 1), "")
+    if across in terms[0] and across in terms[1] or not across:
+        return None
+    if across in terms[0]:  # the columns of C must be the right operand's
+        places.reverse()
+        terms.reverse()
+    left, right = terms
+    axes = {
+        label: Axis(size, left.get(label, 0), right.get(label, 0), out.get(label, 0))
+        for label, size in sizes.items()
+        if size != 1
+    }
+    product = _assembled(axes, left, right, out)
+    if product is None:
+        return None
+    return Matrices(replace(product, dtype=node.type.dtype), *places)
+
+
+def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
+    index = tuple(Affine.axis(d) for d in range(operand.type.ndim))
+    place = locate(operand, index, stored)
+    assert place is not None and not place.guards, f"{operand} is not in memory"
+    return place
+
+
+def _strides(term: str, place: Place) -> dict[str, int]:
+    return {label: place.at.coefficient(d) for d, label in enumerate(term)}
+
+
+def _assembled(
+    axes: dict[str, Axis], left: dict[str, int], right: dict[str, int], out: dict[str, int]
+) -> Product | None:
+    """Labels sorted into rows, columns and depth; what cannot be merged goes to the batch."""
+    rows = _merged([a for n, a in axes.items() if n in left and n not in right])
+    columns = _merged([a for n, a in axes.items() if n in right and n not in left])
+    depth = _merged([a for n, a in axes.items() if n not in out])
+    batch = [a for n, a in axes.items() if n in left and n in right and n in out]
+    if len(depth) > 1 or not columns or not rows:
+        return None
+    batch = sorted(batch + rows[:-1] + columns[:-1], key=lambda a: -a.c)
+    m, n = rows[-1], columns[-1]
+    k = depth[0] if depth else Axis(1, 0, 0, 0)
+    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, k.b):
+        return None
+    return Product(
+        name="",
+        dtype="",
+        batch=tuple(a.size for a in batch),
+        rows=m.size,
+        columns=n.size,
+        depth=k.size,
+        a_strides=(*(a.a for a in batch), m.a, k.a),
+        b_strides=(*(a.b for a in batch), k.b, n.b),
+        c_strides=(*(a.c for a in batch), m.c, n.c),
+    )
+
+
+def _merged(axes: list[Axis]) -> list[Axis]:
+    """Neighbouring axes as one, where all strides allow; outermost first, by C and then by A or B."""
+    ordered = sorted(axes, key=lambda a: (-a.c, -a.a, -a.b))
+    done: list[Axis] = []
+    for axis in ordered:
+        if done and all(
+            outer == inner * axis.size
+            for outer, inner in ((done[-1].a, axis.a), (done[-1].b, axis.b), (done[-1].c, axis.c))
+        ):
+            done[-1] = Axis(done[-1].size * axis.size, axis.a, axis.b, axis.c)
+        else:
+            done.append(axis)
+    return done

@@ -1,0 +1,98 @@
+"""A compiled program: one native entry, the memory it needs, and arrays in and out."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradloom.codegen.driver import FAULTS
+from gradloom.codegen.module import faults
+from gradloom.errors import message
+from gradloom.plan.plan import Plan
+
+Entry = Callable[[int, int, int], int]
+
+
+def aligned(nbytes: int, alignment: int = 64) -> np.ndarray:
+    """Uninitialised bytes at an aligned address."""
+    raw = np.empty(nbytes + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + nbytes]
+
+
+@dataclass(slots=True)
+class Frame:
+    """The memory of one call in flight: arena, control words, and the table of addresses."""
+
+    arena: np.ndarray
+    control: np.ndarray
+    table: Any  # a ctypes array of addresses
+
+    def addresses(self) -> tuple[int, int, int]:
+        return ctypes.addressof(self.table), self.arena.ctypes.data, self.control.ctypes.data
+
+
+class Executable:
+    """Calls a native entry on arrays.  Calls from several Python threads have a frame each."""
+
+    def __init__(self, plan: Plan, entry: Entry) -> None:
+        self.plan = plan
+        self.entry = entry
+        self.inputs = [b for b in plan.buffers if b.space in ("input", "state")]
+        self.outputs = [b for b in plan.buffers if b.space == "output"]
+        self._checked = [
+            n for n, k in enumerate(plan.kernels) if any(faults(s.code) for s in k.stages)
+        ]
+        self._frames: list[Frame] = []
+
+    def frame(self) -> Frame:
+        """A free frame, or a new one; give it back with `release`."""
+        try:
+            return self._frames.pop()
+        except IndexError:
+            slots = len(self.inputs) + len(self.outputs)
+            control = np.zeros(FAULTS + len(self.plan.kernels), np.int64)
+            table = (ctypes.c_void_p * max(slots, 1))()
+            return Frame(aligned(self.plan.arena_bytes), control, table)
+
+    def release(self, frame: Frame) -> None:
+        self._frames.append(frame)
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs, as new arrays.  `arrays` are contiguous and of the planned types."""
+        frame = self.frame()
+        results = [np.empty(b.type.shape, b.type.dtype) for b in self.outputs]
+        table = frame.table
+        for i, array in enumerate(arrays):
+            table[i] = array.ctypes.data
+        for i, array in enumerate(results, len(arrays)):
+            table[i] = array.ctypes.data
+        self.entry(*frame.addresses())
+        try:
+            self.check(frame)
+        finally:
+            self.release(frame)
+        return results
+
+    def check(self, frame: Frame) -> None:
+        """Raise IndexError if a kernel met an index out of range."""
+        for number in self._checked:
+            if frame.control[FAULTS + number]:
+                frame.control[FAULTS:] = 0
+                kernel = self.plan.kernels[number]
+                raise IndexError(
+                    message(
+                        "an index is out of range",
+                        kernel.where[0],
+                        "indices must be in -n ... n - 1 for an axis of size n; gnp.clip them",
+                    )
+                )
+
+
+def contiguous(array: Any, dtype: str) -> np.ndarray:
+    """A C-contiguous array in this machine's byte order; the array itself if it is one."""
+    return np.require(array, np.dtype(dtype), ["C", "A"])

@@ -1,0 +1,51 @@
+"""A native object in, a ctypes callable out. Never imports numba."""
+
+import ctypes
+import itertools
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+C_TYPES: dict[str, Any] = {"i64": ctypes.c_int64, "f64": ctypes.c_double, "ptr": ctypes.c_void_p}
+
+_serial = itertools.count()
+
+
+def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Callable[..., int]:
+    """Function `entry` of an object, as a callable that returns its int64 status.
+
+    `arguments` are type names: "i64" and "f64" take Python numbers, "ptr" takes an address. Calls
+    release the GIL. The code stays in memory for as long as the callable does.
+    """
+    library = (
+        llvm.JITLibraryBuilder()
+        .add_object_img(built)
+        .add_current_process()
+        .export_symbol(entry)
+        # The name of a library is never free again, even after its unloading.
+        .link(linker(), f"gradloom.{next(_serial)}")
+    )
+    kinds = [C_TYPES[name] for name in arguments]
+    function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(library[entry])
+    function.library = library
+    return function
+
+
+@cache
+def linker() -> llvm.LLJIT:
+    """The process's one linker."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_lljit_compiler(machine)
+
+
+def assembly(text: str, cpu: str, features: str) -> str:
+    """The machine's assembly of an optimised LLVM module (`Build.llvm`)."""
+    linker()  # initialises the target
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, reloc="pic", codemodel="default"
+    )
+    return str(machine.emit_assembly(llvm.parse_assembly(text)))

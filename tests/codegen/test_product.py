@@ -1,0 +1,247 @@
+"""Matrix products against NumPy: shapes, strides, batches, panels and ranges."""
+
+import ctypes
+import itertools
+from dataclasses import replace
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from llvmlite import ir
+
+from gradloom.codegen.cpu.product import emit_product, strips_of
+from gradloom.codegen.cpu.target import Target, host_target, named_target, target_machine
+from gradloom.plan.plan import Product
+
+SIZES = (0, 1, 7, 8, 9, 31, 33, 48, 64, 100, 130)
+POISON = 40  # elements of NaN before, between and after what an operand may use
+
+
+def compiled(product, target=None):
+    """The product as a ctypes function; it keeps its engine alive."""
+    target = target or host_target()
+    engine = llvm.create_mcjit_compiler(parsed(product, target), target_machine(target))
+    engine.finalize_object()
+    pointers = [ctypes.c_void_p] * 3
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, *pointers)
+    function = kind(engine.get_function_address(product.name))
+    function.engine = engine
+    return function
+
+
+def parsed(product, target):
+    module = ir.Module("products")
+    module.triple = target.triple
+    function = emit_product(module, product, target)
+    assert emit_product(module, product, target) is function
+    function.linkage = "external"
+    text = llvm.parse_assembly(str(module))
+    text.verify()
+    return text
+
+
+def operand(rng, shape, strides, dtype):
+    """A buffer of NaN with random numbers at `strides`, and the view of those numbers."""
+    reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    size = reach + 1 if np.prod(shape) else 0
+    buffer = np.full(size + 2 * POISON, np.nan, dtype)
+    item = buffer.itemsize
+    steps = [s * item for s in strides]
+    view = np.lib.stride_tricks.as_strided(buffer[POISON:], shape, steps)
+    view[...] = rng.standard_normal(shape)
+    return buffer, view
+
+
+def packed(b, panel):
+    """B[.., k, n] in zero-padded panels of `panel` columns, between NaNs, and its batch strides."""
+    *batch, depth, columns = b.shape
+    panels = -(-columns // panel)
+    wide = np.zeros((*batch, depth, panels * panel), b.dtype)
+    wide[..., :columns] = b
+    split = np.moveaxis(wide.reshape(*batch, depth, panels, panel), -2, -3)
+    buffer = np.full(split.size + 2 * POISON, np.nan, b.dtype)
+    buffer[POISON : POISON + split.size] = split.ravel()
+    size = panels * depth * panel
+    strides = tuple(size * int(np.prod(batch[i + 1 :])) for i in range(len(batch)))
+    return buffer, strides
+
+
+def run(function, cuts, a, b, c):
+    start = [x.ctypes.data + POISON * x.itemsize for x in (a, b, c)]
+    for low, high in itertools.pairwise(cuts):
+        function(low, high, *start)
+
+
+def check(product, seed=0, cuts=None):
+    """Compute the product over `cuts` of its outermost axis and compare it with float64 NumPy."""
+    rng = np.random.default_rng(seed)
+    m, n, k, batch = product.rows, product.columns, product.depth, product.batch
+    a_buffer, a = operand(rng, (*batch, m, k), product.a_strides, product.dtype)
+    if product.panel:
+        b = rng.standard_normal((*batch, k, n)).astype(product.dtype)
+        b_buffer, b_strides = packed(b, product.panel)
+        product = replace(product, b_strides=b_strides)
+    else:
+        b_buffer, b = operand(rng, (*batch, k, n), product.b_strides, product.dtype)
+    c_buffer, c = operand(rng, (*batch, m, n), product.c_strides, product.dtype)
+    c[...] = np.nan
+    outermost = (*batch, m)[0]
+    run(compiled(product), cuts or (0, outermost), a_buffer, b_buffer, c_buffer)
+    exact = a.astype("f8") @ b.astype("f8")
+    bound = np.abs(a).astype("f8") @ np.abs(b).astype("f8")
+    epsilon = np.finfo(product.dtype).eps
+    assert (np.abs(c - exact) <= (k + 1) * epsilon * bound).all()
+    result = c.copy()
+    c[...] = np.nan
+    assert np.isnan(c_buffer).all(), "something outside of C was written"
+    return result
+
+
+def plain(m, n, k, dtype="float32", **changes):
+    return replace(Product("product", dtype, (), m, n, k, (k, 1), (n, 1), (n, 1)), **changes)
+
+
+def seeded_shapes(count):
+    rng = np.random.default_rng(7)
+    shapes = [tuple(int(x) for x in rng.choice(SIZES, 3)) for _ in range(count)]
+    empty = [(0, 5, 3), (5, 0, 3), (5, 3, 0)]
+    return [*shapes, *empty, (1, 1, 1), (64, 10, 64), (33, 130, 600), (70, 600, 270)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", seeded_shapes(20))
+def test_agrees_with_numpy(shape, dtype):
+    check(plain(*shape, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 31, 7), (64, 64, 48), (33, 100, 300)])
+def test_transposed_and_strided_operands(m, n, k, dtype):
+    check(plain(m, n, k, dtype, a_strides=(1, m)))
+    b_strides, c_strides = (n + 3, 1), (n + 9, 1)
+    check(plain(m, n, k, dtype, a_strides=(3 * k + 5, 3), b_strides=b_strides, c_strides=c_strides))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 31, 7), (64, 64, 10), (1, 100, 300), (40, 8, 16)])
+def test_transposed_second_operand(m, n, k, dtype):
+    check(plain(m, n, k, dtype, b_strides=(1, k)))
+    check(plain(m, n, k, dtype, b_strides=(1, k + 3), a_strides=(1, m + 1)))
+
+
+def test_one_column_or_one_step_needs_no_contiguous_axis():
+    check(plain(9, 1, 20, b_strides=(3, 7), c_strides=(5, 2)))
+    check(plain(9, 1, 20, b_strides=(1, 20)))
+    check(plain(9, 20, 1, b_strides=(3, 2)))
+
+
+def test_operands_without_contiguous_rows_are_refused():
+    module = ir.Module("products")
+    with pytest.raises(ValueError, match="strides"):
+        emit_product(module, plain(4, 4, 4, b_strides=(8, 2)), host_target())
+    with pytest.raises(ValueError, match="strides"):
+        emit_product(module, plain(4, 4, 4, c_strides=(1, 4)), host_target())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("panel", [16, 24, 32, 48, 100])
+def test_packed_panels(panel, dtype):
+    for m, n, k in ((9, 130, 31), (8, 48, 64), (17, 7, 300), (5, 33, 0)):
+        check(plain(m, n, k, dtype, panel=panel, b_strides=()))
+
+
+def test_batches():
+    m, n, k = 5, 19, 33
+    whole = {"a_strides": (2 * m * k, m * k, k, 1), "c_strides": (2 * m * n, m * n, n, 1)}
+    product = plain(m, n, k, batch=(3, 2), b_strides=(2 * k * n, k * n, n, 1), **whole)
+    check(product)
+    check(product, cuts=(0, 1, 1, 3))
+    check(replace(product, b_strides=(0, 0, n, 1)))
+    check(replace(product, b_strides=(0, k * n, n, 1), a_strides=(m * k, 0, 1, m)))
+    check(replace(product, panel=48, b_strides=()))
+    check(replace(product, batch=(3, 0)))
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        plain(64, 100, 700),
+        plain(130, 33, 9, "float64"),
+        plain(600, 48, 130, a_strides=(1, 600)),
+        plain(50, 130, 300, panel=48, b_strides=()),
+        plain(3, 640, 64),
+        plain(90, 400, 260),
+        plain(20, 50, 300, b_strides=(1, 300)),
+    ],
+)
+def test_bits_do_not_depend_on_the_ranges(product):
+    whole = check(product)
+    rows = product.rows
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        cuts = (0, *sorted(int(x) for x in rng.integers(0, rows + 1, 5)), rows)
+        assert (check(product, cuts=cuts) == whole).all()
+
+
+def test_a_partial_range_writes_its_rows_only():
+    product = plain(20, 33, 8)
+    rng = np.random.default_rng(0)
+    a, _ = operand(rng, (20, 8), (8, 1), "float32")
+    b, _ = operand(rng, (8, 33), (33, 1), "float32")
+    c, view = operand(rng, (20, 33), (33, 1), "float32")
+    view[...] = np.nan
+    function = compiled(product)
+    run(function, (3, 14), a, b, c)
+    run(function, (14, 14), a, b, c)
+    run(function, (9, 5), a, b, c)
+    written = ~np.isnan(view)
+    assert written[3:14].all()
+    assert not written[:3].any()
+    assert not written[14:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "instruction"),
+    [
+        ("x86-64-v2", "mulps"),
+        ("x86-64-v3", "vfmadd"),
+        ("x86-64-v4", "zmm"),
+        ("aarch64", "fmla"),
+    ],
+)
+def test_named_targets_compile_to_vector_instructions(name, instruction):
+    target = named_target(name)
+    module = parsed(plain(64, 35, 64), target)
+    text = target_machine(target).emit_assembly(module)
+    assert instruction in text
+    assert "fmaf" not in text, "a multiply-add became a library call"
+
+
+def narrower(target, vector_bytes):
+    return Target(target.triple, target.cpu, target.features, vector_bytes, 16)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32])
+def test_narrow_vectors_run_on_the_host(vector_bytes, monkeypatch):
+    target = narrower(host_target(), min(vector_bytes, host_target().vector_bytes))
+    monkeypatch.setitem(globals(), "host_target", lambda: target)
+    for m, n, k in ((9, 31, 7), (33, 130, 20), (16, 13, 8)):
+        check(plain(m, n, k))
+        check(plain(m, n, k, "float64"))
+        check(plain(m, n, k, b_strides=(1, k)))
+        check(plain(m, n, k, "float64", b_strides=(1, k)))
+
+
+def test_strips_cover_the_columns_once():
+    targets = [named_target(name) for name in ("x86-64-v2", "x86-64-v4")]
+    for columns, lanes, target in itertools.product(range(200), (2, 4, 16), targets):
+        at = 0
+        for strips in strips_of(columns, lanes, target):
+            assert strips.first == at
+            at += strips.count * strips.vectors * lanes - (lanes - strips.tail) * bool(strips.tail)
+        assert columns <= at < columns + lanes
+
+
+def test_unknown_target_names_the_known_ones():
+    with pytest.raises(ValueError, match="aarch64"):
+        named_target("pdp-11")

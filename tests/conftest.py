@@ -1,0 +1,14 @@
+"""An own cache for each test process, and the same examples in every run."""
+
+import os
+import tempfile
+
+from hypothesis import settings
+
+# Before gradloom reads the environment. Threads and processes that tests start meet this cache too,
+# and no test meets a program that another run compiled.
+_cache = tempfile.TemporaryDirectory(prefix="gradloom-tests-")
+os.environ["GRADLOOM_CACHE_DIR"] = _cache.name
+
+settings.register_profile("gradloom", deadline=None, derandomize=True, database=None)
+settings.load_profile("gradloom")
