@@ -1,7 +1,7 @@
 """gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena, and
 let Numba compile the whole of it into one native call."""
 
-from gradloom import numpy
+from gradloom import numpy, special
 from gradloom.errors import (
     DtypeError,
     GradloomError,
@@ -15,6 +15,8 @@ from gradloom.frontend.pytree import tree_map
 from gradloom.jitted import jit
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
+from gradloom.train import nn, optim, random
+from gradloom.train.step import train_step
 from gradloom.transform import eager, grad, value_and_grad
 from gradloom.version import VERSION as __version__
 
@@ -30,9 +32,14 @@ __all__ = [
     "eager",
     "grad",
     "jit",
+    "nn",
     "numpy",
+    "optim",
+    "random",
     "settings",
+    "special",
     "stop_gradient",
+    "train_step",
     "tree_map",
     "value_and_grad",
 ]

@@ -105,7 +105,7 @@ def _differentiate(
     chosen = tuple(args[n] for n in numbers)
     leaves, structure = flatten(chosen)
     for leaf, path in zip(leaves, paths(structure), strict=True):
-        _check_float(leaf, path.removeprefix("[0]") or "the argument")
+        check_float(leaf, path.removeprefix("[0]") or "the argument")
     marks = mark(leaves)
     full = list(args)
     for n, tree in zip(numbers, unflatten(structure, marks), strict=True):
@@ -145,7 +145,7 @@ def _unboxed(value: Any, marks: list[Tensor]) -> Any:
     return value.node.value if value.node.level == level else value
 
 
-def _check_float(leaf: Any, path: str) -> None:
+def check_float(leaf: Any, path: str) -> None:
     kind = type_of(leaf)
     if not kind.is_float:
         raise DtypeError(

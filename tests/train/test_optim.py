@@ -183,8 +183,11 @@ def test_every_hyper_parameter_is_a_leaf_of_the_state():
     params = params_of("float64")
     state = optim.adamw(0.1, 0.8, 0.9, 1e-7, 0.01).init(params)
     assert state.hyper == {
-        **{"learning_rate": 0.1, "b1": 0.8, "b2": 0.9},
-        **{"eps": 1e-7, "weight_decay": 0.01},
+        "learning_rate": 0.1,
+        "b1": 0.8,
+        "b2": 0.9,
+        "eps": 1e-7,
+        "weight_decay": 0.01,
     }
     graphs = {
         graph_of(step_of(rule), params, rule.init(params), params)[0].fingerprint()

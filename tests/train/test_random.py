@@ -91,7 +91,7 @@ def test_folding_in_is_one_of_a_split():
 def test_jax_gives_the_same_bits():
     jax = pytest.importorskip("jax")
     theirs, ours = jax.random.PRNGKey(7, impl="threefry2x32"), random.key(7)
-    with jax.threefry_partitionable(True):
+    with jax.threefry_partitionable(True):  # noqa: FBT003 (JAX's signature)
         pairs = [
             (theirs, ours),
             (jax.random.bits(theirs, (3, 5)), random.bits(ours, (3, 5))),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from gradloom.codegen.module import faults
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.arena import padded
 from gradloom.plan.plan import Buffer, Kernel, Operand, Plan, Stage
 
 FAULTS = 16  # the first word of `control` that belongs to a kernel
@@ -23,10 +24,134 @@ def program_text(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def identifier(buffer: Buffer) -> str:
-    """A buffer's name as a Python variable."""
-    cleaned = "".join(c if c.isalnum() else "_" for c in buffer.name).strip("_")
-    return cleaned if cleaned.isidentifier() else f"_{cleaned}"
+# Words of `control` that a training driver reads and writes.
+DONE, STOP, EPOCHS, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(11)
+IN_PLACE, GATHER, SHUFFLE = range(3)  # modes: batches lie in a row; by `order`; by a new `order`
+
+SHUFFLE_TEXT = """\
+def threefry(low, high, x, y):
+    # Threefry-2x32-20 [Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011]; both words
+    # of the block in one integer
+    mask = 0xFFFFFFFF
+    other = low ^ high ^ 0x1BD11BDA
+    x = (x + low) & mask
+    y = (y + high) & mask
+    for group in range(5):
+        turns = 0x061A0F0D if group % 2 == 0 else 0x18101D11  # 13 15 26 6 and 17 29 16 24
+        for _ in range(4):
+            by = turns & 31
+            turns = turns >> 8
+            x = (x + y) & mask
+            y = (((y << by) | (y >> (32 - by))) & mask) ^ x
+        spent = low
+        low = high
+        high = other
+        other = spent
+        x = (x + low) & mask
+        y = (y + high + group + 1) & mask
+    return (x << 32) | y
+
+
+def shuffle(order, rows, low, high, epoch):
+    # Fisher and Yates, from the end; two draws share a Threefry block
+    for i in range(rows):
+        put(order, i, i)
+    words = 0
+    for i in range(rows - 1, 0, -1):
+        if (rows - 1 - i) % 2 == 0:
+            words = threefry(low, high, i, epoch)
+            word = (words >> 32) & 0xFFFFFFFF
+        else:
+            word = words & 0xFFFFFFFF
+        j = (word * (i + 1)) >> 32
+        kept = get(order, i)
+        put(order, i, get(order, j))
+        put(order, j, kept)
+
+
+def gather(order, first, rows, row_bytes, source, target):
+    for row in range(rows):
+        copy(target, row * row_bytes, source, get(order, first + row) * row_bytes, row_bytes)
+
+
+"""
+
+
+def training_text(batch: range) -> Writer:
+    """The writer of a training driver: epochs of batches, each one pass over the kernels.
+
+    Inputs `batch` hold the data.  Batch `n` lies `n` whole batches after the first row, or is gathered
+    by `order` (the table's last address) into a place behind the arena.  Outputs are written one
+    after another.  Returns how many batches were done; another thread may set STOP.
+    """
+    return lambda plan: _training_text(plan, batch)
+
+
+def staging(plan: Plan, batch: range) -> dict[int, int]:
+    """Where, in bytes behind the arena, each batch input is gathered; the total under key -1."""
+    offsets, at = {}, plan.arena_bytes
+    for buffer in plan.buffers:
+        if buffer.space == "input" and buffer.offset in batch and buffer.type.ndim:
+            offsets[buffer.offset] = at
+            at += padded(buffer.type.nbytes)
+    return {**offsets, -1: at}
+
+
+def _training_text(plan: Plan, batch: range) -> str:
+    data = {b.offset: b for b in plan.buffers if b.space == "input" and b.offset in batch}
+    outputs = [b for b in plan.buffers if b.space == "output"]
+    fixed = tuple(b for b in plan.buffers if b not in outputs and b not in data.values())
+    places = staging(plan, batch)
+    slots = sum(b.space in ("input", "state") for b in plan.buffers) + len(outputs)
+    rows = next((b.type.shape[0] for b in data.values() if b.type.ndim), 1)
+    head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
+    head += [line for line in addresses(plan.buffers) if line.split()[0] in {b.name for b in fixed}]
+    head += [f"order = get_ptr(table, {slots})", "done = 0"]
+    for b in (*data.values(), *outputs):
+        head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
+    loop = [f"if get(control, {STOP}):", "    return done"]
+    loop += [
+        f"{b.name} = view(all_{b.name}, keep * done * {b.type.nbytes})"
+        if b is not outputs[0]
+        else f"{b.name} = view(all_{b.name}, done * {b.type.nbytes})"
+        for b in outputs
+    ]
+    for number, b in data.items():
+        loop += _batch_lines(b, places.get(number, 0), rows)
+    loop += [*calls(plan), "done += 1", f"put(control, {DONE}, done)"]
+    lines = [f"def {ENTRY}(table, arena, control):", *(f"    {line}" for line in head)]
+    lines += ["    for epoch in range(first_epoch, first_epoch + epochs):"]
+    lines += [f"        if mode == {SHUFFLE}:", "            shuffle(order, rows, low, high, epoch)"]
+    lines += ["        for batch in range(batches):", *(f"            {line}" for line in loop)]
+    return SHUFFLE_TEXT + "\n".join([*lines, "    return done"]) + "\n"
+
+
+_WORDS = {
+    "epochs": EPOCHS,
+    "batches": BATCHES,
+    "mode": MODE,
+    "rows": ROWS,
+    "low": KEY_LOW,
+    "high": KEY_HIGH,
+    "first_epoch": EPOCH,
+    "first": FIRST,
+    "keep": KEEP,
+}
+
+
+def _batch_lines(buffer: Buffer, place: int, rows: int) -> list[str]:
+    """Where this batch of one data array lies."""
+    name = buffer.name
+    if not buffer.type.ndim:
+        return [f"{name} = view(all_{name}, batch * {buffer.type.nbytes})"]
+    row_bytes = buffer.type.nbytes // max(buffer.type.shape[0], 1)
+    return [
+        f"if mode == {IN_PLACE}:",
+        f"    {name} = view(all_{name}, (first + batch * {rows}) * {row_bytes})",
+        "else:",
+        f"    {name} = view(arena, {place})",
+        f"    gather(order, first + batch * {rows}, {rows}, {row_bytes}, all_{name}, {name})",
+    ]
 
 
 def external_slot(plan_buffers: tuple[Buffer, ...], buffer: Buffer) -> int:
@@ -38,7 +163,7 @@ def external_slot(plan_buffers: tuple[Buffer, ...], buffer: Buffer) -> int:
 def addresses(buffers: tuple[Buffer, ...]) -> Iterator[str]:
     """A variable for every buffer."""
     for buffer in buffers:
-        name = identifier(buffer)
+        name = buffer.name
         if buffer.space == "arena":
             yield f"{name} = view(arena, {buffer.offset})"
         else:
@@ -58,7 +183,7 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
             yield _call(plan, stage, number, "0", str(stage.code.extent))
         return
     yield f"for row in range(0, {kernel.extent}, {kernel.block}):"
-    yield f"    end = min(row + {kernel.block}, {kernel.extent})"
+    yield f"    end = row + {kernel.block} if row + {kernel.block} < {kernel.extent} else {kernel.extent}"
     for stage in kernel.stages:
         yield "    " + _call(plan, stage, number, "row", "end")
 
@@ -72,5 +197,5 @@ def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:
 
 def _operand(plan: Plan, operand: Operand) -> str:
     buffer = plan.buffers[operand.buffer]
-    name = identifier(buffer)
+    name = buffer.name
     return f"view({name}, {operand.offset * ITEMSIZE[buffer.type.dtype]})" if operand.offset else name

@@ -30,8 +30,7 @@ from gradloom.plan.plan import (
 )
 
 COMMENT_COLUMN = 60
-AXES = "ijklmn"
-BATCH_AXES = "ijl"
+AXES, BATCH_AXES = "ijklmn", "ijl"
 # Spellings that begin so give Python's numbers, not NumPy's.
 PYTHON_RESULTS = ("math.", "(not ")
 
@@ -56,9 +55,7 @@ def preamble() -> str:
 
 
 def stage_text(
-    code: Nest | Product,
-    comments: Mapping[int, str] | None = None,
-    names: Sequence[str] = (),
+    code: Nest | Product, comments: Mapping[int, str] | None = None, names: Sequence[str] = ()
 ) -> str:
     """The source of one stage as a function over `range(start, stop)` of its outermost axis.
 
@@ -124,11 +121,9 @@ def guard_text(guard: Guard, sizes: Sequence[int], axes: Sequence[str]) -> str:
     ends = [sorted((0, factor * (sizes[axis] - 1))) for axis, factor in moving.terms]
     least, most = sum(low for low, _ in ends), sum(high for _, high in ends)
     text = affine_text(moving, axes)
-    if least >= low and most < high:
-        return ""
-    if most < high:
-        return f"{text} >= {low}"
-    return f"{text} < {high}" if least >= low else f"{low} <= {text} < {high}"
+    if least >= low:
+        return "" if most < high else f"{text} < {high}"
+    return f"{text} >= {low}" if most < high else f"{low} <= {text} < {high}"
 
 
 def _bare(text: str) -> str:
@@ -139,6 +134,18 @@ def _bare(text: str) -> str:
         if depth == 0:
             return text[1:-1] if 0 < place == len(text) - 1 else text
     return text
+
+
+def _apart(names: Sequence[str], taken: set[str]) -> list[str]:
+    """The names, with underscores where they would meet each other or those of the text."""
+    taken = taken | {"start", "stop", "np", "math", "pick", "range"}
+    found: list[str] = []
+    for name in names:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 @dataclass
@@ -186,7 +193,10 @@ class _NestText:
         nest = self.nest
         self.kept = len(nest.sizes) - nest.reduced
         self.axes = [*AXES, *(f"i{n}" for n in range(len(AXES), len(nest.sizes)))]
-        self.operands = self._operand_names()
+        parts = [p for p in (*nest.steps, *nest.stores) if isinstance(p, Load | Store)]
+        count = max((p.operand + 1 for p in parts), default=0)
+        names = [*self.given, *(f"p{n}" for n in range(len(self.given), count))]
+        self.operands = _apart(names, {*self.axes, *(f"t{n}" for n in range(len(nest.steps)))})
         self.levels = [max(axes, default=-1) + 1 for axes in depends(nest)]
         for step in nest.steps:
             before = max((self.phases[a] for a in arguments(step)), default=0)
@@ -197,15 +207,6 @@ class _NestText:
             if number in self.uses:
                 folds = isinstance(nest.steps[number], Fold)
                 self._use(nest.steps[number], len(nest.sizes) if folds else self.levels[number])
-
-    def _operand_names(self) -> list[str]:
-        parts = (*self.nest.steps, *self.nest.stores)
-        used = [part.operand for part in parts if isinstance(part, Load | Store)]
-        count = max([len(self.given), *(n + 1 for n in used)])
-        names = [*self.given, *(f"p{n}" for n in range(len(self.given), count))]
-        reserved = {*self.axes, "start", "stop", "np", "math", "pick"}
-        reserved |= {f"t{n}" for n in range(len(self.nest.steps))}
-        return [f"{name}_" if name in reserved else name for name in names]
 
     def _use(self, user: Step | Store, level: int) -> None:
         for number in arguments(user):
@@ -241,10 +242,9 @@ class _NestText:
         """The reduced loops, once for all folds that can run together."""
         if not folds:
             return
+        steps = [(number, self._fold(number)) for number in folds]
         inner = self._inside_loops(folds)
-        for number in folds:
-            step = self.nest.steps[number]
-            assert isinstance(step, Fold)
+        for number, step in steps:
             identity = OPS[step.op].identity
             assert identity is not None, step
             total = self.variables.setdefault(number, f"t{len(self.variables)}")
@@ -255,9 +255,17 @@ class _NestText:
             for number in inner:
                 if self.levels[number] == axis + 1:
                     self._assign(number)
-        for number in folds:
-            self._combine(number)
+        for number, step in steps:
+            self.remarks = [self.comments[number]] if number in self.comments else []
+            total = self.variables[number]
+            text = OPS[step.op].spelling.format(total, self._value(step.arg))
+            self.lines.add(f"{total} = {_bare(text)}", self.remarks)
         self.lines.depth = outside
+
+    def _fold(self, number: int) -> Fold:
+        step = self.nest.steps[number]
+        assert isinstance(step, Fold)
+        return step
 
     def _inside_loops(self, folds: list[int]) -> list[int]:
         """The steps that these folds need anew in each iteration."""
@@ -274,20 +282,11 @@ class _NestText:
 
     def _assign(self, number: int) -> None:
         """A line for a step, unless it is written where it is used."""
-        if self._inlined(number):
-            return
-        self.remarks = []
-        text = _bare(self._expression(number))
-        name = self.variables.setdefault(number, f"t{len(self.variables)}")
-        self.lines.add(f"{name} = {text}", self.remarks)
-
-    def _combine(self, number: int) -> None:
-        step = self.nest.steps[number]
-        assert isinstance(step, Fold)
-        self.remarks = [self.comments[number]] if number in self.comments else []
-        total = self.variables[number]
-        text = OPS[step.op].spelling.format(total, self._value(step.arg))
-        self.lines.add(f"{total} = {_bare(text)}", self.remarks)
+        if not self._inlined(number):
+            self.remarks = []
+            text = _bare(self._expression(number))
+            name = self.variables.setdefault(number, f"t{len(self.variables)}")
+            self.lines.add(f"{name} = {text}", self.remarks)
 
     def _store(self, store: Store) -> None:
         self.remarks = []
@@ -373,10 +372,10 @@ class _NestText:
 
 def _product_text(product: Product, names: Sequence[str]) -> str:
     """The plain loops of a matrix product."""
-    a, b, c = names
     count = len(product.batch)
     batch = [*BATCH_AXES, *(f"i{n}" for n in range(len(BATCH_AXES), count))][:count]
     axes = [*batch, "m", "k", "n"]
+    a, b, c = _apart(names, {*axes, "total"})
 
     def place(strides: Sequence[int], inner: str, panels: Sequence[str] = ()) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))

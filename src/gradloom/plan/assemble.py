@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,9 @@ class _Memory:
     names: list[str] = field(default_factory=list)
 
     def add(self, node: Node, space: str, where: int, name: str) -> int:
+        name = _variable(name)
+        if name in self.names:
+            name = f"{name}_{len(self.names)}"
         self.nodes.append(node)
         self.spaces.append(space)
         self.places.append(where)
@@ -35,6 +39,21 @@ class _Memory:
 
     def arena(self, node: Node) -> int:
         return self.add(node, "arena", 0, f"{node.op.name}_{len(self.nodes)}")
+
+
+# Names that a driver uses itself.
+RESERVED = (
+    "table arena control order epochs epoch batches batch first first_epoch mode rows row low high keep"
+    " done end view get put get_ptr copy zero threefry shuffle gather range min"
+).split()
+
+
+def _variable(name: str) -> str:
+    """A name as a Python variable of the driver."""
+    cleaned = "".join(c if c.isalnum() and c.isascii() else "_" for c in name).strip("_") or "value"
+    cleaned = cleaned if cleaned.isidentifier() else f"_{cleaned}"
+    taken = keyword.iskeyword(cleaned) or cleaned in RESERVED or cleaned.startswith("all_")
+    return f"{cleaned}_" if taken else cleaned
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:

@@ -48,16 +48,23 @@ class Executable:
             n for n, k in enumerate(plan.kernels) if any(faults(s.code) for s in k.stages)
         ]
         self._frames: list[Frame] = []
+        self.flops = sum(k.flops for k in plan.kernels)
+        self.arena_bytes = plan.arena_bytes
+        self._slots = len(self.inputs) + len(self.outputs)
+
+    def reserve(self, arena_bytes: int, extra_slots: int) -> None:
+        """Let frames have a larger arena, with places for batches, and more table entries."""
+        self.arena_bytes = arena_bytes
+        self._slots += extra_slots
 
     def frame(self) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
         try:
             return self._frames.pop()
         except IndexError:
-            slots = len(self.inputs) + len(self.outputs)
             control = np.zeros(FAULTS + len(self.plan.kernels), np.int64)
-            table = (ctypes.c_void_p * max(slots, 1))()
-            return Frame(aligned(self.plan.arena_bytes), control, table)
+            table = (ctypes.c_void_p * max(self._slots, 1))()
+            return Frame(aligned(self.arena_bytes), control, table)
 
     def release(self, frame: Frame) -> None:
         self._frames.append(frame)

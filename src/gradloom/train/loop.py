@@ -1,0 +1,100 @@
+"""One native call over many batches: its control words, its thread, and how it is stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradloom.codegen import driver
+from gradloom.runtime.executable import Executable, Frame
+
+# Runs that take longer than this by the planner's count of operations get a thread of their own, so
+# that Python stays responsive; starting one costs about 60 us (benchmarks/call_overhead.py).
+THREADED_FLOPS = 2e8
+POLL_SECONDS = 0.05
+
+
+@dataclass
+class Course:
+    """What one native call is to do."""
+
+    executable: Executable
+    state: Sequence[int]  # addresses of the state's leaves
+    arrays: Sequence[np.ndarray]  # the data, then what the loss closed over
+    results: list[np.ndarray]  # outputs, a leading axis of batches
+    batches: int
+    epochs: int = 1
+    mode: int = driver.IN_PLACE
+    order: np.ndarray | None = None  # int64, one entry a row
+    key: tuple[int, int] = (0, 0)
+    first_epoch: int = 0
+    first_row: int = 0
+    keep: bool = False  # whether all outputs are kept, or the first alone
+
+
+def drive(
+    course: Course,
+    interruptible: bool = False,
+    watch: Callable[[int], None] | None = None,
+) -> list[np.ndarray]:
+    """Run a course and return its results.
+
+    An interruptible course may be stopped by KeyboardInterrupt between two batches; `watch` is told
+    now and then how many batches are done.
+    """
+    executable = course.executable
+    frame = executable.frame()
+    _fill(frame, course)
+    try:
+        work = executable.flops * course.batches * course.epochs
+        if (interruptible and work > THREADED_FLOPS) or watch:
+            _in_thread(executable, frame, watch)
+        else:
+            executable.entry(*frame.addresses())
+        executable.check(frame)
+    finally:
+        executable.release(frame)
+    return course.results
+
+
+def _fill(frame: Frame, course: Course) -> None:
+    control = frame.control
+    control[: driver.FAULTS] = 0
+    words = {
+        driver.EPOCHS: course.epochs,
+        driver.BATCHES: course.batches,
+        driver.MODE: course.mode,
+        driver.ROWS: 0 if course.order is None else len(course.order),
+        driver.KEY_LOW: course.key[0],
+        driver.KEY_HIGH: course.key[1],
+        driver.EPOCH: course.first_epoch,
+        driver.FIRST: course.first_row,
+        driver.KEEP: course.keep,
+    }
+    for word, value in words.items():
+        control[word] = value
+    order = [] if course.order is None else [course.order.ctypes.data]
+    arrays = [a.ctypes.data for a in (*course.arrays, *course.results)]
+    for slot, address in enumerate([*course.state, *arrays, *order]):
+        frame.table[slot] = address
+
+
+def _in_thread(
+    executable: Executable, frame: Frame, watch: Callable[[int], None] | None
+) -> None:
+    """Run the entry in a thread; this one stays free for signals and the progress bar."""
+    addresses = frame.addresses()
+    worker = threading.Thread(target=executable.entry, args=addresses, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(POLL_SECONDS)
+            if watch:
+                watch(int(frame.control[driver.DONE]))
+    except BaseException:
+        frame.control[driver.STOP] = 1
+        worker.join()
+        raise

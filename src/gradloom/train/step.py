@@ -1,0 +1,293 @@
+"""`gl.train_step`: forward, reverse and update as one native call, for one batch or a whole run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradloom.codegen import driver
+from gradloom.errors import ShapeError, StateError, message, user_where
+from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
+from gradloom.frontend.trace import EAGER, current
+from gradloom.inspection import Inspectable
+from gradloom.jitted import jit
+from gradloom.ir.graph import Graph
+from gradloom.pipeline import Program, compile_graph
+from gradloom.runtime.executable import contiguous
+from gradloom.tracing import Leaf, Traced, leaf_of, record
+from gradloom.train.loop import Course, drive
+from gradloom.train.optim import GradientTransformation, apply_updates
+from gradloom.train.state import State, Storage
+from gradloom.transform import check_float, value_and_grad
+
+
+@dataclass
+class Compiled:
+    """The program for one signature of the batch."""
+
+    traced: Traced
+    program: Program
+    types: tuple[Leaf, ...]  # of the batch
+    data: range  # which of the program's inputs are the batch
+    has_aux: bool
+
+
+class TrainStep(Inspectable):
+    """What `train_step` returns; see there."""
+
+    def __init__(
+        self, loss: Callable[..., Any], optimizer: GradientTransformation, **options: Any
+    ) -> None:
+        functools.update_wrapper(self, loss)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.options = options
+        self._compiled: dict[Any, Compiled] = {}
+        self._latest: Compiled | None = None
+        self.evaluate = jit(self._loss_alone)
+
+    # ---- the four verbs
+
+    def init(self, params: Any) -> State:
+        """A state with copies of `params`, a pytree of floating-point arrays."""
+        leaves, structure = flatten(params)
+        for leaf, path in zip(leaves, paths(structure), strict=True):
+            check_float(leaf, f"the parameter {path}")
+        tree = (params, self.optimizer.init(params))
+        everything, whole = flatten(tree)
+        return State(Storage(everything), whole, len(leaves))
+
+    def __call__(self, state: State, *batch: Any) -> tuple[State, Any]:
+        """One update on one batch: `(state, loss)`, or `(state, (loss, aux))`."""
+        state.check()
+        leaves, structure = flatten(batch)
+        if current() is EAGER:
+            out = self.eager_update(state, batch)
+            return state.spend(1), out
+        compiled = self._find(state, leaves, structure)
+        arrays = [contiguous(v, t.type.dtype) for v, t in zip(leaves, compiled.types, strict=True)]
+        results = drive(self._course(compiled, state, arrays, batches=1))
+        return state.spend(1), _result(compiled, results, 0)
+
+    def run(self, state: State, *batches: Any) -> tuple[State, Any]:
+        """One update for each batch, in one native call.
+
+        The arrays of `batches` are those of a step, stacked on a leading axis.  Returns the losses,
+        and aux if there is any, stacked likewise.
+        """
+        state.check()
+        leaves, structure = flatten(batches)
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        counts = {a.shape[0] if a.ndim else -1 for a in arrays}
+        if len(counts) != 1 or -1 in counts:
+            shapes = ", ".join(str(a.shape) for a in arrays) or "nothing"
+            raise ShapeError(
+                message(
+                    f"run was given {shapes}: the leading axes do not agree",
+                    user_where(),
+                    "stack the batches on a leading axis: (number of batches, batch size, ...)",
+                )
+            )
+        (count,) = counts
+        if current() is EAGER:
+            return self._eager_run(state, arrays, structure, count)
+        compiled = self._find(state, [_first(a) for a in arrays], structure)
+        arrays = [contiguous(v, t.type.dtype) for v, t in zip(arrays, compiled.types, strict=True)]
+        course = self._course(compiled, state, arrays, batches=count, keep=True)
+        results = drive(course, interruptible=True)
+        return state.spend(count), _result(compiled, results, None)
+
+    def fit(
+        self,
+        state: State,
+        data: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        shuffle: Any = None,
+        validation: Any = None,
+        progress: bool | None = None,
+    ) -> tuple[State, dict[str, np.ndarray]]:
+        """Train for `epochs` passes over `data`, a tuple of arrays with one leading axis of rows.
+
+        `shuffle` is a key (`gl.random.key(0)`): every epoch has its own order of rows.  The last
+        batch of an epoch may be smaller; it is a second program.  `validation` is a tuple like
+        `data`, whose loss is taken after each epoch.  `progress` shows a bar; None does so on a
+        terminal.  Returns the state and a history of arrays, one entry an epoch: "loss", and
+        "validation_loss" if there is validation.
+
+        KeyboardInterrupt stops between two updates and leaves `state` usable as far as it came.
+        """
+        from gradloom.train.fit import fit
+
+        return fit(self, state, data, batch_size, epochs, shuffle, validation, progress)
+
+    def _loss_alone(self, params: Any, *batch: Any) -> Any:
+        out = self.loss(params, *batch)
+        return out[0] if isinstance(out, tuple) else out
+
+    # ---- tracing and compiling
+
+    def compiled(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
+        """The program for this signature of the batch, compiled if it is new."""
+        return self._find(state, leaves, structure)
+
+    def _find(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
+        types = tuple(map(leaf_of, leaves))
+        key = (structure, types, state.structure, state.storage.types)
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = self._compile(state, types, structure)
+        self._latest = found
+        return found
+
+    def _compile(self, state: State, types: tuple[Leaf, ...], structure: Structure) -> Compiled:
+        kinds = [Leaf(t, False) for t in state.storage.types]
+        held = len(kinds)
+        has_aux = False
+
+        def update(values: list[Any]) -> Any:
+            nonlocal has_aux
+            tree = unflatten(state.structure, values[:held])
+            (out, tree), has_aux = self._update(tree, unflatten(structure, values[held:]))
+            leaves, found = flatten(tree)
+            check_same(state.structure, found, "the optimizer's update")
+            return out, leaves
+
+        traced = record(update, [*kinds, *types])
+        results = len(traced.graph.outputs) - held
+        graph = Graph(
+            traced.graph.inputs,
+            traced.graph.outputs[:results],
+            tuple(zip(traced.graph.inputs, traced.graph.outputs[results:], strict=False)),
+        )
+        out = Traced(graph, traced.structure.children[0], traced.captured)
+        data = range(held, held + len(types))
+        program = compile_graph(graph, self._names(state, structure, out), driver.training_text(data))
+        program.executable.reserve(driver.staging(program.plan, data)[-1], extra_slots=1)
+        return Compiled(out, program, types, data, has_aux)
+
+    def _update(self, tree: Any, batch: Any) -> tuple[tuple[Any, Any], bool]:
+        """The training step as a user would write it."""
+        params, optimizer = tree
+        aux_found = False
+
+        def loss(parameters: Any) -> tuple[Any, Any]:
+            nonlocal aux_found
+            out = self.loss(parameters, *batch)
+            aux_found = isinstance(out, tuple) and len(out) == 2
+            return out if aux_found else (out, None)
+
+        loss.__name__ = getattr(self.loss, "__name__", "the loss")
+        (value, aux), grads = value_and_grad(loss, has_aux=True)(params)
+        updates, optimizer = self.optimizer.update(grads, optimizer, params)
+        return ((value, aux), (apply_updates(params, updates), optimizer)), aux_found
+
+    def _names(self, state: State, batch: Structure, traced: Traced) -> list[str]:
+        names = []
+        for path in paths(state.structure):
+            cleaned = path.replace("[", ".").replace("]", "").strip(".").split(".")
+            first, *rest = cleaned
+            names.append("_".join((("p" if first == "0" else "opt"), *rest)))
+        leaves = list(paths(batch))
+        names += [f"batch_{i}" for i in range(len(leaves))]
+        return names + [f"captured_{i}" for i in range(len(traced.captured))]
+
+    def _course(
+        self,
+        compiled: Compiled,
+        state: State,
+        arrays: Sequence[np.ndarray],
+        batches: int,
+        keep: bool = False,
+    ) -> Course:
+        captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
+        outputs = compiled.program.executable.outputs
+        results = [
+            np.empty((batches if keep or i == 0 else 1, *b.type.shape), b.type.dtype)
+            for i, b in enumerate(outputs)
+        ]
+        return Course(
+            compiled.program.executable,
+            state.storage.addresses,
+            [*arrays, *captured],
+            results,
+            batches,
+            keep=keep,
+        )
+
+    # ---- eagerly
+
+    def eager_update(self, state: State, batch: Any) -> Any:
+        """One update in NumPy: the loss, or `(loss, aux)`.  The state is changed in place."""
+        tree = unflatten(state.structure, state.storage.views)
+        ((value, aux), tree), has_aux = self._update(tree, batch)
+        fresh, found = flatten(tree)
+        check_same(state.structure, found, "the optimizer's update")
+        for view, leaf in zip(state.storage.views, fresh, strict=True):
+            view[...] = leaf
+        return (value, aux) if has_aux else value
+
+    def _eager_run(
+        self, state: State, arrays: list[np.ndarray], structure: Structure, count: int
+    ) -> tuple[State, Any]:
+        results = []
+        for i in range(count):
+            out = self.eager_update(state, unflatten(structure, [a[i] for a in arrays]))
+            results.append(flatten(out))
+        stacked = [np.stack(column) for column in zip(*(r for r, _ in results), strict=True)]
+        return state.spend(count), unflatten(results[0][1], stacked) if results else np.zeros(0)
+
+    # ---- questions
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The program for `(state, *batch)`, or the one used last."""
+        if args:
+            leaves, structure = flatten(args[1:])
+            return self._find(args[0], leaves, structure).program
+        if self._latest is None:
+            raise StateError(
+                message(
+                    "this step has not been compiled",
+                    user_where(),
+                    "call it first, or give a state and an example batch here",
+                )
+            )
+        return self._latest.program
+
+
+def train_step(
+    loss: Callable[..., Any], optimizer: GradientTransformation, **options: Any
+) -> TrainStep:
+    """Compile `loss`, its gradient and the optimizer's update into one native call.
+
+    `loss(params, *batch)` returns a floating-point scalar, or `(scalar, aux)`; `params` is a pytree
+    of floating-point arrays.  Hyper-parameters of the optimizer are run-time values, so other ones
+    compile nothing.
+
+    >>> import gradloom as gl, numpy as np
+    >>> def loss(params, x, y):
+    ...     return ((x @ params["w"] - y) ** 2).mean()
+    >>> step = gl.train_step(loss, gl.optim.sgd(0.1))
+    >>> state = step.init({"w": np.zeros(2)})
+    >>> x, y = np.eye(2), np.array([1.0, 2.0])
+    >>> for _ in range(100):
+    ...     state, value = step(state, x, y)
+    >>> state.params["w"].round(2)
+    array([1., 2.])
+    """
+    return TrainStep(loss, optimizer, **options)
+
+
+def _first(array: np.ndarray) -> np.ndarray:
+    """One batch of a stack; for no batches at all, an example of one."""
+    return array[0] if len(array) else np.zeros(array.shape[1:], array.dtype)
+
+
+def _result(compiled: Compiled, results: list[np.ndarray], index: int | None) -> Any:
+    picked = results if index is None else [r[index] for r in results]
+    value, aux = unflatten(compiled.traced.structure, picked)
+    return (value, aux) if compiled.has_aux else value
