@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import string
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -425,10 +426,10 @@ def fold(m: Maker) -> Value | None:
 def contract(m: Maker) -> Value | None:
     x = m.recent(lambda v: v.dtype != "bool" and v.bound <= 1e3 and v.error <= 1e-3)
     x = x or m.input("float32", (5, 7))
-    left = "abcd"[: len(x.shape)]
+    left = string.ascii_lowercase[: len(x.shape)]
     sizes = dict(zip(left, x.shape, strict=True))
     shared = [label for label in left if m.draws.integer(0, 1)]
-    fresh = "".join("xy"[: m.draws.integer(0, 2)])
+    fresh = "XY"[: m.draws.integer(0, 2)]
     right = "".join(m.draws.order([*shared, *fresh]))
     sizes |= {label: m.draws.pick((4, 17, 1, 33, 2)) for label in fresh}
     shape = tuple(sizes[label] for label in right)

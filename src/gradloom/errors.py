@@ -61,6 +61,32 @@ class DtypeError(GradloomError, TypeError):
     """
 
 
+class RangeError(GradloomError, IndexError, OverflowError):
+    """An index is outside of its axis, or a Python integer outside of its dtype.
+
+    ::
+
+        gl.jit(lambda x: x[3])(np.ones(3))         # RangeError: index 3 is out of bounds
+        gl.jit(lambda n: n + 2**40)(np.int32(1))   # RangeError: 1099511627776 does not fit int32
+
+    Stay inside, or take a wider dtype::
+
+        gl.jit(lambda x: x[2])(np.ones(3))
+        gl.jit(lambda n: n + 2**40)(np.int64(1))
+    """
+
+
+class MissingError(GradloomError, AttributeError):
+    """NumPy has something of that name, gradloom does not.
+
+    ::
+
+        gl.jit(lambda x: x.tobytes())(np.ones(3))  # MissingError: a traced value has no 'tobytes'
+
+    Write it with what `dir(gradloom.numpy)` lists, or do it outside of the traced function.
+    """
+
+
 class StateError(GradloomError, RuntimeError):
     """A compiled program or its state was used at a time when it cannot be.
 

@@ -20,7 +20,8 @@ from gradloom.passes.simplify import PASSES
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.plan import Plan
 from gradloom.runtime import cache
-from gradloom.runtime.executable import Executable
+from gradloom.runtime.executable import Entry, Executable
+from gradloom.runtime.native import Build
 from gradloom.runtime.load import load
 from gradloom.settings import current as current_settings
 
@@ -39,6 +40,7 @@ class Program:
 
 
 COMPILED = {"programs": 0}  # how many were built by Numba in this process
+_loaded: dict[str, Entry] = {}
 
 
 def compile_graph(
@@ -51,10 +53,9 @@ def compile_graph(
     plan = make_plan(simple, names)
     clock.mark("plan")
     source = text(plan)
-    native, cached = _native(plan, source, host_target())
+    entry, cached = _entry(plan, source, host_target())
     clock.mark("load" if cached else "compile")
-    executable = Executable(plan, load(native, driver.ENTRY, driver.ARGUMENTS))
-    return Program(graph, simple, plan, source, executable, clock.seconds, cached)
+    return Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
 
 
 def run_passes(graph: Graph) -> Graph:
@@ -65,17 +66,26 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-def _native(plan: Plan, source: str, target: Target) -> tuple[bytes, bool]:
-    """The object of a plan, from the cache or from Numba."""
+def _entry(plan: Plan, source: str, target: Target) -> tuple[Entry, bool]:
+    """The native entry of a plan: from this process, from the cache, or from Numba."""
     codes = "\n".join(map(repr, plan.codes()))
     key = cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
+    if key in _loaded:
+        return _loaded[key], True
     found = cache.fetch(key)
-    if found is not None:
-        return found.object, True
+    native = build(plan, source, target).object if found is None else found.object
+    if found is None:
+        cache.store(key, native, entry=driver.ENTRY)
+    _loaded[key] = load(native, driver.ENTRY, driver.ARGUMENTS)
+    return _loaded[key], found is not None
+
+
+def build(plan: Plan, source: str, target: Target) -> Build:
+    """Compile with Numba, whatever is cached."""
     from gradloom.runtime.build import compile_object  # imports numba, which a cache hit never needs
 
     COMPILED["programs"] += 1
-    built = compile_object(
+    return compile_object(
         source,
         driver.ENTRY,
         driver.ARGUMENTS,
@@ -84,8 +94,6 @@ def _native(plan: Plan, source: str, target: Target) -> tuple[bytes, bool]:
         target.cpu,
         target.features,
     )
-    cache.store(key, built.object, entry=driver.ENTRY)
-    return built.object, False
 
 
 def _code_only(source: str) -> str:

@@ -180,7 +180,7 @@ def calls(plan: Plan) -> Iterator[str]:
 def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
     if not kernel.block or kernel.block >= kernel.extent:
         for stage in kernel.stages:
-            yield _call(plan, stage, number, "0", str(stage.code.extent))
+            yield _call(plan, stage, number, "0", str(stage.extent))
         return
     yield f"for row in range(0, {kernel.extent}, {kernel.block}):"
     yield f"    end = row + {kernel.block} if row + {kernel.block} < {kernel.extent} else {kernel.extent}"

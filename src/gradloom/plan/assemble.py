@@ -70,9 +70,9 @@ def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     kernels = [lowering.lower(group) for group in groups]
     kernels += [_copy(memory, source, target) for source, target in extra]
     kernels, needs = _updates(graph, memory, buffer_of, kernels)
+    kernels, needs = _update_as_one(memory, kernels, needs)
     order = _order(memory, kernels, needs)
-    kernels = _update_as_one([kernels[k] for k in order], memory)
-    return _placed(graph, memory, kernels)
+    return _placed(graph, memory, [kernels[k] for k in order])
 
 
 # ---- what comes in and goes out
@@ -173,13 +173,12 @@ def _copied_last(
     first = len(kernels)
     pending = []
     for source, state in copies:
-        source = moved.get(source, source)
-        if memory.spaces[source] == "state" and source not in moved.values():
+        if memory.spaces[source] == "state":
             aside = memory.arena(memory.nodes[source])
             kernels.append(_copy(memory, source, aside))
             needs.append(set())
             source = aside
-        pending.append((source, state))
+        pending.append((moved.get(source, source), state))
     for source, state in pending:
         kernels.append(_copy(memory, source, state))
         needs.append(set())
@@ -257,18 +256,34 @@ def _order(memory: _Memory, kernels: list[Kernel], needs: list[set[int]]) -> lis
     return lean if bytes_of(lean) < bytes_of(natural) else natural
 
 
-def _update_as_one(kernels: list[Kernel], memory: _Memory) -> list[Kernel]:
-    """Neighbouring kernels that only update state are one pass."""
-    merged: list[Kernel] = []
-    for kernel in kernels:
-        if merged and _updates_only(merged[-1], memory) and _updates_only(kernel, memory):
-            before = merged.pop()
-            lines = tuple(dict.fromkeys(before.where + kernel.where))
-            stages = before.stages + kernel.stages
-            flops = before.flops + kernel.flops
-            kernel = Kernel("update", stages, 0, lines, flops)
-        merged.append(kernel)
-    return merged
+def _update_as_one(
+    memory: _Memory, kernels: list[Kernel], needs: list[set[int]]
+) -> tuple[list[Kernel], list[set[int]]]:
+    """Kernels that only update state, and do not wait for each other, as one pass."""
+    together: list[int] = []
+    for k, kernel in enumerate(kernels):
+        alone = not any(reaches(needs, a, b) for o in together for a, b in ((o, k), (k, o)))
+        if alone and _updates_only(kernel, memory):
+            together.append(k)
+    if len(together) < 2:
+        return kernels, needs
+    first, *others = together
+    merged = Kernel(
+        "update",
+        tuple(s for k in together for s in kernels[k].stages),
+        0,
+        tuple(dict.fromkeys(w for k in together for w in kernels[k].where)),
+        sum(kernels[k].flops for k in together),
+    )
+    place = {k: first if k in together else k for k in range(len(kernels))}
+    joined = [{place[n] for n in needed} for needed in needs]
+    joined[first] = {n for k in together for n in joined[k]} - {first}
+    kept = [k for k in range(len(kernels)) if k not in others]
+    number = {k: i for i, k in enumerate(kept)}
+    return (
+        [merged if k == first else kernels[k] for k in kept],
+        [{number[n] for n in joined[k]} for k in kept],
+    )
 
 
 def _updates_only(kernel: Kernel, memory: _Memory) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.plan import Inside, Load, Nest, Pick, Position, Step, Store
+from gradloom.plan.plan import ANY, Inside, Load, Nest, Pick, Position, Step, Store
 
 # A vector read at a stride other than one takes a load a lane: 16 lanes of float32 cost about as
 # much as 12 contiguous vectors on AVX-512 (benchmarks/lane_costs.py).
@@ -21,6 +21,16 @@ def shaped(nest: Nest, fixed: int = 0) -> Nest:
     """Merge loops, leaving the first `fixed` axes alone, and choose the vector axis."""
     nest = _merged(nest, fixed)
     return replace(nest, vector=vector_axis(nest))
+
+
+def ranged(nest: Nest) -> tuple[Nest, int]:
+    """The nest with its outermost size left to the caller, and that size."""
+    if len(nest.sizes) == nest.reduced:
+        return nest, 1
+    extent, *inner = nest.sizes
+    if any(getattr(step, "guards", ()) for step in nest.steps):
+        return nest, extent
+    return replace(nest, sizes=(ANY, *inner)), extent
 
 
 def _merged(nest: Nest, fixed: int) -> Nest:

@@ -96,8 +96,10 @@ class Lowering:
             Operand(self.buffer_of[found.b.base], found.b.at.const),
             Operand(made),
         )
-        digest = hashlib.sha256(repr(found.product).encode()).hexdigest()[:8]
-        return Stage(replace(found.product, name=f"product_{digest}"), operands, (2,))
+        product = found.product
+        digest = hashlib.sha256(repr(product).encode()).hexdigest()[:8]
+        extent = product.batch[0] if product.batch else product.rows
+        return Stage(replace(product, name=f"product_{digest}"), operands, (2,), extent)
 
     def _join(self, group: Group) -> tuple[list[Stage], int]:
         (node,) = group.members
@@ -182,7 +184,7 @@ def _block(product: Product, epilogue: Stage) -> int:
     """Rows to finish at once, or 0 where the stages do not share their outermost axis."""
     nest = epilogue.code
     assert isinstance(nest, Nest)
-    if product.batch or nest.extent != product.rows:
+    if product.batch or epilogue.extent != product.rows:
         return 0
     depth_stride, column_stride = product.b_strides[-2:]
     copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE

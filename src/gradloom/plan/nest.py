@@ -11,7 +11,7 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.source import CONST, IOTA
 from gradloom.ir.types import row_strides
-from gradloom.plan.loops import shaped
+from gradloom.plan.loops import ranged, shaped
 from gradloom.plan.plan import (
     Apply,
     Constant,
@@ -66,6 +66,10 @@ class Draft:
             self._known[key] = self._value(node, index, guards)
         return self._known[key]
 
+    def _is_stored(self, node: Node) -> bool:
+        """Whether `node` lies in memory before this nest begins."""
+        return node not in self.own and self.buffer_of(node) is not None
+
     def _value(self, node: Node, index: Index, guards: Guards) -> int:
         dtype = node.type.dtype
         if node not in self.own and (buffer := self.buffer_of(node)) is not None:
@@ -97,7 +101,7 @@ class Draft:
         return self.emit(Inside(more, step, x.type.dtype)) if more else step
 
     def _load(self, node: Node, index: Index, guards: Guards, picks: tuple[Pick, ...] = ()) -> int:
-        place = locate(node, index, lambda n: self.buffer_of(n) is not None)
+        place = locate(node, index, self._is_stored)
         assert place is not None, f"{node} is not in memory"
         buffer = self.buffer_of(place.base)
         assert buffer is not None
@@ -111,7 +115,7 @@ class Draft:
         ahead = node.type.ndim - (x.type.ndim - len(axes))
         rest = iter(index[ahead:])
         inner = tuple(Affine.axis(-1 - d) if d in axes else next(rest) for d in range(x.type.ndim))
-        place = locate(x, inner, lambda n: self.buffer_of(n) is not None)
+        place = locate(x, inner, self._is_stored)
         assert place is not None and not place.guards, f"{x} is not in memory"
         picks = tuple(
             Pick(
@@ -138,7 +142,7 @@ class Draft:
         right = self.value(y, tuple(at[label] for label in node["right"]))
         times, plus = node.op.factors
         term = self.emit(Apply(times, (left, right), node.type.dtype))
-        return self.emit(Fold(plus, term, node.type.dtype))
+        return self._fold(plus, term, node.type.dtype)
 
     def _folded(self, node: Node, index: Index) -> int:
         (x,) = node.inputs
@@ -148,7 +152,11 @@ class Draft:
             (Affine.axis(next(loops)) if n != 1 else Affine()) if d in node["axes"] else next(kept)
             for d, n in enumerate(x.type.shape)
         )
-        return self.emit(Fold(node.op.name, self.value(x, inner), node.type.dtype))
+        return self._fold(node.op.name, self.value(x, inner), node.type.dtype)
+
+    def _fold(self, op: str, step: int, dtype: str) -> int:
+        """The fold of a step; over axes of size one alone, the step itself."""
+        return self.emit(Fold(op, step, dtype)) if self.reduced else step
 
     def store(self, node: Node, buffer: int, index: Index) -> None:
         self.own.add(node)
@@ -173,7 +181,8 @@ class Draft:
         nest = Nest("", self.sizes, self.reduced, None, tuple(self.steps), stores)
         nest = shaped(nest, 1 if by_rows else 0)
         writes = tuple(sorted({s.operand for s in stores}))
-        return Stage(named(nest, hint), tuple(self.operands), writes)
+        nest, extent = ranged(nest)
+        return Stage(named(nest, hint), tuple(self.operands), writes, extent)
 
 
 def named(nest: Nest, hint: str) -> Nest:

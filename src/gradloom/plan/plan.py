@@ -102,12 +102,16 @@ class Store:
 
 # ---- stages
 
+ANY = -1  # a size known when the code runs
+
 
 @dataclass(frozen=True, slots=True)
 class Nest:
     """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
 
-    `vector` is the axis that runs across SIMD lanes, or None.  Axis 0 may be cut into ranges.
+    `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs over
+    a range given by the caller; its size is `ANY` where nothing else depends on it, so that nests
+    that differ in it alone are one function.
     """
 
     name: str
@@ -116,11 +120,6 @@ class Nest:
     vector: int | None
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
-
-    @property
-    def extent(self) -> int:
-        """Iterations of the outermost axis."""
-        return self.sizes[0] if len(self.sizes) > self.reduced else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +143,6 @@ class Product:
     c_strides: tuple[int, ...]
     panel: int = 0
 
-    @property
-    def extent(self) -> int:
-        """Iterations of the outermost axis."""
-        return self.batch[0] if self.batch else self.rows
-
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -163,6 +157,7 @@ class Stage:
     code: Nest | Product
     operands: tuple[Operand, ...]
     writes: tuple[int, ...]  # which operands are written
+    extent: int  # iterations of the outermost axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +173,7 @@ class Kernel:
 
     @property
     def extent(self) -> int:
-        return max((s.code.extent for s in self.stages), default=0)
+        return max((s.extent for s in self.stages), default=0)
 
     def touched(self) -> tuple[set[int], set[int]]:
         """Buffers read and buffers written."""

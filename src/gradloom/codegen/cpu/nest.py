@@ -20,6 +20,7 @@ from gradloom.ir.source import constant_of
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.loops import arguments, depends
 from gradloom.plan.plan import (
+    ANY,
     Apply,
     Constant,
     Fold,
@@ -308,5 +309,5 @@ def _width(nest: Nest, target: Target) -> int | None:
         return None
     items = [ITEMSIZE[s.dtype] for s in (*nest.steps, *nest.stores)]
     widest = target.vector_bytes // max(min(items), 4)
-    needed = 1 << max(nest.sizes[nest.vector] - 1, 1).bit_length()
-    return max(min(widest, needed), 2)
+    size = nest.sizes[nest.vector]
+    return widest if size == ANY else max(min(widest, 1 << max(size - 1, 1).bit_length()), 2)
