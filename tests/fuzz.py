@@ -86,6 +86,9 @@ class Case:
     arrays: list[np.ndarray]
     errors: list[float]
 
+    def __repr__(self) -> str:
+        return f"\n{self.graph}\n"
+
 
 @dataclass
 class Maker:
@@ -431,7 +434,7 @@ def contract(m: Maker) -> Value | None:
     shared = [label for label in left if m.draws.integer(0, 1)]
     fresh = "XY"[: m.draws.integer(0, 2)]
     right = "".join(m.draws.order([*shared, *fresh]))
-    sizes |= {label: m.draws.pick((4, 17, 1, 33, 2)) for label in fresh}
+    sizes |= {label: m.draws.pick((4, 17, 1, 33, 130)) for label in fresh}
     shape = tuple(sizes[label] for label in right)
     if math.prod(shape) > LARGEST:
         return None
@@ -525,26 +528,29 @@ def position(m: Maker) -> Value | None:
     return Value(node, float(shape[axis]), 0.0, 1.0)
 
 
-def old_and_moved(m: Maker) -> Value | None:
-    """A value met by itself turned around: what must not be computed in place."""
+def meets_itself(m: Maker) -> Value | None:
+    """A value beside another of its type turned around: what must not be computed in place."""
     x = m.tame()
     if not x.shape:
         return None
+    other = m.recent(lambda v: v.node.type == x.node.type and v.bound <= 1e4 and v.error <= 1e-2)
     axis = m.draws.integer(0, len(x.shape) - 1)
     if len(x.shape) > 1 and x.shape[0] == x.shape[1] and m.draws.rarely(2):
-        moved = make(OPS["transpose"], x.node, axes=(1, 0, *range(2, len(x.shape))))
+        moved = make(OPS["transpose"], other.node, axes=(1, 0, *range(2, len(x.shape))))
     else:
         start = tuple(n - 1 if i == axis and n else 0 for i, n in enumerate(x.shape))
         step = tuple(-1 if i == axis else 1 for i in range(len(x.shape)))
-        moved = make(OPS["slice"], x.node, start=start, step=step, size=x.shape)
+        moved = make(OPS["slice"], other.node, start=start, step=step, size=x.shape)
     node = make(OPS[m.draws.pick(("add", "subtract"))], x.node, moved)
-    return rounded(node, 2 * x.bound, 2 * x.error, x.grain, x.special)
+    special = x.special or other.special
+    grain = min(x.grain, other.grain)
+    return rounded(node, x.bound + other.bound, x.error + other.error, grain, special)
 
 
 RULES = (
     *(arithmetic, smooth, arithmetic, steep, compare, logic, choose, cast, whole, sign_like),
     *(modulo, transpose, reshape, broadcast, cut, put, fold, fold, contract, contract, join),
-    *(gather, scatter, position, old_and_moved, arithmetic),
+    *(gather, scatter, position, meets_itself, arithmetic),
 )
 
 

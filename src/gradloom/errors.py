@@ -128,6 +128,17 @@ class SettingError(GradloomError, ValueError):
     """
 
 
+class MemoryLimitError(GradloomError, MemoryError):
+    """A program needs more memory than `memory_limit=` allows; nothing was run or allocated.
+
+    ::
+
+        gl.jit(f, memory_limit="1MB")(x)        # MemoryLimitError: the program needs 4194304 bytes
+
+    The text says how many bytes are the least, and which buffers are the largest.
+    """
+
+
 class InternalError(GradloomError, AssertionError):
     """An invariant of gradloom itself is broken; the fault is not yours.
 

@@ -1,14 +1,241 @@
-"""What every compiled thing can be asked: its kernels, memory, source, machine code and pictures."""
+"""What every compiled thing can be asked: its kernels, memory, source, machine code and pictures.
+
+Each question is a function of a `Program`; `Inspectable` offers them as methods of what compiles.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from gradloom.pipeline import Program
+from gradloom.codegen.source import program_source
+from gradloom.ir.draw import graph_svg
+from gradloom.ir.source import CONST, constant_of
+from gradloom.pipeline import Program, build
+from gradloom.plan.arena import padded
+from gradloom.plan.draw import arena_svg, memory_table, side_by_side
+from gradloom.plan.explain import kernel_table, moved_bytes
+from gradloom.plan.plan import Buffer
+from gradloom.runtime.executable import Executable
+
+# How arrays that a function closed over are called among a program's inputs.
+CAPTURED = "captured_"
 
 
 class Inspectable:
-    """Answers questions about `self.program(...)`."""
+    """Answers questions about `self.program(...)`.
+
+    Every method takes the arguments of a call as examples, and compiles for them if that was not
+    done before, without running; with none it speaks of the program used last.
+    """
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
-        raise LookupError("nothing compiled")
+        """The program for these arguments."""
+        raise NotImplementedError
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """The kernels: loops, operations, bytes, the lines they come from, why they are apart."""
+        return explain(self.program(*args, **kwargs))
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryReport:
+        """The bytes that a call uses, each buffer with its place and its lifetime."""
+        return memory(self.program(*args, **kwargs))
+
+    def source(self, *args: Any, **kwargs: Any) -> str:
+        """The program as a Python module that runs uncompiled, also under `pdb`."""
+        return source(self.program(*args, **kwargs))
+
+    def llvm(self, *args: Any, **kwargs: Any) -> str:
+        """The optimised LLVM text."""
+        return llvm(self.program(*args, **kwargs))
+
+    def assembly(self, *args: Any, **kwargs: Any) -> str:
+        """This machine's assembly."""
+        return assembly(self.program(*args, **kwargs))
+
+    def draw(self, path: str | Path | None = None, *args: Any, **kwargs: Any) -> Drawing:
+        """The graph and the arena as SVG; with a `path`, also as `path_graph.svg` and
+        `path_arena.svg`.  Notebooks show the result."""
+        drawing = draw(self.program(*args, **kwargs))
+        if path is not None:
+            drawing.save(path)
+        return drawing
+
+
+# ---- kernels
+
+
+def explain(program: Program) -> str:
+    """The kernels of a program, what the trace absorbed, and totals."""
+    plan = program.plan
+    used = memory(program)
+    moved = sum(moved_bytes(plan, kernel) for kernel in plan.kernels)
+    flops = sum(kernel.flops for kernel in plan.kernels)
+    seconds = ", ".join(f"{stage} {taken:.4f} s" for stage, taken in program.seconds.items())
+    lines = [
+        f"{plan.nodes} operations -> {len(plan.kernels)} kernels",
+        f"a pass: {flops:,} flops, {moved:,} bytes read and written by kernels",
+        f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
+        f"machine code: {'from the cache' if program.cached else 'compiled'}; {seconds}",
+        f"arrays closed over: {_listed(map(_named, _captured(program)))}",
+        f"numbers that are part of the code: {_listed(constants(program))}",
+    ]
+    return "\n".join(lines) + "\n\n" + kernel_table(plan)
+
+
+def constants(program: Program) -> list[str]:
+    """Numbers that the trace made part of the program, each with the user's line."""
+    found = (n for n in program.traced.nodes() if n.op is CONST)
+    return list(
+        dict.fromkeys(f"{constant_of(n['value'], n['dtype']):g} ({n.where})" for n in found)
+    )
+
+
+def _captured(program: Program) -> list[Buffer]:
+    return [
+        b for b in program.plan.buffers if b.space == "input" and b.name.startswith(CAPTURED)
+    ]
+
+
+def _named(buffer: Buffer) -> str:
+    return f"{buffer.name} {buffer.type}"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts) or "none"
+
+
+# ---- memory
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """The bytes of a program, before it ran; its text is a table of all buffers.
+
+    `arena_bytes` holds every intermediate value, where `separate_bytes` would be taken without
+    reuse; `staging_bytes` is where a training run gathers its batches, behind the arena;
+    `control_bytes` are control words and addresses.  These belong to the program, once for each
+    call in flight (`call_bytes`).  `state_bytes` are a training state; `input_bytes` and
+    `output_bytes` the caller's own arrays.
+    """
+
+    arena_bytes: int
+    separate_bytes: int
+    staging_bytes: int
+    control_bytes: int
+    state_bytes: int
+    input_bytes: int
+    output_bytes: int
+    buffers: tuple[Buffer, ...]
+    table: str
+
+    @property
+    def call_bytes(self) -> int:
+        """What the program itself takes for a call."""
+        return self.arena_bytes + self.staging_bytes + self.control_bytes
+
+    def __str__(self) -> str:
+        rows = {
+            "staging": self.staging_bytes,
+            "control": self.control_bytes,
+            "a call in all": self.call_bytes,
+            "state": self.state_bytes,
+            "inputs": self.input_bytes,
+            "outputs": self.output_bytes,
+        }
+        digits = max(len(f"{count:,}") for count in rows.values())
+        lines = [f"{name:<13} {count:>{digits},} bytes" for name, count in rows.items()]
+        return self.table + "\n".join(lines) + "\n"
+
+
+def memory(program: Program) -> MemoryReport:
+    """The bytes that a program uses."""
+    plan, executable = program.plan, program.executable
+    spaces: dict[str, list[int]] = {"state": [], "input": [], "output": [], "arena": []}
+    for buffer in plan.buffers:
+        spaces[buffer.space].append(buffer.type.nbytes)
+    return MemoryReport(
+        plan.arena_bytes,
+        side_by_side(plan),
+        executable.arena_bytes - plan.arena_bytes,
+        _control_bytes(executable),
+        sum(map(padded, spaces["state"])),
+        sum(spaces["input"]),
+        sum(spaces["output"]),
+        plan.buffers,
+        memory_table(plan),
+    )
+
+
+def _control_bytes(executable: Executable) -> int:
+    frame = executable.frame()
+    executable.release(frame)
+    return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
+
+
+# ---- code
+
+
+def source(program: Program) -> str:
+    """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
+    return program_source(program.plan, program.driver, program.executable.arena_bytes)
+
+
+def llvm(program: Program) -> str:
+    """The optimised LLVM text; compiles, since the cache keeps machine code alone."""
+    return build(program.plan, program.driver).llvm
+
+
+def assembly(program: Program) -> str:
+    """This machine's assembly; compiles, like `llvm`."""
+    from gradloom.codegen.cpu.target import host_target  # llvmlite, which importing should not cost
+    from gradloom.runtime.load import assembly as emit
+
+    target = host_target()
+    return emit(llvm(program), target.cpu, target.features)
+
+
+# ---- pictures
+
+
+@dataclass
+class Drawing:
+    """Two SVG texts: the graph after its passes, and the arena; `files` once they are saved."""
+
+    graph: str
+    arena: str
+    files: tuple[Path, ...] = ()
+
+    def save(self, path: str | Path) -> tuple[Path, ...]:
+        """Write `path_graph.svg` and `path_arena.svg`; their names."""
+        stem = Path(path)
+        stem = stem.with_suffix("") if stem.suffix == ".svg" else stem
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        self.files = tuple(stem.with_name(f"{stem.name}_{part}.svg") for part in ("graph", "arena"))
+        for file, text in zip(self.files, (self.graph, self.arena), strict=True):
+            file.write_text(text, encoding="utf-8")
+        return self.files
+
+    def _repr_svg_(self) -> str:
+        """Both, one above the other, for notebooks."""
+        (wide, high), (wide_below, high_below) = map(_size, (self.graph, self.arena))
+        below = self.arena.replace("<svg ", f'<svg y="{high}" ', 1)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{max(wide, wide_below)}" '
+            f'height="{high + high_below}">\n{self.graph}{below}</svg>\n'
+        )
+
+
+def draw(program: Program) -> Drawing:
+    """The graph and the arena of a program."""
+    return Drawing(graph_svg(program.graph), arena_svg(program.plan))
+
+
+def _size(svg: str) -> tuple[int, int]:
+    found = re.search(r'width="(\d+)" height="(\d+)"', svg)
+    assert found, "every picture says its size"
+    return int(found[1]), int(found[2])

@@ -13,9 +13,11 @@ from gradloom.errors import StateError, TracingError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths, unflatten
 from gradloom.frontend.trace import current
 from gradloom.inspection import Inspectable
+from gradloom.options import check_memory, parse
 from gradloom.pipeline import Program, compile_graph
 from gradloom.runtime.executable import contiguous
-from gradloom.tracing import Leaf, Traced, leaf_of, record
+from gradloom.tracing import Traced, leaf_of, record
+from gradloom.verification import verify
 
 
 @dataclass
@@ -25,10 +27,13 @@ class Compiled:
     traced: Traced
     program: Program
     dtypes: tuple[str, ...]
+    verified: bool
 
     def __call__(self, leaves: list[Any]) -> Any:
-        arrays = [contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=False)]
+        arrays = [contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=True)]
         arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
+        if self.verified:
+            verify(self.program, arrays)
         results = self.program.executable(arrays)
         return unflatten(self.traced.structure, [r if r.ndim else r[()] for r in results])
 
@@ -42,7 +47,7 @@ class Jitted(Inspectable):
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.options = options
+        self.options = parse(options)
         self._compiled: dict[Any, Compiled] = {}
         self._latest: Compiled | None = None
 
@@ -53,7 +58,7 @@ class Jitted(Inspectable):
         return self._find(leaves, structure)(leaves)
 
     def _find(self, leaves: list[Any], structure: Structure) -> Compiled:
-        key = (structure, tuple(map(_signature, leaves)))
+        key = (structure, tuple(map(signature, leaves)))
         found = self._compiled.get(key)
         if found is None:
             found = self._compiled[key] = self._compile(leaves, structure)
@@ -71,8 +76,9 @@ class Jitted(Inspectable):
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         program = compile_graph(traced.graph, names)
+        check_memory(program.plan, 0, self.options)
         dtypes = tuple(kind.type.dtype for kind in kinds)
-        return Compiled(traced, program, dtypes)
+        return Compiled(traced, program, dtypes, self.options.verify)
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, or the one used last if there are none."""
@@ -89,7 +95,7 @@ class Jitted(Inspectable):
         return self._latest.program
 
 
-def _signature(value: Any) -> Any:
+def signature(value: Any) -> Any:
     """What makes a leaf's type, cheaply: arrays by dtype and shape, numbers by their class."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype, value.shape
@@ -114,6 +120,9 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     Python numbers; a Python number is a run-time value, so another one compiles nothing.  Arrays
     that the function closes over are read at every call.
 
+    `options` are those of `gradloom.options.Options`: `threads`, `device`, `verify`,
+    `memory_limit`, `precision`.
+
     Raises `TracingError` where the function needs a concrete value (a Python `if`, `float()`), and
     `ShapeError` or `DtypeError` where operands do not fit, naming the line in the function.
 
@@ -129,6 +138,3 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
             message(f"jit of {function!r}", user_where(), "give it a function: gl.jit(f)")
         )
     return Jitted(function, **options)
-
-
-__all__ = ["Compiled", "Jitted", "Leaf", "jit"]

@@ -10,20 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 
 from gradloom.codegen import driver
-from gradloom.codegen.cpu.target import Target, host_target
-from gradloom.codegen.module import kernels_text, signatures
 from gradloom.ir.graph import Graph
 from gradloom.passes.simplify import PASSES
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.plan import Plan
-from gradloom.runtime import cache
 from gradloom.runtime.executable import Entry, Executable
-from gradloom.runtime.native import Build
-from gradloom.runtime.load import load
 from gradloom.settings import current as current_settings
+
+if TYPE_CHECKING:
+    from gradloom.runtime.native import Build
 
 
 @dataclass
@@ -53,7 +52,7 @@ def compile_graph(
     plan = make_plan(simple, names)
     clock.mark("plan")
     source = text(plan)
-    entry, cached = _entry(plan, source, host_target())
+    entry, cached = _entry(plan, source)
     clock.mark("load" if cached else "compile")
     return Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
 
@@ -66,25 +65,31 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-def _entry(plan: Plan, source: str, target: Target) -> tuple[Entry, bool]:
+def _entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     """The native entry of a plan: from this process, from the cache, or from Numba."""
+    from gradloom.runtime import cache  # llvmlite: 50 ms that importing gradloom should not cost
+    from gradloom.runtime.load import load
+
     codes = "\n".join(map(repr, plan.codes()))
     key = cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
     if key in _loaded:
         return _loaded[key], True
     found = cache.fetch(key)
-    native = build(plan, source, target).object if found is None else found.object
+    native = build(plan, source).object if found is None else found.object
     if found is None:
         cache.store(key, native, entry=driver.ENTRY)
     _loaded[key] = load(native, driver.ENTRY, driver.ARGUMENTS)
     return _loaded[key], found is not None
 
 
-def build(plan: Plan, source: str, target: Target) -> Build:
-    """Compile with Numba, whatever is cached."""
-    from gradloom.runtime.build import compile_object  # imports numba, which a cache hit never needs
+def build(plan: Plan, source: str) -> Build:
+    """Compile for this machine with Numba, whatever is cached."""
+    from gradloom.codegen.cpu.target import host_target
+    from gradloom.codegen.module import kernels_text, signatures
+    from gradloom.runtime.build import compile_object  # numba: only a cache miss needs it
 
     COMPILED["programs"] += 1
+    target = host_target()
     return compile_object(
         source,
         driver.ENTRY,

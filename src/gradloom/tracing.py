@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import TracingError, message, user_where
-from gradloom.frontend.pytree import Structure, flatten
-from gradloom.frontend.tensor import Tensor
-from gradloom.frontend.trace import Trace, lift, recording, type_of
+from gradloom.errors import TracingError, Where, message, user_where
+from gradloom.frontend.pytree import Structure, flatten, paths
+from gradloom.frontend.tensor import Tensor, is_number
+from gradloom.frontend.trace import Trace, leaked, lift, recording, type_of
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.source import PARAMETER, parameter
@@ -38,16 +38,8 @@ class Traced:
 def leaf_of(value: Any) -> Leaf:
     """The signature of one argument; `DtypeError` for what has no native form."""
     if isinstance(value, Tensor):
-        raise TracingError(
-            message(
-                f"a traced value ({value.node.type}, made at {value.node.where}) leaked out of"
-                " its trace and was passed in here",
-                user_where(),
-                "return it from the traced function instead of storing it",
-            )
-        )
-    weak = isinstance(value, bool | int | float)
-    return Leaf(type_of(value), weak)
+        raise leaked(value)
+    return Leaf(type_of(value, "an argument"), is_number(value))
 
 
 def record(function: Callable[[list[Tensor]], Any], leaves: Sequence[Leaf]) -> Traced:
@@ -57,6 +49,8 @@ def record(function: Callable[[list[Tensor]], Any], leaves: Sequence[Leaf]) -> T
     with recording(trace):
         result = function([Tensor(n, f.weak) for n, f in zip(inputs, leaves, strict=True)])
         values, structure = flatten(result)
+        for value, path in zip(values, paths(structure), strict=True):
+            type_of(value, f"the result at {path}" if structure.children else "the result")
         outputs = tuple(map(lift, values))
     captured = list(trace.captured.values())
     graph = Graph((*inputs, *(node for _, node in captured)), outputs)
@@ -69,14 +63,30 @@ def check_closed(graph: Graph) -> None:
     own = set(graph.inputs)
     for node in graph.nodes():
         if node.op is PARAMETER and node not in own:
+            value, where = _leak(graph, node)
             raise TracingError(
                 message(
-                    f"a traced value of an earlier or outer trace, {node.type}, leaked into this one",
-                    _first_reader(graph, node).where or user_where(),
+                    f"a traced value ({value.type}, made at {value.where}) leaked out of its trace"
+                    " into this one",
+                    where or user_where(),
                     "pass it as an argument, and return what you need instead of storing it",
                 )
             )
 
 
-def _first_reader(graph: Graph, stray: Node) -> Node:
-    return next((n for n in graph.nodes() if stray in n.inputs), stray)
+def _leak(graph: Graph, stray: Node) -> tuple[Node, Where | None]:
+    """What leaked, as far as it can be told, and the line where it first meets this trace.
+
+    Nodes made of the stray parameter alone belong to its own trace; the first that also reads an
+    input of this graph is the use.
+    """
+    own, foreign = set(graph.inputs), {stray}
+    for node in graph.nodes():
+        strays = [n for n in node.inputs if n in foreign]
+        if strays and any(n in own for n in node.inputs):
+            return strays[0], node.where
+        if strays:
+            foreign.add(node)
+        elif any(n in own for n in node.inputs):
+            own.add(node)
+    return next((n for n in graph.outputs if n in foreign), stray), None

@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.autodiff.reverse import mark, pull
-from gradloom.errors import DtypeError, ShapeError, message, user_where
+from gradloom.autodiff.reverse import close, mark, pull
+from gradloom.errors import (
+    DtypeError,
+    RangeError,
+    ShapeError,
+    StructureError,
+    TracingError,
+    message,
+    user_where,
+)
 from gradloom.frontend.pytree import flatten, paths, tree_map, unflatten
 from gradloom.frontend.record import Record
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, recording, type_of
+from gradloom.ir.source import const
 from gradloom.ir.types import TensorType
 from gradloom.jitted import jit
 from gradloom.ops.move import broadcast_to
@@ -24,12 +33,15 @@ from gradloom.ops.move import broadcast_to
 def eager() -> Iterator[None]:
     """Run the same programs operator by operator in NumPy: to debug, and to compare with.
 
+    Inside a function that is being traced it changes nothing.
+
     >>> import gradloom as gl, numpy as np
     >>> with gl.eager():
     ...     float(gl.grad(lambda x: np.sin(x))(0.0))
     1.0
     """
-    with recording(EAGER):
+    outside = current()
+    with recording(EAGER if outside is None else outside):
         yield
 
 
@@ -42,13 +54,16 @@ def value_and_grad(
     their structure, shapes and dtypes.  `function` returns a floating-point scalar, or with `has_aux`
     a pair of it and anything else.  Called on arrays it compiles; inside a trace it inlines.
 
-    Raises `ShapeError` if the result is not a scalar, `DtypeError` if an argument is not floating.
+    Raises `ShapeError` if the result is not a scalar, `DtypeError` if it or an argument is not
+    floating, `RangeError` if `argnums` names no positional argument.
 
     >>> import gradloom as gl, numpy as np
     >>> value, slope = gl.value_and_grad(lambda x: x * x)(3.0)
     >>> float(value), float(slope)
     (9.0, 6.0)
     """
+
+    _check_callable(function, "value_and_grad")
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
@@ -72,6 +87,7 @@ def grad(
     >>> float(gl.grad(gl.grad(lambda x: x**3))(2.0))
     12.0
     """
+    _check_callable(function, "grad")
     both = value_and_grad(function, argnums, has_aux)
 
     @functools.wraps(function)
@@ -93,28 +109,21 @@ def _differentiate(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    if any(not -len(args) <= n < len(args) for n in numbers):
-        raise IndexError(
-            message(
-                f"argnums {argnums} with {len(args)} positional arguments",
-                user_where(),
-                "differentiate by arguments that are passed by position",
-            )
-        )
-    chosen = tuple(args[n] for n in numbers)
-    leaves, structure = flatten(chosen)
+    numbers = _positions(argnums, len(args))
+    leaves, structure = flatten(tuple(args[n] for n in numbers))
     for leaf, path in zip(leaves, paths(structure), strict=True):
-        check_float(leaf, path.removeprefix("[0]") or "the argument")
+        check_float(leaf, _named(path, numbers))
     marks = mark(leaves)
-    full = list(args)
-    for n, tree in zip(numbers, unflatten(structure, marks), strict=True):
-        full[n] = tree
-    result = function(*full, **kwargs)
-    out, aux = result if has_aux else (result, None)
-    _check_scalar(out, function)
-    one = np.ones((), type_of(out).dtype)
-    pulled = pull(out, marks, one)
+    try:
+        full = list(args)
+        for n, tree in zip(numbers, unflatten(structure, marks), strict=True):
+            full[n] = tree
+        result = function(*full, **kwargs)
+        out, aux = _pair(result, function) if has_aux else (result, None)
+        _check_scalar(out, function)
+        pulled = pull(out, marks, np.ones((), type_of(out).dtype))
+    finally:
+        close(marks)
     slopes = [
         _zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)
     ]
@@ -124,17 +133,58 @@ def _differentiate(
     return (value if has_aux else value[0]), gradient
 
 
+def _check_callable(function: Any, transform: str) -> None:
+    if not callable(function):
+        raise TracingError(
+            message(
+                f"{transform} of {function!r}, which is not a function",
+                user_where(),
+                f"give it the function itself: gl.{transform}(f), then call what it returns",
+            )
+        )
+
+
+def _positions(argnums: Any, count: int) -> tuple[int, ...]:
+    """`argnums` as positions in a call of `count` positional arguments."""
+    given = argnums if isinstance(argnums, tuple | list) else (argnums,)
+    good = all(isinstance(n, int) and -count <= n < count for n in given)
+    numbers = tuple(n % count for n in given) if good else ()
+    if not good or len(set(numbers)) != len(given):
+        raise RangeError(
+            message(
+                f"argnums={argnums!r} in a call with {count} positional arguments",
+                user_where(),
+                "name each position once; a gradient is by arguments that are passed by position",
+            )
+        )
+    return numbers
+
+
+def _named(path: str, numbers: tuple[int, ...]) -> str:
+    """'[0].w', a path in the chosen arguments, as 'argument 2 at .w'."""
+    place, _, inner = path.removeprefix("[").partition("]")
+    return f"argument {numbers[int(place)]}{' at ' if inner else ''}{inner}"
+
+
+def _pair(result: Any, function: Callable[..., Any]) -> tuple[Any, Any]:
+    if isinstance(result, tuple | list) and len(result) == 2:
+        return result[0], result[1]
+    shown = result if isinstance(result, Tensor) else f"a {type(result).__name__}"
+    name = getattr(function, "__name__", "the function")
+    raise StructureError(
+        message(
+            f"{name} returned {shown}, but has_aux=True asks for a pair",
+            user_where(),
+            "return (loss, aux), or leave has_aux out",
+        )
+    )
+
+
 def _zeros(kind: TensorType) -> Any:
-    return broadcast_to(np.zeros((), kind.dtype), kind.shape) if current() is EAGER else _spread(kind)
-
-
-def _spread(kind: TensorType) -> Any:
-    from gradloom.frontend.apply import apply
-    from gradloom.ir.source import const
-    from gradloom.ops.move import BROADCAST
-
+    if current() is EAGER:
+        return np.zeros(kind.shape, kind.dtype)[()]
     zero = Tensor(const(0, kind.dtype))
-    return apply(BROADCAST, zero, shape=kind.shape) if kind.shape else zero
+    return broadcast_to(zero, kind.shape)
 
 
 def _unboxed(value: Any, marks: list[Tensor]) -> Any:
@@ -146,34 +196,34 @@ def _unboxed(value: Any, marks: list[Tensor]) -> Any:
 
 
 def check_float(leaf: Any, path: str) -> None:
+    """Raise `DtypeError` unless the leaf at `path` has a gradient."""
     kind = type_of(leaf)
-    if not kind.is_float:
-        raise DtypeError(
-            message(
-                f"grad by {path}, which is {kind}: only floating-point values have a gradient",
-                user_where(),
-                "convert it with .astype('float32'), or choose other arguments with argnums=",
-            )
+    if kind.is_float:
+        return
+    raise DtypeError(
+        message(
+            f"grad by {path}, which is {kind}: only floating-point values have a gradient",
+            user_where(),
+            "convert it with .astype('float32'), write 3.0 for 3, or choose other arguments with"
+            " argnums=",
         )
+    )
 
 
 def _check_scalar(out: Any, function: Callable[..., Any]) -> None:
     name = getattr(function, "__name__", "the function")
     if isinstance(out, tuple | list | dict) or out is None:
-        raise ShapeError(
+        raise StructureError(
             message(
                 f"{name} returned a {type(out).__name__}, but a gradient needs a scalar",
                 user_where(),
                 "return the loss alone, or (loss, aux) with has_aux=True",
             )
         )
-    kind = type_of(out)
-    if kind.shape or not kind.is_float:
-        where = getattr(getattr(out, "node", None), "where", None) or user_where()
-        raise ShapeError(
-            message(
-                f"{name} returned {kind}, but a gradient needs a floating-point scalar",
-                where,
-                "reduce it, for example with gnp.mean or gnp.sum",
-            )
-        )
+    kind = type_of(out, f"{name} returned no loss")
+    where = getattr(getattr(out, "node", None), "where", None) or user_where()
+    what = f"{name} returned {kind}, but a gradient needs a floating-point scalar"
+    if kind.shape:
+        raise ShapeError(message(what, where, "reduce it, for example with gnp.mean or gnp.sum"))
+    if not kind.is_float:
+        raise DtypeError(message(what, where, "compute the loss in floating point"))

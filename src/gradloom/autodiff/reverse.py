@@ -15,7 +15,7 @@ import numpy as np
 
 from gradloom.errors import TracingError, message, user_where
 from gradloom.frontend.apply import apply
-from gradloom.frontend.record import Record
+from gradloom.frontend.record import OPEN, Record
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, lift
 from gradloom.ir.node import Node, fresh
@@ -28,12 +28,21 @@ _levels = itertools.count()
 
 
 def mark(values: Sequence[Any]) -> list[Tensor]:
-    """Aliases of `values` to differentiate by: what a closure captured stays apart from them."""
+    """Aliases of `values` to differentiate by: what a closure captured stays apart from them.
+
+    Give them to `close` when the gradient is taken.
+    """
     if current() is not EAGER:
         return [Tensor(apply(MARK, Tensor(lift(v)), serial=fresh()).node) for v in values]
     level = next(_levels)
+    OPEN.add(level)
     arrays = [v if isinstance(v, Tensor) else np.asarray(v) for v in values]
     return [Tensor(Record(MARK, (v,), (None,), {"serial": 0}, v, level)) for v in arrays]
+
+
+def close(marks: Sequence[Tensor]) -> None:
+    """The gradient by `marks` is taken: from here on their tape records nothing."""
+    OPEN.difference_update(m.node.level for m in marks if isinstance(m.node, Record))
 
 
 def pull(out: Any, marks: Sequence[Tensor], cotangent: Any) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from gradloom.codegen.module import faults
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.arena import padded
 from gradloom.plan.plan import Buffer, Kernel, Operand, Plan, Stage
@@ -190,7 +189,7 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
 
 def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:
     operands = [_operand(plan, o) for o in stage.operands]
-    if faults(stage.code):
+    if stage.can_fault:
         operands.append(f"view(control, {8 * (FAULTS + number)})")
     return f"{stage.code.name}({', '.join([start, stop, *operands])})"
 

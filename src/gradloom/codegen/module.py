@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from gradloom.codegen.cpu.nest import emit_nest, has_picks
+from llvmlite import ir
+
+from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import Target
-from gradloom.plan.plan import Nest, Plan, Product
+from gradloom.plan.plan import Nest, Plan
 
 Signatures = dict[str, tuple[str, ...]]
 
 
 def kernels_text(plan: Plan, target: Target) -> str:
     """The LLVM text of every distinct stage, each emitted once."""
-    from llvmlite import ir
-
     module = ir.Module("gradloom")
     module.triple = target.triple
     for code in plan.codes():
@@ -27,11 +27,6 @@ def signatures(plan: Plan) -> Signatures:
     found: Signatures = {}
     for kernel in plan.kernels:
         for stage in kernel.stages:
-            pointers = len(stage.operands) + faults(stage.code)
+            pointers = len(stage.operands) + stage.can_fault
             found[stage.code.name] = ("i64", "i64") + ("ptr",) * pointers
     return found
-
-
-def faults(code: Nest | Product) -> bool:
-    """Whether a stage can meet an index out of range."""
-    return isinstance(code, Nest) and has_picks(code)

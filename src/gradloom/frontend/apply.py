@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import DtypeError, message, user_where
-from gradloom.frontend.record import Record
-from gradloom.frontend.tensor import Tensor
-from gradloom.frontend.trace import lift, type_of
+from gradloom.frontend.record import OPEN, Record
+from gradloom.frontend.tensor import Tensor, is_number
+from gradloom.frontend.trace import Trace, current, fits, leaked, lift, type_of
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.ir.types import DTYPES, FLOATS
@@ -36,24 +36,34 @@ def apply(op: Op, *args: Any, **attrs: Any) -> Any:
 
 
 def _tape(op: Op, level: int, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
-    inputs = tuple(
-        a.node if isinstance(a, Tensor) and getattr(a.node, "level", -1) == level else None
-        for a in args
-    )
+    inputs = tuple(_recorded(a, level) for a in args)
+    if level not in OPEN:
+        raise leaked(next(a for a, r in zip(args, inputs, strict=True) if r is not None))
     seen = tuple(a if r is None else r.value for a, r in zip(args, inputs, strict=True))
     return Tensor(Record(op, seen, inputs, attrs, apply(op, *seen, **attrs), level))
 
 
+def _recorded(arg: Any, level: int) -> Record | None:
+    """The record of this level that an operand is, if it is one."""
+    if isinstance(arg, Tensor) and isinstance(arg.node, Record) and arg.node.level == level:
+        return arg.node
+    return None
+
+
 def _trace(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+    if not isinstance(current(), Trace):
+        raise leaked(next((a for a in args if isinstance(a, Tensor)), None))
     if op.kind not in _PROMOTING:
-        return Tensor(make(op, *map(lift, args), **attrs), weak=False)
+        return Tensor(make(op, *map(lift, args), **attrs))
     dtype = promote(op, args[op.flags :])
+    if op.returns == "bool" and not all(fits(a, dtype) for a in args if is_number(a)):
+        # An integer may be compared with any other, also with one that its dtype cannot hold.
+        dtype = "int64" if all(fits(a, "int64") for a in args if is_number(a)) else "float64"
     if dtype == "bool" and op.on_bool is not None:
         op = OPS[op.on_bool]
     flags = [_cast(lift(a), "bool") for a in args[: op.flags]]
     nodes = [_cast(lift(a, _own(a, dtype)), dtype) for a in args[op.flags :]]
-    weak = all(_is_weak(a) for a in args)
-    return Tensor(make(op, *flags, *nodes, **attrs), weak)
+    return Tensor(make(op, *flags, *nodes, **attrs))
 
 
 def promote(op: Op, args: tuple[Any, ...]) -> str:
@@ -85,16 +95,12 @@ def _sample(arg: Any) -> Any:
     if isinstance(arg, Tensor):
         name = arg.node.type.dtype
         return _SAMPLE[name] if arg.weak and name in _SAMPLE else np.dtype(name)
-    return arg if isinstance(arg, bool | int | float) else np.dtype(type_of(arg).dtype)
-
-
-def _is_weak(arg: Any) -> bool:
-    return arg.weak if isinstance(arg, Tensor) else isinstance(arg, bool | int | float)
+    return arg if is_number(arg) else np.dtype(type_of(arg).dtype)
 
 
 def _own(arg: Any, dtype: str) -> str | None:
     """Scalars are made in the promoted dtype at once, so no cast of a constant is left."""
-    return dtype if isinstance(arg, bool | int | float) else None
+    return dtype if is_number(arg) else None
 
 
 def _cast(node: Node, dtype: str) -> Node:

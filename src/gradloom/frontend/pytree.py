@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gradloom.errors import StructureError, message, user_where
@@ -20,6 +20,13 @@ class Structure:
     kind: Any
     keys: tuple[Any, ...] = ()
     children: tuple[Structure, ...] = ()
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:  # a structure is looked up at every call
+        object.__setattr__(self, "_hash", hash((self.kind, self.keys, self.children)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         if self.kind is None:
@@ -37,7 +44,7 @@ _EMPTY = Structure(type(None))
 def _children(tree: Any) -> tuple[Any, tuple[Any, ...], list[Any]] | None:
     """The container type, keys and children of a container; None for a leaf."""
     if isinstance(tree, dict):
-        keys = tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
+        keys = _sorted_keys(tree)
         return type(tree), keys, [tree[k] for k in keys]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree), tree._fields, list(tree)
@@ -47,6 +54,20 @@ def _children(tree: Any) -> tuple[Any, tuple[Any, ...], list[Any]] | None:
         names = tuple(f.name for f in dataclasses.fields(tree))
         return type(tree), names, [getattr(tree, name) for name in names]
     return None
+
+
+def _sorted_keys(tree: dict[Any, Any]) -> tuple[Any, ...]:
+    """Equal dicts have equal structures, whatever the order in which they were filled."""
+    try:
+        return tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
+    except TypeError:
+        raise StructureError(
+            message(
+                f"the keys of a dict have no order: {', '.join(map(repr, tree))[:200]}",
+                user_where(),
+                "use strings or numbers as keys",
+            )
+        ) from None
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -82,7 +103,9 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
             return None
         children = [build(c) for c in node.children]
         if issubclass(node.kind, dict):
-            return node.kind(zip(node.keys, children, strict=True))
+            made = node.kind.__new__(node.kind)  # a defaultdict wants other arguments than a dict
+            made.update(zip(node.keys, children, strict=True))
+            return made
         if hasattr(node.kind, "_fields"):
             return node.kind(*children)
         if issubclass(node.kind, list | tuple):

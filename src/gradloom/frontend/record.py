@@ -12,6 +12,10 @@ from gradloom.ir.op import Op
 from gradloom.ir.types import TensorType
 
 
+# Levels of gradients that are being taken.  A record of any other leaked out of its gradient.
+OPEN: set[int] = set()
+
+
 @dataclass(slots=True, eq=False)
 class Record:
     """One operation done by NumPy inside a gradient of nesting depth `level`.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
-from gradloom.errors import TracingError, message, user_where
+from gradloom.errors import MissingError, TracingError, message, user_where
 from gradloom.frontend.record import Record
 from gradloom.ir.node import Node
+from gradloom.ir.source import PARAMETER
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name, filled by `ops`
 NUMPY: dict[Any, Callable[..., Any]] = {}  # NumPy's callables -> ours, filled by `ops`
@@ -19,8 +22,8 @@ class Tensor:
     """A value inside a trace, or inside a gradient under `gradloom.eager`.
 
     NumPy's functions and operators work on it.  What needs a concrete value (a truth value, a
-    Python number, an array) raises `TracingError`.  `weak` marks what came from a Python scalar
-    and takes the dtype of what it meets.
+    Python number, an array) raises `TracingError`.  `weak` marks what stands for a Python number,
+    an argument or what Python's operators make of such, and takes the dtype of what it meets.
     """
 
     __slots__ = ("node", "weak")
@@ -53,6 +56,10 @@ class Tensor:
         return self.node.type.nbytes
 
     @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
     def T(self) -> Any:
         return FUNCTIONS["transpose"](self)
 
@@ -62,17 +69,37 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of a 0-d traced value")
+            self._refuse("a 0-d traced value has no length", "it is one number; x.size is 1")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
+        if not self.shape:
+            self._refuse("a 0-d traced value has nothing to iterate over", "it is one number")
+        return (FUNCTIONS["getitem"](self, i) for i in range(self.shape[0]))
 
     def __repr__(self) -> str:
+        if isinstance(self.node, Record):
+            return f"<taped {self.node.type}: {self.node.value}>"
         return f"<traced {self.node.type}>"
+
+    def __format__(self, spec: str) -> str:
+        if isinstance(self.node, Record):
+            return format(self.node.value, spec)
+        if spec:
+            self._refuse(
+                "a traced value has no digits to format",
+                "return it and format the result, or run the function under gl.eager()",
+            )
+        return repr(self)
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self
 
     # ---- methods of ndarray that are not simply the function of that name
 
@@ -89,22 +116,40 @@ class Tensor:
     def flatten(self) -> Any:
         return FUNCTIONS["ravel"](self)
 
-    def copy(self) -> Any:
+    def copy(self, order: str = "C") -> Any:
         return self
 
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or kwargs:
-            extra = f"its method {method}" if method != "__call__" else f"{', '.join(kwargs)}="
+        name = ufunc.__name__
+        if method != "__call__":
             self._refuse(
-                f"np.{ufunc.__name__} on a traced value does not support {extra}",
-                "call the plain function, without out=, where= or casting options",
+                f"np.{name}.{method} has no traced form",
+                "write it with the functions of gradloom.numpy; gnp.sum is np.add.reduce",
+            )
+        if "out" in kwargs:
+            self._refuse(
+                f"np.{name} cannot write a traced value into an array in place",
+                "make a new value: z = z + x instead of z += x or out=z",
+            )
+        if kwargs:
+            self._refuse(
+                f"np.{name} on a traced value takes no {', '.join(kwargs)}=",
+                "use gnp.where for where=, and .astype() on an operand for dtype=",
             )
         return self._ours(ufunc)(*inputs)
 
     def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
-        return self._ours(function)(*args, **kwargs)
+        ours = self._ours(function)
+        given = {name: v for name, v in kwargs.items() if name != "out" or v is not None}
+        signature = inspect.signature(ours)
+        try:
+            signature.bind(*args, **given)
+        except TypeError as error:
+            name, takes = function.__name__, ", ".join(signature.parameters)
+            self._refuse(f"np.{name} on a traced value: {error}", f"it takes {name}({takes})")
+        return ours(*args, **given)
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         import gradloom.numpy as namespace  # the namespace is made of functions on this class
@@ -113,25 +158,49 @@ class Tensor:
 
     def _ours(self, theirs: Any) -> Callable[..., Any]:
         if theirs not in NUMPY:
+            home = getattr(theirs, "__module__", None) or "numpy"
             self._refuse(
-                f"np.{theirs.__name__} has no traced form",
-                "write it with the functions of gradloom.numpy, which lists what there is",
+                f"{home.replace('numpy', 'np', 1)}.{theirs.__name__} has no traced form",
+                "write it with the functions of gradloom.numpy, which dir(gnp) lists",
             )
         return NUMPY[theirs]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # what Python and NumPy probe for
+            raise AttributeError(name)
+        near = difflib.get_close_matches(name, dir(Tensor), 1) or ["shape"]
+        raise MissingError(
+            message(
+                f"a traced value has no {name!r}{self.described()}",
+                user_where(),
+                f"write it with the functions of gradloom.numpy; methods include .{near[0]}",
+            )
+        )
 
     # ---- what a traced value cannot do
 
     def _refuse(self, what: str, repair: str) -> NoReturn:
-        made = self.node.where
-        known = f"{what} (it is {self.node.type}, made at {made})" if made else what
-        raise TracingError(message(known, user_where(), repair))
+        raise TracingError(message(what + self.described(), user_where(), repair))
+
+    def described(self) -> str:
+        """What it is and where it came from, for the text of an error."""
+        if isinstance(self.node, Node) and self.node.op is PARAMETER:
+            return f" (it is {self.node.type}, an argument)"
+        made = f", made at {self.node.where}" if self.node.where else ""
+        return f" (it is {self.node.type}{made})"
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         self._refuse(
             "NumPy asked for the elements of a traced value, which has none yet",
-            "use the function of that name in gradloom.numpy; if the trace is over, this value"
-            " leaked out of it: return it instead of storing it",
+            "use gradloom.numpy (gnp.stack makes an array of traced values) or gradloom.random; if"
+            " the trace is over, this value leaked out of it: return it instead of storing it",
         )
+
+    def __contains__(self, value: Any) -> NoReturn:
+        self._refuse("`in` needs concrete values", "use gnp.any(x == value)")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse("a traced value cannot be pickled", "return it, and pickle the result")
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         self._refuse(
@@ -149,6 +218,7 @@ _BINARY = {
     "mod": "remainder",
     "pow": "power",
     "matmul": "matmul",
+    "divmod": "divmod",
     "and": "bitwise_and",
     "or": "bitwise_or",
     "xor": "bitwise_xor",
@@ -168,36 +238,71 @@ _UNARY = {
     "pos": "positive",
     "abs": "abs",
     "invert": "invert",
-    "getitem": "getitem",
 }
 _METHODS = (
     "ravel squeeze swapaxes sum prod mean var std max min any all argmax argmin clip dot take"
-    " repeat round"
+    " repeat round cumsum cumprod diagonal trace ptp"
 ).split()
 _REFUSED = {
     "bool": (
         "a traced value has no truth value",
         "use gnp.where(condition, a, b); branching on a shape or a Python value is fine",
     ),
-    "float": ("float() needs a concrete value", "keep it traced, or return it and convert"),
-    "int": ("int() needs a concrete value", "keep it traced, or return it and convert"),
-    "complex": ("complex() needs a concrete value", "keep it traced, or return it and convert"),
+    "float": (
+        "float(), or a function of `math`, needs a concrete value",
+        "use NumPy's function; or return the value, and convert the result",
+    ),
+    "int": (
+        "int() needs a concrete value",
+        "use x.astype('int64'); or return the value, and convert the result",
+    ),
+    "complex": ("complex() needs a concrete value", "return the value, and convert the result"),
+    "round": ("round() makes a Python number", "use gnp.round(x)"),
+    "floor": ("math.floor makes a Python number", "use gnp.floor(x)"),
+    "ceil": ("math.ceil makes a Python number", "use gnp.ceil(x)"),
+    "trunc": ("math.trunc makes a Python number", "use gnp.trunc(x)"),
     "index": (
         "a traced value cannot be a Python index or a size",
         "index an array with it (x[i]), or pass the number as a Python int",
     ),
 }
-_OPERANDS = (bool, int, float, np.ndarray, np.generic, Tensor)
+_OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, Tensor)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a Python number, which has no dtype of its own; `np.float64` has one."""
+    return isinstance(value, bool | int | float) and not isinstance(value, np.generic)
+
+
+def is_weak(value: Any) -> bool:
+    """Whether a value is a Python number or stands for one."""
+    return value.weak if isinstance(value, Tensor) else is_number(value)
 
 
 def _forwarding(name: str, reflected: bool = False) -> Callable[..., Any]:
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, _OPERANDS):
             return NotImplemented
+        if isinstance(other, list | tuple):
+            other = np.asarray(other)
         pair = (other, self) if reflected else (self, other)
-        return FUNCTIONS[name](*pair)
+        out = FUNCTIONS[name](*pair)
+        # Python's operators make Python numbers of Python numbers; functions make NumPy's.
+        return _weakened(out) if self.weak and is_weak(other) else out
 
     return method
+
+
+def _unary(name: str) -> Callable[..., Any]:
+    def method(self: Tensor) -> Any:
+        out = FUNCTIONS[name](self)
+        return _weakened(out) if self.weak else out
+
+    return method
+
+
+def _weakened(out: Any) -> Any:
+    return tuple(map(_weakened, out)) if isinstance(out, tuple) else Tensor(out.node, weak=True)
 
 
 def _as_method(name: str) -> Callable[..., Any]:
@@ -207,8 +312,8 @@ def _as_method(name: str) -> Callable[..., Any]:
     return method
 
 
-def _refusing(what: str, repair: str) -> Callable[[Tensor], NoReturn]:
-    def method(self: Tensor) -> NoReturn:
+def _refusing(what: str, repair: str) -> Callable[..., NoReturn]:
+    def method(self: Tensor, *args: Any) -> NoReturn:
         self._refuse(what, repair)
 
     return method
@@ -220,10 +325,13 @@ for _dunder, _name in _BINARY.items():
 for _dunder, _name in _COMPARE.items():
     setattr(Tensor, f"__{_dunder}__", _forwarding(_name))
 for _dunder, _name in _UNARY.items():
-    setattr(Tensor, f"__{_dunder}__", _as_method(_name))
+    setattr(Tensor, f"__{_dunder}__", _unary(_name))
+Tensor.__getitem__ = _as_method("getitem")  # type: ignore[attr-defined]
 for _name in _METHODS:
     setattr(Tensor, _name, _as_method(_name))
 for _dunder, _reason in _REFUSED.items():
     setattr(Tensor, f"__{_dunder}__", _refusing(*_reason))
-Tensor.item = _refusing("item() needs a concrete value", _REFUSED["float"][1])  # type: ignore[attr-defined]
-Tensor.tolist = _refusing("tolist() needs a concrete value", _REFUSED["float"][1])  # type: ignore[attr-defined]
+for _name in ("item", "tolist"):
+    setattr(Tensor, _name, _refusing(f"{_name}() needs a concrete value", _REFUSED["complex"][1]))
+for _name in ("fill", "itemset", "partition", "put", "resize", "sort"):
+    setattr(Tensor, _name, _refusing(f"{_name}() changes an array in place", "make a new value"))

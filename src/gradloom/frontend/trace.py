@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DtypeError, message, user_where
-from gradloom.frontend.tensor import Tensor
+from gradloom.errors import DtypeError, GradloomError, RangeError, TracingError, message, user_where
+from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.ir.node import Node
 from gradloom.ir.source import CONST, const, parameter
-from gradloom.ir.types import DTYPES, TensorType
+from gradloom.ir.types import DTYPES, INTEGERS, TensorType
 
 
 class Trace:
@@ -52,42 +52,91 @@ def recording(trace: Any) -> Iterator[Any]:
         _current.reset(token)
 
 
-def type_of(value: Any) -> TensorType:
-    """The type of an array-like; raises `DtypeError` for what has no native form."""
+def type_of(value: Any, what: str = "") -> TensorType:
+    """The type of an array-like; raises `DtypeError` for what has no native form.
+
+    `what` is what the text of the error calls the value.
+    """
     if isinstance(value, Tensor):
         return value.node.type
     array = value if isinstance(value, np.ndarray) else np.asarray(value)
     if array.dtype.name not in DTYPES:
-        raise DtypeError(
-            message(
-                f"dtype {array.dtype} of shape {array.shape} is not supported",
-                user_where(),
-                f"convert it first, for example with .astype('float32'); there are {', '.join(DTYPES)}",
-            )
-        )
+        raise _unsupported(value, array, what)
     return TensorType(array.shape, array.dtype.name)
+
+
+def _unsupported(value: Any, array: np.ndarray, what: str) -> GradloomError:
+    lead = f"{what}: " if what else ""
+    if is_number(value):
+        return _does_not_fit(value, "int64")
+    if isinstance(value, np.ndarray | np.generic | complex):
+        repair = {
+            "c": "work with its real and imaginary parts, x.real and x.imag",
+            "f": "convert it first: x.astype('float32')",
+            "i": "convert it first: x.astype('int32')",
+            "u": "convert it first: x.astype('uint32')",
+        }.get(array.dtype.kind, "encode it in numbers first")
+        text = f"{lead}dtype {array.dtype} of shape {array.shape} is not supported"
+        return DtypeError(message(text, user_where(), f"{repair}; there are {', '.join(DTYPES)}"))
+    return DtypeError(
+        message(
+            f"{lead}a value of type {type(value).__name__} is neither an array nor a number",
+            user_where(),
+            "pass arrays and numbers, in dicts, lists, tuples or dataclasses; keep the rest in a"
+            " closure, or bind it with functools.partial",
+        )
+    )
+
+
+def _does_not_fit(value: Any, dtype: str) -> RangeError:
+    shown = str(value) if value.bit_length() < 100 else f"of {value.bit_length()} bits"
+    return RangeError(
+        message(
+            f"the Python integer {shown} does not fit {dtype}",
+            user_where(),
+            "convert the operand that it meets to int64 or float64, or write the number as a float",
+        )
+    )
+
+
+def fits(value: Any, dtype: str) -> bool:
+    """Whether a Python number has a value in `dtype`."""
+    if isinstance(value, float):
+        return True
+    if dtype not in INTEGERS:
+        return value.bit_length() < 1024
+    limits = np.iinfo(dtype)
+    return int(limits.min) <= value <= int(limits.max)
 
 
 def lift(value: Any, dtype: str | None = None) -> Node:
     """The node of any operand.  Scalars become constants, arrays hidden inputs."""
     if isinstance(value, Tensor):
-        assert isinstance(value.node, Node)
+        if not isinstance(value.node, Node):
+            raise leaked(value)
         return value.node
-    if isinstance(value, bool | int | float):
-        return const(value, dtype or scalar_dtype(value))
+    if is_number(value):
+        wanted = dtype or scalar_dtype(value)
+        if not fits(value, wanted):
+            raise _does_not_fit(value, wanted)
+        return const(value, wanted)
     array = np.asarray(value)
     found = type_of(array)
     if array.ndim == 0:
         return const(array, dtype or found.dtype)
-    trace = current()
-    if trace is None or trace is EAGER:
-        trace = _strays
-    return trace.capture(array)
+    return current().capture(array)
 
 
-# Arrays met by a traced value after its trace ended; the leak itself is reported by the trace
-# that it ends up in, or by NumPy asking for its elements.
-_strays = Trace()
+def leaked(value: Tensor | None) -> TracingError:
+    """The error of a traced or taped value met outside of its trace or gradient."""
+    known = "" if value is None else value.described()
+    return TracingError(
+        message(
+            f"a traced value{known} leaked out of its trace and is used here",
+            user_where(),
+            "return it from the traced function instead of storing it",
+        )
+    )
 
 
 def scalar_dtype(value: Any) -> str:

@@ -196,10 +196,11 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
 
 
 @public(np.einsum)
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
     """Einstein summation over any number of operands, taken pairwise from the left.
 
-    Labels may not repeat within an operand; an ellipsis is not supported.
+    Labels may not repeat within an operand; an ellipsis is not supported.  `optimize` is accepted
+    as NumPy's, and changes nothing.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.einsum("ij,j->i", [[1.0, 2.0]], [3.0, 4.0])
@@ -231,4 +232,14 @@ def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
             f"einsum {subscripts!r} does not fit operands of shapes {shapes}",
             "give one letter an axis, no letter twice in an operand, and no ellipsis",
         )
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for label, size in zip(term, as_operand(operand).shape, strict=True):
+            if sizes.setdefault(label, size) != size:
+                shapes = ", ".join(str(tuple(as_operand(o).shape)) for o in operands)
+                raise wrong_shape(
+                    f"einsum {subscripts!r} of shapes {shapes}: {label!r} is both"
+                    f" {sizes[label]} and {size}",
+                    "axes of one letter must have one size",
+                )
     return terms, out

@@ -6,6 +6,7 @@ derivatives need nothing more.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gradloom.frontend.tensor import NUMPY, Tensor
 from gradloom.ir.op import OPS, Kind, Op, define
 from gradloom.ir.types import TensorType
 from gradloom.ops import scalar
-from gradloom.ops.public import public, wrong_shape
+from gradloom.ops.public import dtype_name, public, wrong_shape
 
 Function = Callable[..., Any]
 
@@ -55,12 +56,23 @@ def elementwise(
     )
 
     def function(*args: Any) -> Any:
+        if len(args) != operands:
+            raise TypeError(f"{name}() takes {operands} arguments, but {len(args)} were given")
         return apply(row, *args)
 
     function.__name__ = function.__qualname__ = name
+    function.__signature__ = _takes(operands)  # type: ignore[attr-defined]
     function.__doc__ = f"{name}, element by element, with broadcasting: `{spelling}`."
     public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
     return function
+
+
+def _takes(count: int) -> inspect.Signature:
+    """What `help` shows: `(x, y, /)`."""
+    names = ("condition", "x", "y") if count == 3 else ("x", "y")[:count]
+    return inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    )
 
 
 def _wide(function: Function) -> Function:
@@ -264,7 +276,7 @@ elementwise(
 @public(name="astype")
 def astype(x: Any, dtype: Any, copy: bool = True) -> Any:
     """`x` in another dtype, as `ndarray.astype`: float to integer cuts toward zero."""
-    name = np.dtype(dtype).name
+    name = dtype_name(dtype)
     if not isinstance(x, Tensor):
         return np.asarray(x).astype(name)
     if x.node.type.dtype == name:

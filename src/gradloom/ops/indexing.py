@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import TracingError, message, user_where
+from gradloom.errors import DtypeError, RangeError, TracingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.op import Kind, Op, define
@@ -92,15 +92,21 @@ def _indices(values: Any) -> Any:
     found = as_operand(values)
     if not isinstance(found, Tensor) and found.dtype.kind == "i":
         found = found.astype("int64", copy=False)
-    if found.dtype.name not in INTEGERS:
+    if found.dtype.name in INTEGERS:
+        return found
+    if found.dtype == "bool":
         raise TracingError(
             message(
-                f"indices have dtype {found.dtype}",
+                "a traced mask selects a number of elements that is not known yet",
                 user_where(),
-                "index with integers; for a traced mask use gnp.where(mask, x, 0)",
+                "use gnp.where(mask, x, 0), or index with an array of integers",
             )
         )
-    return found
+    raise DtypeError(
+        message(
+            f"an index of dtype {found.dtype}", user_where(), "index with integers or slices"
+        )
+    )
 
 
 @public(np.take)
@@ -178,30 +184,65 @@ def _advanced(x: Any, arrays: list[tuple[int, Any]]) -> Any:
 
 def _expanded(keys: tuple[Any, ...], x: Any) -> list[Any]:
     """One item an axis of `x`: masks as index arrays, the ellipsis as slices."""
-    items: list[Any] = []
-    for key in keys:
-        if isinstance(key, list | np.ndarray) and np.asarray(key).dtype == bool:
-            items += list(np.nonzero(key))
-        else:
-            items.append(np.asarray(key) if isinstance(key, list) else key)
-    used = sum(item is not None and item is not Ellipsis for item in items)
+    arrays = [np.asarray(k) if isinstance(k, list) and not _holds_traced(k) else k for k in keys]
+    spans = [_span(key) for key in arrays]
+    used = sum(spans)
     if used > x.ndim:
-        raise wrong_shape(
-            f"{used} indices for a value of shape {tuple(x.shape)}", "use one index an axis"
+        raise _outside(f"{used} indices for a value of shape {tuple(x.shape)}", "drop some")
+    places = [i for i, key in enumerate(arrays) if key is Ellipsis]
+    if len(places) > 1:
+        raise _outside("an index with two ellipses", "only one can fill up the axes")
+    place = places[0] if places else len(arrays)
+    items: list[Any] = []
+    axis = 0
+    for i, (key, span) in enumerate(zip(arrays, spans, strict=True)):
+        if i == place:
+            items += [slice(None)] * (x.ndim - used)
+            axis += x.ndim - used
+        elif _is_mask(key):
+            items += _unmasked(key, axis, x)
+        else:
+            items.append(key)
+        axis += span
+    return items if places else items + [slice(None)] * (x.ndim - used)
+
+
+def _holds_traced(values: list[Any]) -> bool:
+    return any(isinstance(v, Tensor) for v in values)
+
+
+def _is_mask(key: Any) -> bool:
+    return isinstance(key, bool | np.bool_) or (isinstance(key, np.ndarray) and key.dtype == bool)
+
+
+def _span(key: Any) -> int:
+    """How many axes an index item stands for."""
+    if key is None or key is Ellipsis:
+        return 0
+    return np.ndim(key) if _is_mask(key) else 1
+
+
+def _unmasked(mask: Any, axis: int, x: Any) -> list[np.ndarray]:
+    """A mask whose values are known, as arrays of integers."""
+    covered = tuple(x.shape[axis : axis + np.ndim(mask)])
+    if np.ndim(mask) == 0 or np.shape(mask) != covered:
+        raise _outside(
+            f"a mask of shape {np.shape(mask)} on axes of shape {covered}",
+            "a mask has the shape of the axes that it selects from",
         )
-    fill = [slice(None)] * (x.ndim - used)
-    place = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    return items[:place] + fill + items[place + 1 :]
+    return list(np.nonzero(mask))
+
+
+def _outside(what: str, repair: str) -> RangeError:
+    return RangeError(message(what, user_where(), repair))
 
 
 def _in_range(item: int, size: int, axis: int, x: Any) -> int:
     if not -size <= item < size:
-        text = message(
+        raise _outside(
             f"index {item} is out of bounds for axis {axis} of shape {tuple(x.shape)}",
-            user_where(),
-            f"use an index from {-size} to {size - 1}",
+            f"use an index from {-size} to {size - 1}" if size else "the axis is empty",
         )
-        raise IndexError(text)
     return item % size
 
 

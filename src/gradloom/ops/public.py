@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import ShapeError, message, user_where
+from gradloom.errors import DtypeError, ShapeError, message, user_where
 from gradloom.frontend.tensor import FUNCTIONS, NUMPY, Tensor
+from gradloom.ir.types import DTYPES
 
 
 def public(*theirs: Any, name: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Publish a function under its own name, and as the traced form of NumPy's callables."""
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[name or function.__name__.rstrip("_")] = function
+        shown = name or function.__name__.rstrip("_")
+        FUNCTIONS[shown] = function
+        if function.__name__.rstrip("_") == shown:
+            function.__name__ = function.__qualname__ = shown  # `sum`, not `sum_`, in errors
         for callable_ in theirs:
             NUMPY[callable_] = function
         return function
@@ -29,9 +33,29 @@ def as_operand(x: Any) -> Any:
     return x if isinstance(x, Tensor) else np.asarray(x)
 
 
+def dtype_name(dtype: Any) -> str:
+    """A dtype that gradloom has, by its name; `DtypeError` for any other."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in DTYPES:
+        raise DtypeError(
+            message(
+                f"there is no dtype {name} in gradloom", user_where(), f"use {', '.join(DTYPES)}"
+            )
+        )
+    return name
+
+
 def normal_axis(axis: Any, ndim: int) -> int:
     """One axis as a number in `range(ndim)`."""
-    number = operator.index(axis)
+    try:
+        number = operator.index(axis)
+    except TypeError:
+        if isinstance(axis, Tensor):
+            raise  # what it says is better
+        raise wrong_shape(f"an axis is {axis!r}", "axes are integers") from None
     if not -ndim <= number < ndim:
         raise ShapeError(
             message(

@@ -230,8 +230,13 @@ def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @public(np.clip)
-def clip(x: Any, min: Any = None, max: Any = None) -> Any:
-    """`x` limited to between `min` and `max`; None leaves that side open."""
+def clip(x: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: Any = None) -> Any:
+    """`x` limited to between `min` and `max`; None leaves that side open.
+
+    `a_min` and `a_max` are NumPy's other names for the two.
+    """
+    min, max = a_min if min is None else min, a_max if max is None else max
+    x = as_operand(x)
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)

@@ -36,6 +36,8 @@ class Group:
     before: int = 0  # those of the groups that it needs, directly or not
     after: int = 0  # those of the groups that need it
     stored: list[Node] = field(default_factory=list)
+    aside: set[Node] = field(default_factory=set)  # what its members read, but elsewhere
+    copies: int = 1  # how often its work stands in the kernel that does it
 
     @property
     def domain(self) -> tuple[int, ...]:
@@ -170,32 +172,40 @@ class _Partition:
     def groups(self) -> list[Group]:
         return list(dict.fromkeys(self._by_bit))
 
-    def add(self, node: Node, sources: list[Group]) -> Group:
+    def add(self, node: Node, reads: list[Read]) -> Group:
         kind = node.op.kind
         group = Group([node], node if kind in HEADS else None, kind in CLOSED)
         group.bits = 1 << len(self._by_bit)
+        group.aside = {read.node for read in reads if not read.direct}
         self._by_bit.append(group)
         self.home[node] = group
-        for source in sources:
+        for source in (self.home[read.node] for read in reads):
             group.before |= source.before | source.bits
         self._close(group)
         return group
 
     def merge(self, one: Group, other: Group) -> Group:
-        """One group of both, unless a third must run between them."""
+        """One group of both, unless a third must run between them, or one must be finished before
+        the other begins, which reads it elsewhere than at its own element."""
         both = one.bits | other.bits
         if (one.before & other.after | other.before & one.after) & ~both:
+            return one
+        if self._crossed(one, other) or self._crossed(other, one):
             return one
         for member in other.members:
             self.home[member] = one
         one.members += other.members
         one.head = one.head or other.head
         one.bits = both
+        one.aside |= other.aside
         one.before = (one.before | other.before) & ~both
         one.after = (one.after | other.after) & ~both
         self._by_bit = [one if g is other else g for g in self._by_bit]
         self._close(one)
         return one
+
+    def _crossed(self, reader: Group, source: Group) -> bool:
+        return any(self.home[node] is source for node in reader.aside)
 
     def _close(self, group: Group) -> None:
         for earlier in self._in(group.before):
@@ -214,7 +224,7 @@ def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
     """Each node joins the groups that it directly follows, where no cycle comes of it."""
     parts = _Partition()
     for node, sources in reads.items():
-        own = parts.add(node, [parts.home[r.node] for r in sources])
+        own = parts.add(node, sources)
         for read in sources:
             other = parts.home[read.node]
             if read.direct and other is not own and _joinable(own, other, late):
@@ -252,21 +262,25 @@ def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node])
             continue
         outside = [r for r in readers[group.stored[0]] if parts.home[r.reader] is not group]
         homes = {parts.home[r.reader] for r in outside}
-        if len(homes) == 1 and all(_worth_repeating(group, r) for r in outside):
+        if len(homes) != 1 or any(r.index is None for r in outside):
+            continue
+        copies = homes.pop().copies * len({r.index for r in outside})
+        once = copies == 1 and not any(_repeats(r) for r in outside)
+        if once or group.cost * copies <= CHEAP:
             group.stored.clear()
+            group.copies = copies
 
 
-def _worth_repeating(group: Group, read: Read) -> bool:
-    """Whether computing `group` in the loops of its reader costs no more than storing it."""
-    if read.index is None:
-        return False
+def _repeats(read: Read) -> bool:
+    """Whether the loops of the reader come to an element of what it reads more than once."""
+    assert read.index is not None
     reader = read.reader
     loops = domain(reader.inputs[0].type.shape if reader.op.kind is Kind.REDUCE else _loops(read))
     deepest = max((a for at in read.index for a, _ in at.terms), default=-1)
     repeats = 1
     for size in loops[: deepest + 1]:
         repeats *= size
-    return repeats <= read.node.type.size or group.cost <= CHEAP
+    return repeats > read.node.type.size
 
 
 def _loops(read: Read) -> tuple[int, ...]:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from gradloom.ir.affine import Affine, Guard, Index, linear
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
@@ -72,6 +74,8 @@ class Draft:
 
     def _value(self, node: Node, index: Index, guards: Guards) -> int:
         dtype = node.type.dtype
+        if node.type.size == 0:  # never reached by a loop, so there is no place to read it from
+            return self.emit(Constant(np.zeros((), dtype).tobytes(), dtype))
         if node not in self.own and (buffer := self.buffer_of(node)) is not None:
             at = linear(index, row_strides(node.type.shape))
             return self.emit(Load(self.operand(buffer), at, dtype, guards))

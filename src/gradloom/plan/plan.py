@@ -121,6 +121,11 @@ class Nest:
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
 
+    @property
+    def picks(self) -> bool:
+        """Whether an index is a value, so that it could be out of range."""
+        return any(getattr(s, "picks", ()) for s in (*self.steps, *self.stores))
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -158,6 +163,11 @@ class Stage:
     operands: tuple[Operand, ...]
     writes: tuple[int, ...]  # which operands are written
     extent: int  # iterations of the outermost axis
+
+    @property
+    def can_fault(self) -> bool:
+        """Whether its function takes a word to report an index out of range in."""
+        return isinstance(self.code, Nest) and self.code.picks
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.errors import ShapeError, message, user_where
+from gradloom.errors import SettingError, ShapeError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import EAGER, current
 from gradloom.runtime.executable import contiguous
@@ -201,12 +202,17 @@ def permutation(key: Any, epoch: int, rows: int) -> np.ndarray:
 @contextmanager
 def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None] | None]:
     """A progress bar over `total` batches: a function that is told how many are done."""
+    installed = find_spec("tqdm") is not None
     if progress is None:
-        progress = sys.stderr.isatty()
+        progress = installed and sys.stderr.isatty()
     if not progress:
         yield None
         return
+    if not installed:
+        raise SettingError(
+            message("progress=True needs tqdm", user_where(), 'pip install "gradloom[demo]"')
+        )
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="batch", leave=False) as bar:
+    with tqdm(total=total, unit="batch") as bar:
         yield lambda done: bar.update(done - bar.n)

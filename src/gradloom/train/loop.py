@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.runtime.executable import Executable, Frame
+from gradloom.runtime.executable import Executable, Frame, address
 
 # Runs that take longer than this by the planner's count of operations get a thread of their own, so
 # that Python stays responsive; starting one costs about 60 us (benchmarks/call_overhead.py).
@@ -53,7 +53,7 @@ def drive(
         if (interruptible and work > THREADED_FLOPS) or watch:
             _in_thread(executable, frame, watch)
         else:
-            executable.entry(*frame.addresses())
+            executable.entry(*frame.addresses)
         executable.check(frame)
     finally:
         executable.release(frame)
@@ -62,31 +62,30 @@ def drive(
 
 def _fill(frame: Frame, course: Course) -> None:
     control = frame.control
-    control[: driver.FAULTS] = 0
-    words = {
-        driver.EPOCHS: course.epochs,
-        driver.BATCHES: course.batches,
-        driver.MODE: course.mode,
-        driver.ROWS: 0 if course.order is None else len(course.order),
-        driver.KEY_LOW: course.key[0],
-        driver.KEY_HIGH: course.key[1],
-        driver.EPOCH: course.first_epoch,
-        driver.FIRST: course.first_row,
-        driver.KEEP: course.keep,
-    }
-    for word, value in words.items():
-        control[word] = value
-    order = [] if course.order is None else [course.order.ctypes.data]
-    arrays = [a.ctypes.data for a in (*course.arrays, *course.results)]
-    for slot, address in enumerate([*course.state, *arrays, *order]):
-        frame.table[slot] = address
+    control[driver.DONE] = 0
+    control[driver.STOP] = 0
+    control[driver.EPOCHS] = course.epochs
+    control[driver.BATCHES] = course.batches
+    control[driver.MODE] = course.mode
+    control[driver.ROWS] = 0 if course.order is None else len(course.order)
+    control[driver.KEY_LOW], control[driver.KEY_HIGH] = course.key
+    control[driver.EPOCH] = course.first_epoch
+    control[driver.FIRST] = course.first_row
+    control[driver.KEEP] = course.keep
+    slot = 0
+    for slot, place in enumerate(course.state):
+        frame.table[slot] = place
+    for slot, array in enumerate((*course.arrays, *course.results), len(course.state)):
+        frame.table[slot] = address(array)
+    if course.order is not None:
+        frame.table[slot + 1] = address(course.order)
 
 
 def _in_thread(
     executable: Executable, frame: Frame, watch: Callable[[int], None] | None
 ) -> None:
     """Run the entry in a thread; this one stays free for signals and the progress bar."""
-    addresses = frame.addresses()
+    addresses = frame.addresses
     worker = threading.Thread(target=executable.entry, args=addresses, daemon=True)
     worker.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 
@@ -10,7 +11,7 @@ from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import type_of
 from gradloom.ir.types import TensorType
 from gradloom.plan.arena import padded
-from gradloom.runtime.executable import aligned, contiguous
+from gradloom.runtime.executable import address, aligned, contiguous
 
 
 class Storage:
@@ -24,7 +25,7 @@ class Storage:
             self.block[at : at + t.nbytes].view(t.dtype).reshape(t.shape)
             for at, t in zip(offsets, self.types, strict=True)
         ]
-        self.addresses = [view.ctypes.data for view in self.views]
+        self.addresses = [address(view) for view in self.views]
         for view, leaf in zip(self.views, leaves, strict=True):
             view[...] = contiguous(leaf, view.dtype.name)
 
@@ -36,6 +37,9 @@ def offsets_of(types: tuple[TensorType, ...]) -> tuple[list[int], int]:
         offsets.append(at)
         at += padded(kind.nbytes)
     return offsets, at
+
+
+_layouts: dict[Any, int] = {}  # a number for each structure and its types, cheap to compare
 
 
 class State:
@@ -51,6 +55,7 @@ class State:
         self.storage = storage
         self.structure = structure
         self.steps = steps
+        self.layout = _layouts.setdefault((structure, storage.types), len(_layouts))
         self._params = params  # how many of the leaves are parameters
         self._spent = False
 
@@ -106,7 +111,10 @@ class State:
     def spend(self, steps: int) -> State:
         """The handle after `steps` more updates; this one is spent."""
         self._spent = True
-        return State(self.storage, self.structure, self._params, self.steps + steps)
+        following = copy(self)
+        following.steps += steps
+        following._spent = False
+        return following
 
     def __repr__(self) -> str:
         spent = ", spent" if self._spent else ""

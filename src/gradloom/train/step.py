@@ -14,7 +14,8 @@ from gradloom.errors import ShapeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current
 from gradloom.inspection import Inspectable
-from gradloom.jitted import jit
+from gradloom.jitted import jit, signature
+from gradloom.options import check_memory, parse
 from gradloom.ir.graph import Graph
 from gradloom.pipeline import Program, compile_graph
 from gradloom.runtime.executable import contiguous
@@ -23,6 +24,7 @@ from gradloom.train.loop import Course, drive
 from gradloom.train.optim import GradientTransformation, apply_updates
 from gradloom.train.state import State, Storage
 from gradloom.transform import check_float, value_and_grad
+from gradloom.verification import verify
 
 
 @dataclass
@@ -45,7 +47,7 @@ class TrainStep(Inspectable):
         functools.update_wrapper(self, loss)
         self.loss = loss
         self.optimizer = optimizer
-        self.options = options
+        self.options = parse(options)
         self._compiled: dict[Any, Compiled] = {}
         self._latest: Compiled | None = None
         self.evaluate = jit(self._loss_alone)
@@ -70,6 +72,7 @@ class TrainStep(Inspectable):
             return state.spend(1), out
         compiled = self._find(state, leaves, structure)
         arrays = [contiguous(v, t.type.dtype) for v, t in zip(leaves, compiled.types, strict=True)]
+        self._verify(compiled, state, arrays)
         results = drive(self._course(compiled, state, arrays, batches=1))
         return state.spend(1), _result(compiled, results, 0)
 
@@ -97,6 +100,8 @@ class TrainStep(Inspectable):
             return self._eager_run(state, arrays, structure, count)
         compiled = self._find(state, [_first(a) for a in arrays], structure)
         arrays = [contiguous(v, t.type.dtype) for v, t in zip(arrays, compiled.types, strict=True)]
+        if count:
+            self._verify(compiled, state, [a[0] for a in arrays])
         course = self._course(compiled, state, arrays, batches=count, keep=True)
         results = drive(course, interruptible=True)
         return state.spend(count), _result(compiled, results, None)
@@ -136,10 +141,10 @@ class TrainStep(Inspectable):
         return self._find(state, leaves, structure)
 
     def _find(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
-        types = tuple(map(leaf_of, leaves))
-        key = (structure, types, state.structure, state.storage.types)
+        key = (structure, tuple(map(signature, leaves)), state.layout)
         found = self._compiled.get(key)
         if found is None:
+            types = tuple(map(leaf_of, leaves))
             found = self._compiled[key] = self._compile(state, types, structure)
         self._latest = found
         return found
@@ -167,8 +172,16 @@ class TrainStep(Inspectable):
         out = Traced(graph, traced.structure.children[0], traced.captured)
         data = range(held, held + len(types))
         program = compile_graph(graph, self._names(state, structure, out), driver.training_text(data))
-        program.executable.reserve(driver.staging(program.plan, data)[-1], extra_slots=1)
+        staged = driver.staging(program.plan, data)[-1]
+        program.executable.reserve(staged, extra_slots=1)
+        more = staged - program.plan.arena_bytes + state.nbytes
+        check_memory(program.plan, more, self.options)
         return Compiled(out, program, types, data, has_aux)
+
+    def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
+        if self.options.verify:
+            captured = compiled.traced.captured
+            verify(compiled.program, [*state.storage.views, *arrays, *captured])
 
     def _update(self, tree: Any, batch: Any) -> tuple[tuple[Any, Any], bool]:
         """The training step as a user would write it."""
@@ -266,7 +279,7 @@ def train_step(
 
     `loss(params, *batch)` returns a floating-point scalar, or `(scalar, aux)`; `params` is a pytree
     of floating-point arrays.  Hyper-parameters of the optimizer are run-time values, so other ones
-    compile nothing.
+    compile nothing.  `options` are those of `gradloom.options.Options`.
 
     >>> import gradloom as gl, numpy as np
     >>> def loss(params, x, y):

@@ -36,17 +36,12 @@ from gradloom.plan.plan import (
 Lanes = dict[int, LlvmLane]
 
 
-def has_picks(nest: Nest) -> bool:
-    """Whether an index could be out of range, so that the function takes a word to report it in."""
-    return any(getattr(s, "picks", ()) for s in (*nest.steps, *nest.stores))
-
-
 def emit_nest(module: ir.Module, nest: Nest, target: Target) -> ir.Function:
     """`void name(i64 start, i64 stop, ptr operand..., [ptr fault])`: iterations [start, stop) of axis
     0, which is 0 to 1 where no axis is kept.  A 1 is stored at `fault` if an index is out of range.
     """
     operands = 1 + max((s.operand for s in (*nest.steps, *nest.stores) if hasattr(s, "operand")))
-    arguments_ = [I64, I64] + [POINTER] * (operands + has_picks(nest))
+    arguments_ = [I64, I64] + [POINTER] * (operands + nest.picks)
     function = private(module, nest.name, arguments_)
     _Writer(function, nest, target).write()
     return function
@@ -58,7 +53,7 @@ class _Writer:
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.start, self.stop, *pointers = function.args
         self.width = _width(nest, target)
-        fault = pointers.pop() if has_picks(nest) else None
+        fault = pointers.pop() if nest.picks else None
         self.memory = Memory(self.builder, pointers, fault)
         self.kept = len(nest.sizes) - nest.reduced
         self.axes = depends(nest)

@@ -1,0 +1,68 @@
+"""What was measured on: processor, cores, versions.  No names of hosts, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax", "optax", "scikit-learn", "mlxtend")
+
+# One thread for everybody, set before anything is imported: BLAS, OpenMP (torch), and XLA's pool.
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NPROC": "1",
+    "PJRT_NPROC": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+def describe() -> dict[str, Any]:
+    """A description that JSON can hold."""
+    import llvmlite.binding as llvm
+
+    import gradloom
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "processor": processor(),
+        "llvm_cpu": llvm.get_host_cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "gradloom": gradloom.__version__,
+        "versions": versions,
+        "load_average": [round(x, 2) for x in os.getloadavg()],
+    }
+
+
+def processor() -> str:
+    """The processor's own name, as far as the system tells it."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        for line in table.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def line(machine: dict[str, Any]) -> str:
+    """The description in a sentence."""
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
+    return (
+        f"{machine['processor']} ({machine['llvm_cpu']}), {machine['cores']} cores, "
+        f"{machine['system']}, Python {machine['python']}, {versions}; load average at the end "
+        f"{machine['load_average'][0]}."
+    )

@@ -1,0 +1,74 @@
+"""The arguments that everything compiled takes: `threads=`, `device=`, `verify=`, `memory_limit=`,
+`precision=`.  Unlike a setting, an option may change what is computed and where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gradloom.errors import MemoryLimitError, SettingError, message, user_where
+from gradloom.plan.plan import Plan
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True)
+class Options:
+    """`threads` is the most threads that a call may use (this version uses one); `device` is "cpu";
+    `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
+    "64MB"; `precision` "highest" computes in the dtypes as written, which is all there is."""
+
+    threads: int | None = None
+    device: str = "cpu"
+    verify: bool = False
+    memory_limit: int | None = None
+    precision: str = "highest"
+
+
+def parse(given: dict[str, Any]) -> Options:
+    """Check options, naming the allowed ones."""
+    names = [f.name for f in fields(Options)]
+    for name in given:
+        if name not in names:
+            _refuse(f"there is no option {name!r}", f"the options are {', '.join(names)}")
+    options = Options(**{**given, "memory_limit": _bytes(given.get("memory_limit"))})
+    if options.device != "cpu":
+        _refuse(f"device {options.device!r} is not there", 'this version compiles for device="cpu"')
+    threads = options.threads
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        _refuse(f"threads={threads!r}", "give a number of threads from 1, or None")
+    if options.precision != "highest":
+        _refuse(f"precision {options.precision!r} is not there", 'use precision="highest"')
+    return options
+
+
+def check_memory(plan: Plan, more: int, options: Options) -> None:
+    """Raise `MemoryLimitError` if a plan needs more bytes than the options allow."""
+    limit, needed = options.memory_limit, plan.arena_bytes + more
+    if limit is None or needed <= limit:
+        return
+    arena = [b for b in plan.buffers if b.space == "arena"]
+    largest = sorted(arena, key=lambda b: -b.type.nbytes)[:3]
+    shown = "; ".join(f"{b.type.nbytes} bytes of {b.type} for {b.where}" for b in largest)
+    raise MemoryLimitError(
+        message(
+            f"the program needs {needed} bytes beside its arguments, and memory_limit is {limit}",
+            user_where(),
+            f"allow {needed}, or shrink the largest buffers: {shown}",
+        )
+    )
+
+
+def _bytes(limit: Any) -> int | None:
+    if limit is None or (isinstance(limit, int) and limit >= 0):
+        return limit
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", limit) if isinstance(limit, str) else None
+    if found is None or found[2].upper() not in _UNITS:
+        _refuse(f"memory_limit={limit!r}", 'give bytes, or text such as "64MB" or "1.5GiB"')
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def _refuse(what: str, repair: str) -> Any:
+    raise SettingError(message(what, user_where(), repair))

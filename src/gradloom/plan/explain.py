@@ -1,0 +1,153 @@
+"""A plan in words: a line a kernel, and why it is not one with the kernel before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gradloom.plan.plan import Kernel, Nest, Plan, Product, Stage
+
+COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "lines")
+NUMBERS = (2, 3)  # columns of numbers
+WIDEST = 44  # letters of a column, but the last
+
+
+def kernel_table(plan: Plan) -> str:
+    """A line a kernel, each but the first with the reason why it is not part of the one before."""
+    rows = [_row(plan, kernel) for kernel in plan.kernels]
+    widths = [max(len(row[c]) for row in [COLUMNS, *rows]) for c in range(len(COLUMNS))]
+    lines = [_aligned(COLUMNS, widths)]
+    lines.append("-" * len(lines[0]))
+    for number, row in enumerate(rows):
+        if number:
+            reason = apart(plan, plan.kernels[number - 1], plan.kernels[number])
+            lines.append(f"    | {reason}")
+        lines.append(_aligned(row, widths))
+    return "\n".join(lines) + "\n"
+
+
+def moved_bytes(plan: Plan, kernel: Kernel) -> int:
+    """Bytes of the values that a kernel reads, and of those that it writes."""
+    return sum(plan.buffers[b].type.nbytes for side in kernel.touched() for b in side)
+
+
+def apart(plan: Plan, earlier: Kernel, later: Kernel) -> str:
+    """Why two neighbours are two kernels; the rules are those of `fuse`."""
+    if kernel_note := later.note or earlier.note:
+        return kernel_note
+    shared = earlier.touched()[1] & later.touched()[0]
+    if not shared:
+        return "reads nothing that the kernel before it writes"
+    names = ", ".join(plan.buffers[b].name for b in sorted(shared))
+    if _updates_state(plan, later) and not _updates_state(plan, earlier):
+        return f"reads {names}; updates of state wait for every reader of the old values"
+    if _pieces(earlier) or _pieces(later):
+        return f"reads {names}; what is written in pieces has its own loops"
+    heads = [_head(earlier), _head(later)]
+    if all(heads):
+        return f"reads {names}; a {heads[0]} and a {heads[1]}, and a kernel has one of these"
+    mine, its = (_kept(k.stages[-1]) for k in (later, earlier))
+    if mine != its:
+        kind = heads[0] or "kernel"
+        return f"reads {names}; loops {_shape(mine)} here, {_shape(its)} in the {kind} before it"
+    return f"reads {names} at other elements than its own, or it is kept for a third reader"
+
+
+def stage_loops(stage: Stage) -> str:
+    """The loops of a stage: `64x128` elements, `sum 10` for what is folded, `@1` the vector axis.
+
+    A product is `64x128 += 64` with its depth.
+    """
+    code = stage.code
+    if isinstance(code, Product):
+        return f"{_shape(_kept(stage))} += {code.depth}"
+    sizes = _sizes(stage)
+    kept, folded = sizes[: len(sizes) - code.reduced], sizes[len(sizes) - code.reduced :]
+    text = _shape(kept)
+    if folded:
+        text += f" fold {_shape(folded)}"
+    return text if code.vector is None else f"{text} @{code.vector}"
+
+
+# ---- facts
+
+
+def _sizes(stage: Stage) -> tuple[int, ...]:
+    """Loop sizes of a nest, with the range that this stage runs."""
+    assert isinstance(stage.code, Nest)
+    if len(stage.code.sizes) > stage.code.reduced:
+        return (stage.extent, *stage.code.sizes[1:])
+    return stage.code.sizes
+
+
+def _kept(stage: Stage) -> tuple[int, ...]:
+    """The sizes of the loops over results."""
+    code = stage.code
+    if isinstance(code, Product):
+        if code.batch:
+            return (stage.extent, *code.batch[1:], code.rows, code.columns)
+        return (stage.extent, code.columns)
+    return _sizes(stage)[: len(code.sizes) - code.reduced]
+
+
+def _head(kernel: Kernel) -> str:
+    """What a kernel sums with: at most one product or reduction."""
+    for stage in kernel.stages:
+        if isinstance(stage.code, Product):
+            return "product"
+        if stage.code.reduced:
+            return "reduction"
+    return ""
+
+
+def _pieces(kernel: Kernel) -> bool:
+    """Whether several nests write, or add to, parts of one value."""
+    nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
+    return any(store.accumulate for nest in nests for store in nest.stores) or (
+        len(nests) > 1 and len(nests) == len(kernel.stages)
+    )
+
+
+def _updates_state(plan: Plan, kernel: Kernel) -> bool:
+    return any(plan.buffers[b].space == "state" for b in kernel.touched()[1])
+
+
+# ---- text
+
+
+def _row(plan: Plan, kernel: Kernel) -> tuple[str, ...]:
+    read, written = kernel.touched()
+    loops = list(dict.fromkeys(map(stage_loops, kernel.stages)))
+    blocks = f" by {kernel.block}" if 0 < kernel.block < kernel.extent else ""
+    return (
+        kernel.name,
+        _short(loops, "; ", len(kernel.stages)) + blocks,
+        f"{kernel.flops:,}",
+        f"{moved_bytes(plan, kernel):,}",
+        _short((plan.buffers[b].name for b in sorted(read)), " "),
+        _short((plan.buffers[b].name for b in sorted(written)), " "),
+        ", ".join(dict.fromkeys(map(str, kernel.where))),
+    )
+
+
+def _short(parts: Iterable[str], between: str, stages: int = 0) -> str:
+    """The parts, or the first of them and how many more there are."""
+    parts = list(parts)
+    shown: list[str] = []
+    for part in parts:
+        if shown and len(between.join([*shown, part])) > WIDEST:
+            return f"{between.join(shown)}{between}and {len(parts) - len(shown)} more"
+        shown.append(part)
+    text = between.join(shown)
+    return f"{text} ({stages} stages)" if stages > len(parts) else text
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes)) or "1"
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = (
+        text.rjust(wide) if column in NUMBERS else text.ljust(wide)
+        for column, (text, wide) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join(cells).rstrip()
