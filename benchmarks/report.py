@@ -70,7 +70,7 @@ def draw(bars: Bars, title: str, unit: str, path: Path) -> None:
     figure, panels = pyplot.subplots(
         len(bars),
         1,
-        figsize=(8, 1.0 + 0.27 * sum(heights) + 0.45 * len(bars)),
+        figsize=(8, 1.2 + 0.24 * sum(heights) + 0.6 * len(bars)),
         squeeze=False,
         sharex=True,
         gridspec_kw={"height_ratios": heights},
@@ -91,7 +91,8 @@ def _panel(panel: Any, heading: str, group: dict[str, Spread]) -> None:
     colours = ["#c2410c" if label.startswith("gradloom") else "#64748b" for label in group]
     panel.barh(list(group), middle, xerr=whiskers, color=colours, error_kw={"elinewidth": 0.8})
     panel.set_xscale("log")
-    panel.set_xlim(left=min(middle) / 3, right=max(middle) * 4)
+    low, high = panel.get_xlim()
+    panel.set_xlim(min(low, min(middle) / 3), max(high, max(v.high for v in values) * 4))
     panel.invert_yaxis()
     panel.set_title(heading, fontsize=9, loc="left")
     panel.tick_params(labelsize=8)

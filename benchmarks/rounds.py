@@ -38,18 +38,29 @@ class Spread:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a pass of each contender, round by round, and processors it kept busy."""
+    """Seconds a pass of each contender, round by round: on the wall, and of processor time."""
 
-    rounds: dict[str, list[float]]
-    busy: dict[str, float]
+    wall: dict[str, list[float]]
+    cpu: dict[str, list[float]]
 
     def seconds(self, name: str) -> Spread:
-        return Spread.of(self.rounds[name])
+        return Spread.of(self.wall[name])
 
     def ratio(self, name: str, base: str) -> Spread:
         """`name` over `base`, taken within each round."""
-        pairs = zip(self.rounds[name], self.rounds[base], strict=True)
-        return Spread.of([a / b for a, b in pairs])
+        return _ratio(self.wall[name], self.wall[base])
+
+    def cpu_ratio(self, name: str, base: str) -> Spread:
+        """The same of processor time, which a neighbour on the same core does not lengthen."""
+        return _ratio(self.cpu[name], self.cpu[base])
+
+    def busy(self, name: str) -> float:
+        """Processors kept busy: below 1 others had them, above 1 there was a second thread."""
+        return sum(self.cpu[name]) / sum(self.wall[name])
+
+
+def _ratio(over: list[float], under: list[float]) -> Spread:
+    return Spread.of([a / b for a, b in zip(over, under, strict=True)])
 
 
 def take_turns(
@@ -57,8 +68,7 @@ def take_turns(
 ) -> Timing:
     """Rounds for about `seconds`, and at least `least` of them.  Everything was run once before."""
     passes = {name: _passes(run) for name, run in runners.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in runners}
-    wall, used = dict.fromkeys(runners, 0.0), dict.fromkeys(runners, 0.0)
+    timing = Timing({name: [] for name in runners}, {name: [] for name in runners})
     names = list(runners)
     end = time.perf_counter() + seconds
     done = 0
@@ -68,13 +78,11 @@ def take_turns(
             cpu, start = time.process_time(), time.perf_counter()
             for _ in range(count):
                 run()
-            taken = time.perf_counter() - start
-            used[name] += time.process_time() - cpu
-            wall[name] += taken
-            rounds[name].append(taken / count)
+            timing.wall[name].append((time.perf_counter() - start) / count)
+            timing.cpu[name].append((time.process_time() - cpu) / count)
         names.append(names.pop(0))  # nobody always follows the same neighbour
         done += 1
-    return Timing(rounds, {name: used[name] / wall[name] for name in runners})
+    return timing
 
 
 def _passes(run: Callable[[], Any]) -> int:

@@ -68,16 +68,17 @@ def _difference(found: Array, reference: Array) -> float:
 def _add(report: Report, model: Model, timing: Timing) -> None:
     heading = model.title.replace("\n", ": ")
     bars, rows, raw = {}, [], {}
-    for name in timing.rounds:
+    for name in timing.wall:
         spread = timing.seconds(name) * (1e6 / model.batches)
         ratio = timing.ratio(name, BASE)
         bars[name] = spread
-        rows.append([name, words(spread), words(ratio), f"{timing.busy[name]:.2f}"])
+        rows.append([name, words(spread), words(ratio), f"{timing.busy(name):.2f}"])
         raw[name] = {
             "microseconds": asdict(spread),
             "ratio": asdict(ratio),
-            "busy": timing.busy[name],
-            "rounds": len(timing.rounds[name]),
+            "ratio_of_processor_time": asdict(timing.cpu_ratio(name, BASE)),
+            "busy": timing.busy(name),
+            "rounds": len(timing.wall[name]),
         }
     columns = ["", "us a step", f"over {BASE}", "busy"]
     report.sections.append(Section(heading, columns, rows))

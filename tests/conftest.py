@@ -9,6 +9,7 @@ from hypothesis import settings
 # and no test meets a program that another run compiled.
 _cache = tempfile.TemporaryDirectory(prefix="gradloom-tests-")
 os.environ["GRADLOOM_CACHE_DIR"] = _cache.name
+os.environ.setdefault("GRADLOOM_VERIFY", "2")
 
 settings.register_profile("gradloom", deadline=None, derandomize=True, database=None)
 settings.load_profile("gradloom")

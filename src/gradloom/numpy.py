@@ -1,37 +1,56 @@
-"""NumPy's names for traced values and arrays alike: `import gradloom.numpy as gnp`.
+"""NumPy's names, for traced values and arrays alike: `import gradloom.numpy as gnp`.
 
-The namespace is generated from the operator table and the functions written with it; what needs no
-tracing (dtypes, constants, functions that make arrays) is NumPy's own.
+Inside a function that gradloom traces, NumPy's own functions work too: `np.tanh(x)` of a traced `x`
+is `gnp.tanh(x)`.  The differences:
+
+- Functions that make arrays (`zeros`, `eye`, `arange`, ...) are NumPy's own; `gnp.array`, `gnp.full`
+  and `gnp.linspace` take traced values too, which NumPy's cannot.
+- There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`, `erf`,
+  `rsqrt`, `astype`.
+- There is less: no `out=` and no `where=`, real dtypes only (bool, int32, int64, uint32, float32,
+  float64), and no function whose result has a shape that depends on values.
+
+On arrays, outside of a traced function, everything here computes at once, in NumPy.
+
+>>> import gradloom.numpy as gnp
+>>> gnp.softmax([0.0, 0.0])
+array([0.5, 0.5])
 """
 
 from __future__ import annotations
 
+import difflib as _difflib
 from typing import Any
 
 import numpy as _np
 
+from gradloom.errors import MissingError as _MissingError
+from gradloom.errors import message as _message
+from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
-from gradloom.ops import composite as _composite
-from gradloom.ops import contract as _contract
-from gradloom.ops import indexing as _indexing
+from gradloom.ops import arrange, composite, contract, indexing  # each enters what it offers
 
 _FROM_NUMPY = (
-    "float32 float64 int32 int64 uint32 bool_ pi e inf nan newaxis array asarray zeros ones empty"
-    " full arange linspace eye tri meshgrid result_type finfo iinfo"
+    "float32 float64 int32 int64 uint32 bool_ pi e inf nan newaxis ndarray dtype zeros ones empty"
+    " arange eye identity tri finfo iinfo"
 ).split()
-_PRIVATE = ("getitem", "astype", "stop_gradient")
+_METHODS_ONLY = ("getitem", "stop_gradient")  # square brackets, and gradloom.stop_gradient
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
-globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _PRIVATE})
-astype = _FUNCTIONS["astype"]
-ndarray = _np.ndarray
-__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS} - set(_PRIVATE))
+globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _METHODS_ONLY})
+__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_METHODS_ONLY))
+del arrange, composite, contract, indexing
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(
-        f"gradloom.numpy has no {name!r}; it has {', '.join(n for n in __all__ if n[0] == name[:1])}"
+    if name.startswith("__"):
+        raise AttributeError(name)
+    near = ", ".join(_difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
+    raise _MissingError(
+        _message(f"gradloom.numpy has no {name!r}", _user_where(), f"use {near}; outside of"
+        " traced functions, use NumPy's")
     )
-
-
-_ = (_composite, _contract, _indexing)

@@ -14,28 +14,21 @@ from typing import TYPE_CHECKING
 
 
 from gradloom.codegen import driver
+from gradloom.codegen.source import program_source
 from gradloom.ir.graph import Graph
+from gradloom.ir.verify import verify_graph
 from gradloom.passes.simplify import PASSES
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.plan import Plan
+from gradloom.plan.verify import verify_plan
+from gradloom.program import Program
+from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
+from gradloom.runtime.uncompiled import uncompiled_entry
 from gradloom.settings import current as current_settings
 
 if TYPE_CHECKING:
     from gradloom.runtime.native import Build
-
-
-@dataclass
-class Program:
-    """Every stage of one compilation, kept so that each can be asked for."""
-
-    traced: Graph
-    graph: Graph
-    plan: Plan
-    driver: str
-    executable: Executable
-    seconds: dict[str, float] = field(default_factory=dict)
-    cached: bool = False
 
 
 COMPILED = {"programs": 0}  # how many were built by Numba in this process
@@ -50,23 +43,34 @@ def compile_graph(
     simple = run_passes(graph)
     clock.mark("passes")
     plan = make_plan(simple, names)
+    if current_settings().verify:
+        verify_plan(plan)
     clock.mark("plan")
     source = text(plan)
     entry, cached = _entry(plan, source)
     clock.mark("load" if cached else "compile")
-    return Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
+    program = Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
+    report(program)
+    return program
 
 
 def run_passes(graph: Graph) -> Graph:
     """Graph to graph, in the order of `PASSES`."""
+    checked = current_settings().verify
     for rewrite in PASSES:
         if rewrite.__name__ not in current_settings().disable:
             graph = rewrite(graph)
+        if checked:
+            verify_graph(graph, rewrite.__name__)
     return graph
 
 
 def _entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     """The native entry of a plan: from this process, from the cache, or from Numba."""
+    if current_settings().interpret:
+        slots = sum(b.space != "arena" for b in plan.buffers) + 1
+        words = driver.FAULTS + len(plan.kernels)
+        return uncompiled_entry(program_source(plan, source), slots, words), False
     from gradloom.runtime import cache  # llvmlite: 50 ms that importing gradloom should not cost
     from gradloom.runtime.load import load
 

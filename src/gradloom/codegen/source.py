@@ -84,14 +84,19 @@ def program_source(plan: Plan, text: str, arena_bytes: int = 0) -> str:
 def run_source(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Run a module of `program_source` on arrays of its INPUTS; the outputs.
 
-    The arrays of a training step's state are updated in place.  Tracebacks and `pdb` show the text.
+    The arrays of a training step's state are updated in place.
     """
+    outputs: list[np.ndarray] = load_source(text)["run"](*arrays)
+    return outputs
+
+
+def load_source(text: str) -> dict[str, Any]:
+    """The namespace of a module of `program_source`.  Tracebacks and `pdb` show its text."""
     name = f"<gradloom {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     module: dict[str, Any] = {"__name__": name}
     exec(compile(text, name, "exec"), module)
-    outputs: list[np.ndarray] = module["run"](*arrays)
-    return outputs
+    return module
 
 
 def _headline(plan: Plan) -> str:

@@ -232,14 +232,17 @@ def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
             f"einsum {subscripts!r} does not fit operands of shapes {shapes}",
             "give one letter an axis, no letter twice in an operand, and no ellipsis",
         )
+    _check_labels(subscripts, terms, [tuple(as_operand(o).shape) for o in operands])
+    return terms, out
+
+
+def _check_labels(subscripts: str, terms: list[str], shapes: list[tuple[int, ...]]) -> None:
     sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for label, size in zip(term, as_operand(operand).shape, strict=True):
+    for term, shape in zip(terms, shapes, strict=True):
+        for label, size in zip(term, shape, strict=True):
             if sizes.setdefault(label, size) != size:
-                shapes = ", ".join(str(tuple(as_operand(o).shape)) for o in operands)
                 raise wrong_shape(
-                    f"einsum {subscripts!r} of shapes {shapes}: {label!r} is both"
-                    f" {sizes[label]} and {size}",
+                    f"einsum {subscripts!r} of shapes {', '.join(map(str, shapes))}: {label!r} is"
+                    f" both {sizes[label]} and {size}",
                     "axes of one letter must have one size",
                 )
-    return terms, out

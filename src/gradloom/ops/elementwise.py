@@ -24,11 +24,12 @@ from gradloom.ops.public import dtype_name, public, wrong_shape
 Function = Callable[..., Any]
 
 
-def _broadcast(*types: TensorType) -> tuple[int, ...]:
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape of operands; `ShapeError` if there is none."""
     try:
-        return np.broadcast_shapes(*(t.shape for t in types))
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        shown = " with ".join(str(t.shape) for t in types)
+        shown = " with ".join(map(str, shapes))
         raise wrong_shape(
             f"shapes do not broadcast: {shown}",
             "sizes must agree from the right, or be 1; add axes with x[:, None] or reshape",
@@ -48,7 +49,7 @@ def elementwise(
 
     def infer(*types: TensorType, **attrs: Any) -> TensorType:
         dtype = attrs.get("dtype") or (types[-1].dtype if returns == "same" else returns)
-        return TensorType(_broadcast(*types), dtype)
+        return TensorType(broadcast_shape(*(t.shape for t in types)), dtype)
 
     operands = 1 + max(i for i in range(3) if f"{{{i}}}" in spelling)
     row = define(

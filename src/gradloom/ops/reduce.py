@@ -124,7 +124,7 @@ def _reduce(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
     return expand_dims(out, axes) if keepdims else out
 
 
-def _wide(x: Any, dtype: Any) -> Any:
+def accumulated(x: Any, dtype: Any) -> Any:
     """NumPy's accumulator: booleans and small integers are summed as int64."""
     if dtype is None and x.dtype.name in ("bool", "int32"):
         dtype = "int64"
@@ -135,14 +135,14 @@ def _wide(x: Any, dtype: Any) -> Any:
 def sum_(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     """Sum over `axis` (all axes by default), in fixed order whatever the number of threads."""
     x = as_operand(x)
-    return _reduce(SUM, _wide(x, dtype), axis, keepdims)
+    return _reduce(SUM, accumulated(x, dtype), axis, keepdims)
 
 
 @public(np.prod)
 def prod(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     """Product over `axis`."""
     x = as_operand(x)
-    return _reduce(PROD, _wide(x, dtype), axis, keepdims)
+    return _reduce(PROD, accumulated(x, dtype), axis, keepdims)
 
 
 def _nonempty(x: Any, axis: Any, name: str) -> Any:
@@ -236,7 +236,6 @@ def clip(x: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: 
     `a_min` and `a_max` are NumPy's other names for the two.
     """
     min, max = a_min if min is None else min, a_max if max is None else max
-    x = as_operand(x)
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)

@@ -1,0 +1,148 @@
+"""What it takes to begin: imports, the first step without and with the disk cache, and how many
+compilations fifty learning rates cost.  Every figure is from fresh processes, in turn."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+import gradloom as gl
+from benchmarks.contenders import available
+from benchmarks.models import xor
+from benchmarks.report import Report, Section
+from benchmarks.rounds import Spread
+from gradloom.pipeline import COMPILED
+
+ROUNDS = 7
+RATES = 50
+
+# What is imported after what; the seconds are those of the last import alone.
+IMPORTS = {
+    "gradloom, over numpy": ("numpy", "gradloom"),
+    "numpy": ("numpy",),
+    "numba, over numpy": ("numpy", "numba"),
+    "torch, over numpy": ("numpy", "torch"),
+    "jax, over numpy": ("numpy", "jax"),
+}
+TIME_IMPORT = """
+import importlib, sys, time
+for name in sys.argv[1:]:
+    start = time.perf_counter()
+    importlib.import_module(name)
+    taken = time.perf_counter() - start
+print(taken)
+"""
+
+
+def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
+    """The table; `dtype` is not used, the first step is in float32."""
+    del dtype
+    imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
+    firsts, facts = first_steps(rounds)
+    compilations = compilations_of_rates(RATES)
+    shown = {**{f"import {k}": v for k, v in imports.items()}, **firsts}
+    report = Report(
+        "startup",
+        "From starting Python to the first step",
+        [
+            Section("Imports, seconds", ["", "median", "quartiles"], _rows(imports)),
+            Section(
+                "First step of 64-128-64-10 with Adam, after the imports, seconds",
+                ["", "median", "quartiles"],
+                _rows(firsts),
+            ),
+        ],
+        [
+            f"{RATES} learning rates: {compilations} compilation.",
+            f"With the cache filled, numba was imported: {facts['numba_imported']}; the program "
+            f"came from the cache: {facts['cached']}.",
+            "Cold, a program's cost is that of compiling it and, once a process, of importing the "
+            "parts of numba that do so.",
+        ],
+        {"seconds": shown},
+        "seconds",
+    )
+    report.raw = {
+        "seconds": {name: asdict(spread) for name, spread in shown.items()},
+        "compilations_of_50_rates": compilations,
+        "warm": facts,
+    }
+    return report
+
+
+def _rows(spreads: dict[str, Spread]) -> list[list[str]]:
+    return [[name, f"{s.median:.3f}", f"{s.low:.3f} to {s.high:.3f}"] for name, s in spreads.items()]
+
+
+def time_imports(rounds: int) -> dict[str, list[float]]:
+    """Seconds of each import, in interleaved fresh processes; the first round is thrown away."""
+    found: dict[str, list[float]] = {
+        name: [] for name, modules in IMPORTS.items() if _installed(modules)
+    }
+    for number in range(rounds + 1):
+        for name, seconds in found.items():
+            taken = float(_python("-c", TIME_IMPORT, *IMPORTS[name]))
+            if number:
+                seconds.append(taken)
+    return found
+
+
+def _installed(modules: tuple[str, ...]) -> bool:
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+def first_steps(rounds: int) -> tuple[dict[str, Spread], dict[str, Any]]:
+    """Seconds of the first step, by what is ready beforehand, and what a warm process reports."""
+    seconds: dict[str, list[float]] = {}
+    facts: dict[str, Any] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            cold = _first_step(folder, "gradloom")
+            facts = _first_step(folder, "gradloom")
+        with tempfile.TemporaryDirectory() as folder:
+            compiled = _first_step(folder, "gradloom", "numba")
+        if cold["cached"] or not facts["cached"]:
+            raise RuntimeError("the cache was not what this benchmark made it")
+        entries = {
+            "gradloom, cold": cold["first_step"],
+            "gradloom, cold, numba imported before": compiled["first_step"],
+            "gradloom, cache filled by another process": facts["first_step"],
+        }
+        if available(["jax, step"]):
+            entries["jax"] = _first_step("", "jax")["first_step"]
+        for name, value in entries.items():
+            seconds.setdefault(name, []).append(value)
+    return {name: Spread.of(found) for name, found in seconds.items()}, facts
+
+
+def _first_step(cache: str, *arguments: str) -> dict[str, Any]:
+    found = json.loads(_python("-m", "benchmarks.first_step", *arguments, cache=cache))
+    return dict(found)
+
+
+def _python(*arguments: str, cache: str = "") -> str:
+    environment = {**os.environ, "GRADLOOM_CACHE_DIR": cache} if cache else dict(os.environ)
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def compilations_of_rates(count: int) -> int:
+    """How many programs are built for training with `count` learning rates."""
+    model = xor("float32", batches=1)
+    with tempfile.TemporaryDirectory() as folder, gl.settings(cache_dir=folder):
+        before = COMPILED["programs"]
+        for rate in np.geomspace(1e-4, 1e-1, count):
+            step = gl.train_step(model.loss, gl.optim.adam(float(rate)))
+            state = step.init(model.params)
+            step(state, model.inputs[0], model.targets[0])
+        return COMPILED["programs"] - before

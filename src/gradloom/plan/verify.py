@@ -1,0 +1,73 @@
+"""What must hold of every plan: written before read, inside its buffer, apart from what lives."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from gradloom.errors import InternalError
+from gradloom.ir.affine import Affine
+from gradloom.plan.plan import ANY, Buffer, Load, Nest, Plan, Stage
+
+
+def verify_plan(plan: Plan) -> None:
+    """Raise `InternalError` where a kernel reads what was not written, an access leaves its buffer,
+    or two buffers that live at the same time share bytes."""
+    written = {i for i, b in enumerate(plan.buffers) if b.space in ("input", "state")}
+    for kernel in plan.kernels:
+        for stage in kernel.stages:
+            for number, operand in enumerate(stage.operands):
+                if number not in stage.writes and operand.buffer not in written:
+                    _broken(plan, kernel.name, operand.buffer, "is read before it is written")
+            written |= {stage.operands[n].buffer for n in stage.writes}
+            _check_bounds(plan, kernel.name, stage)
+    _check_apart(plan)
+
+
+def _check_bounds(plan: Plan, kernel: str, stage: Stage) -> None:
+    nest = stage.code
+    if not isinstance(nest, Nest):
+        return
+    sizes = tuple(stage.extent if n == ANY else n for n in nest.sizes)
+    if 0 in sizes:
+        return
+    accesses = [s for s in nest.steps if isinstance(s, Load) and not s.guards and not s.picks]
+    for access in (*accesses, *(s for s in nest.stores if not s.picks)):
+        operand = stage.operands[access.operand]
+        low, high = _range(access.at, sizes)
+        if low + operand.offset < 0 or high + operand.offset >= plan.buffers[operand.buffer].type.size:
+            _broken(plan, kernel, operand.buffer, f"is accessed from {low} through {high}")
+
+
+def _range(at: Affine, sizes: tuple[int, ...]) -> tuple[int, int]:
+    spans = [coefficient * (sizes[axis] - 1) for axis, coefficient in at.terms]
+    return at.const + sum(min(s, 0) for s in spans), at.const + sum(max(s, 0) for s in spans)
+
+
+def _check_apart(plan: Plan) -> None:
+    arena = [b for b in plan.buffers if b.space == "arena"]
+    for one, other in combinations(arena, 2):
+        if _share_bytes(one, other) and not _apart_in_time(one, other):
+            number = plan.buffers.index(one)
+            _broken(plan, f"k{max(one.born, other.born)}", number, f"overlaps {other.name}")
+
+
+def _share_bytes(one: Buffer, other: Buffer) -> bool:
+    return (
+        one.offset < other.offset + other.type.nbytes
+        and other.offset < one.offset + one.type.nbytes
+    )
+
+
+def _apart_in_time(one: Buffer, other: Buffer) -> bool:
+    """Not alive together, or one written in the place of the other as it dies."""
+    first, second = sorted((one, other), key=lambda b: (b.born, b.dies))
+    heir = first.dies == second.born and first.offset == second.offset
+    return first.dies < second.born or heir
+
+
+def _broken(plan: Plan, kernel: str, buffer: int, what: str) -> None:
+    named = plan.buffers[buffer]
+    raise InternalError(
+        f"plan, kernel {kernel}: {named.name} ({named.type}, {named.where}) {what}.\n"
+        "Run with GRADLOOM_DEBUG=3 to see the graph and the buffers."
+    )
