@@ -48,7 +48,6 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
     firsts, facts = first_steps(rounds)
     compilations = compilations_of_rates(RATES)
-    shown = {**{f"import {k}": v for k, v in imports.items()}, **firsts}
     report = Report(
         "startup",
         "From starting Python to the first step",
@@ -67,11 +66,12 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
             "Cold, a program's cost is that of compiling it and, once a process, of importing the "
             "parts of numba that do so.",
         ],
-        {"seconds": shown},
+        {"import": imports, "first step": firsts},
         "seconds",
     )
     report.raw = {
-        "seconds": {name: asdict(spread) for name, spread in shown.items()},
+        "import": {name: asdict(spread) for name, spread in imports.items()},
+        "first_step": {name: asdict(spread) for name, spread in firsts.items()},
         "compilations_of_50_rates": compilations,
         "warm": facts,
     }

@@ -1,25 +1,11 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Back-propagation from first principles
 #
-# Back-propagation is the chain rule, applied from the end to the beginning, with every partial result
-# kept and none computed twice. That is all of it. This notebook starts with a function of one number
-# and a pencil, and ends with a trained network whose whole training loop is one native function, and it
-# checks every claim on the way: each number that is worked out by hand is compared with the engine's.
+# Back-propagation is the chain rule, applied from the end to the beginning, with every partial
+# result kept and none computed twice. That is all of it. This notebook starts with a function of
+# one number and a pencil, and ends with a trained network whose whole training loop is one native
+# function, and it checks every claim on the way: each number that is worked out by hand is compared
+# with the engine's.
 #
 # 1. [One number](#1.-One-number): the chain rule on a graph of three nodes
 # 2. [Why backwards](#2.-Why-backwards-and-what-it-needs): what one reverse sweep costs, and what it
@@ -35,6 +21,7 @@
 
 # %%
 import io
+import itertools
 import linecache
 import pdb
 import re
@@ -44,7 +31,7 @@ import types
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import SVG, display
+import IPython.display
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
@@ -61,7 +48,8 @@ def tidy(text):
 
 
 def picture(svg):
-    display(SVG(tidy(svg)))
+    IPython.display.display(IPython.display.SVG(tidy(svg)))
+
 
 # %% [markdown]
 # ## 1. One number
@@ -73,9 +61,9 @@ def picture(svg):
 #
 # $$u = x^2 \qquad v = \sin u \qquad y = e^v$$
 #
-# When `gl.jit` is called for the first time it runs the Python function once, with a stand-in instead
-# of the number, and writes down which operations were asked for. What it has then is a *graph*: a box
-# for each operation, an arrow for each value that goes from one into another.
+# When `gl.jit` is called for the first time it runs the Python function once, with a stand-in
+# instead of the number, and writes down which operations were asked for. What it has then is a
+# *graph*: a box for each operation, an arrow for each value that goes from one into another.
 
 
 # %%
@@ -99,12 +87,13 @@ print(f"x = {x}\nu = x^2    = {u:.6f}\nv = sin(u) = {v:.6f}\ny = exp(v) = {y:.6f
 np.testing.assert_allclose(compiled(x), y, rtol=1e-14)
 
 # %% [markdown]
-# Each step has a *local* derivative: by how much does its result move for each unit that its operand
-# moves? It is a matter of this one step; what comes before and after does not enter.
+# Each step has a *local* derivative: by how much does its result move for each unit that its
+# operand moves? It is a matter of this one step; what comes before and after does not enter.
 #
 # $$\frac{du}{dx} = 2x \qquad \frac{dv}{du} = \cos u \qquad \frac{dy}{dv} = e^v = y$$
 #
-# The last one is a gift: the derivative of the exponential is its own result, which we have already.
+# The last one is a gift: the derivative of the exponential is its own result, which we have
+# already.
 
 # %%
 du_dx = 2 * x
@@ -113,9 +102,9 @@ dy_dv = y
 print(f"du/dx = {du_dx:.6f}\ndv/du = {dv_du:.6f}\ndy/dv = {dy_dv:.6f}")
 
 # %% [markdown]
-# Now **backward**. Write $\bar a$ for $dy/da$, how much the *final* result moves with the node $a$; it is
-# called the *cotangent* of $a$ (also adjoint, or error signal). The last node moves with itself one to
-# one, so $\bar y = 1$. From there the chain rule needs one multiplication a step:
+# Now **backward**. Write $\bar a$ for $dy/da$, how much the *final* result moves with the node $a$;
+# it is called the *cotangent* of $a$ (also adjoint, or error signal). The last node moves with
+# itself one to one, so $\bar y = 1$. From there the chain rule needs one multiplication a step:
 #
 # $$\bar v = \bar y \, \frac{dy}{dv} \qquad \bar u = \bar v \, \frac{dv}{du} \qquad
 #   \bar x = \bar u \, \frac{du}{dx}$$
@@ -137,11 +126,12 @@ np.testing.assert_allclose(slope(x), x_bar, rtol=1e-13)
 
 # %% [markdown]
 # The reverse sweep is made of operations like any others, so it can be drawn too. The boxes of the
-# first picture are all here again. Note where the reverse sweep reads from the forward one: the cosine
-# takes $u$, the first product takes $y$, the second takes $x$. And $2x\,\bar u$ is computed as
-# $x \bar u + x \bar u$: squaring is a product whose two operands happen to be the same node, each pulls
-# back its own share, and **shares that meet at a node are added**. That one rule is what the chain rule
-# for several variables says, and the only thing about graphs that a chain does not have.
+# first picture are all here again. Note where the reverse sweep reads from the forward one: the
+# cosine takes $u$, the first product takes $y$, the second takes $x$. And $2x\,\bar u$ is computed
+# as $x \bar u + x \bar u$: squaring is a product whose two operands happen to be the same node,
+# each pulls back its own share, and **shares that meet at a node are added**. That one rule is what
+# the chain rule for several variables says, and the only thing about graphs that a chain does not
+# have.
 
 # %%
 compiled_slope = gl.jit(slope)
@@ -149,8 +139,8 @@ compiled_slope(x)
 picture(compiled_slope.draw().graph)
 
 # %% [markdown]
-# Since the gradient is a graph of ordinary operations, it has a gradient itself. By hand the product
-# rule gives, with $c = \cos x^2$ and $s = \sin x^2$,
+# Since the gradient is a graph of ordinary operations, it has a gradient itself. By hand the
+# product rule gives, with $c = \cos x^2$ and $s = \sin x^2$,
 #
 # $$y' = 2x\,c\,y \qquad y'' = y \left( 4x^2 c^2 + 2c - 4x^2 s \right)$$
 
@@ -161,8 +151,8 @@ print(f"by hand {by_hand:.12f}\nengine  {float(curvature(x)):.12f}")
 np.testing.assert_allclose(curvature(x), by_hand, rtol=1e-12)
 
 # %% [markdown]
-# For the picture we want the slope at many points at once. The gradient of a *sum* over points does it:
-# each point enters only its own term, so all the other terms have derivative zero.
+# For the picture we want the slope at many points at once. The gradient of a *sum* over points does
+# it: each point enters only its own term, so all the other terms have derivative zero.
 
 # %%
 points = np.linspace(-2.6, 2.6, 400)
@@ -177,7 +167,7 @@ for axis, values, title in zip(
     axis.axhline(0, color="0.8", lw=0.8)
     axis.plot(points, values)
     axis.set(title=title, xlabel="$x$")
-axes[0].plot(x, y, "o", color="C3")
+axes[0].plot(x, y, "o", color="C3", ms=5)
 axes[0].axline((x, y), slope=x_bar, color="C3", lw=0.9)
 axes[0].set_ylim(0, 3)
 plt.tight_layout()
@@ -195,14 +185,14 @@ np.testing.assert_allclose(
 #
 # ### The cost
 #
-# The chain rule is a product of local derivatives, and products may be taken from either end. From the
-# front one asks: *if this input moves, how does everything after it move?* That is one sweep **for each
-# input**. From the back one asks: *how does this result move with everything before it?* That is one
-# sweep **for each result**. A loss is one result of a million parameters. This is the whole reason for
-# going backwards.
+# The chain rule is a product of local derivatives, and products may be taken from either end. From
+# the front one asks: *if this input moves, how does everything after it move?* That is one sweep
+# **for each input**. From the back one asks: *how does this result move with everything before it?*
+# That is one sweep **for each result**. A loss is one result of a million parameters. This is the
+# whole reason for going backwards.
 #
-# Take $y = \sum \tanh(B \tanh(A x))$ with $x$ in $\mathbb{R}^n$, and count multiplications in the matrix
-# products, of which there is nothing else of that size.
+# Take $y = \sum \tanh(B \tanh(A x))$ with $x$ in $\mathbb{R}^n$, and count multiplications in the
+# matrix products, of which there is nothing else of that size.
 
 
 # %%
@@ -241,7 +231,7 @@ def two_layers(x, a, b):
 
 
 rng = np.random.default_rng(0)
-print("   n   value alone      one reverse sweep     n forward sweeps")
+print("   n     value alone       one reverse sweep        n forward sweeps")
 for n in (4, 16, 64, 256):
     a, b = rng.normal(size=(2, n, n)) / np.sqrt(n)
     x_n = rng.normal(size=n)
@@ -252,20 +242,22 @@ for n in (4, 16, 64, 256):
     alone = 2 * n * n
     assert back.multiplications == 2 * alone
     assert front.multiplications == 2 * n * alone
-    print(f"{n:4} {alone:13,} {back.multiplications:13,} ({back.multiplications // alone} x)", end="")
-    print(f" {front.multiplications:15,} ({front.multiplications // alone} x)")
+    counts = back.multiplications, front.multiplications
+    shown = (f"{count:13,} ({count // alone:3} x)" for count in counts)
+    print(f"{n:4} {alone:13,}", *shown, sep="   ")
 
 # %% [markdown]
-# The reverse sweep costs as much as the value, whatever $n$ is; all $n$ derivatives together cost twice
-# the value alone. (For a matrix that is itself a parameter there is a third product, so training costs
-# three times the forward pass. The bound for any function whatever is four to five times its operations:
-# Baur and Strassen 1983; Griewank and Walther, *Evaluating Derivatives*, chapter 4.)
+# The reverse sweep costs as much as the value, whatever $n$ is; all $n$ derivatives together cost
+# twice the value alone. (For a matrix that is itself a parameter there is a third product, so
+# training costs three times the forward pass. The bound for any function whatever is four to five
+# times its operations: Baur and Strassen 1983; Griewank and Walther, *Evaluating Derivatives*,
+# chapter 4.)
 #
 # ### The price: memory
 #
-# Look again at `reverse_mode`. Its first line backwards needs $q$, its second $p$. The sweep runs through
-# the program in the opposite order, so what was computed *first* is needed *last*, and must be kept until
-# then. What has to be kept depends on the operation:
+# Look again at `reverse_mode`. Its first line backwards needs $q$, its second $p$. The sweep runs
+# through the program in the opposite order, so what was computed *first* is needed *last*, and must
+# be kept until then. What has to be kept depends on the operation:
 #
 # | operation | its reverse rule | needs from the forward sweep |
 # |---|---|---|
@@ -276,14 +268,14 @@ for n in (4, 16, 64, 256):
 # | $z = \sin x$, $z = x^2$ | $\bar x = \cos(x)\, \bar z$, $\bar x = 2x\, \bar z$ | its operand |
 # | $z = \max(x, 0)$ | $\bar x = \bar z$ where $x > 0$, else 0 | one bit: was $x > 0$? |
 #
-# A linear step has the same local derivative wherever it is evaluated, so its part of the reverse sweep
-# could run before, after or without the forward sweep. A nonlinear one ties the two orders together: its
-# value has to exist before its cotangent can pass.
+# A linear step has the same local derivative wherever it is evaluated, so its part of the reverse
+# sweep could run before, after or without the forward sweep. A nonlinear one ties the two orders
+# together: its value has to exist before its cotangent can pass.
 #
-# The engine plans this before anything runs. All values of a program live in one block of memory, the
-# *arena*; each has a place in it from the step that computes it to the last step that reads it, and two
-# that are never alive at the same time may share a place. Take $x W_1 W_2 \cdots$, differentiated by $x$,
-# without an activation, with $\tanh$, and with relu:
+# The engine plans this before anything runs. All values of a program live in one block of memory,
+# the *arena*; each has a place in it from the step that computes it to the last step that reads it,
+# and two that are never alive at the same time may share a place. Take $x W_1 W_2 \cdots$,
+# differentiated by $x$, without an activation, with $\tanh$, and with relu:
 
 
 # %%
@@ -310,31 +302,32 @@ needed = {
 figure, axis = plt.subplots(figsize=(5.5, 3))
 for name, counts in needed.items():
     axis.plot(depths, np.array(counts) / 1024, "o-", label=name)
-axis.set(xlabel="layers", ylabel="arena (KiB)", title="memory of one gradient")
+axis.set(xlabel="layers", ylabel="arena (KiB)", title="memory of one gradient", ylim=0)
 axis.legend(frameon=False)
 plt.show()
 
 one = size * size * 8  # bytes of one float64 layer
 growth = {name: (c[-1] - c[-2]) / (depths[-1] - depths[-2]) / one for name, c in needed.items()}
-print({name: f"{share:.3f} of a layer's values for each layer more" for name, share in growth.items()})
+for name, share in growth.items():
+    print(f"{name:14} each layer more takes {share:.3f} of the bytes of its values")
 assert growth["none (linear)"] < 0.01 < growth["relu"] < 0.2 < 0.9 < growth["tanh"] < 1.1
 
 # %% [markdown]
-# Just as the table says. Linear layers keep nothing, however many there are: the gradient by $x$ needs
-# only the weights, which are there anyhow. Each $\tanh$ keeps its result, 8 bytes a number. Each relu keeps
-# one truth value, a byte a number.
+# Just as the table says. Linear layers keep nothing, however many there are: the gradient by $x$
+# needs only the weights, which are there anyhow. Each $\tanh$ keeps its result, 8 bytes a number.
+# Each relu keeps one truth value, a byte a number.
 #
-# The next picture is the arena of the $\tanh$ network with six layers. Time, in kernels, runs to the
-# right, addresses go up, a box is a value from its birth to its last use. The long boxes are what the
-# forward sweep keeps for the reverse sweep, and you can see back-propagation as a shape: first computed,
-# last used.
+# The next picture is the arena of the $\tanh$ network with six layers. Time, in kernels, runs to
+# the right, addresses go up, a box is a value from its birth to its last use. The long boxes are
+# what the forward sweep keeps for the reverse sweep, and you can see back-propagation as a shape:
+# first computed, last used.
 
 # %%
 six = layers(gnp.tanh)
 example = np.ones((size, size)), [np.eye(size)] * 6
 report = six.memory(*example)
 picture(six.draw().arena)
-print(f"arena {report.arena_bytes:,} bytes; side by side its values would take {report.separate_bytes:,}")
+print(f"arena {report.arena_bytes:,} bytes, of {report.separate_bytes:,} side by side")
 assert report.arena_bytes < report.separate_bytes
 
 # %% [markdown]
@@ -345,20 +338,20 @@ assert report.arena_bytes < report.separate_bytes
 # $$Z = X W_1 + b_1 \qquad H = \tanh Z \qquad P = H W_2 + b_2 \qquad
 #   L = \frac{1}{N K} \sum_{n,k} (P_{nk} - T_{nk})^2$$
 #
-# Backwards, step by step. A cotangent always has the shape of what it belongs to, and that alone nearly
-# fixes the formulas.
+# Backwards, step by step. A cotangent always has the shape of what it belongs to, and that alone
+# nearly fixes the formulas.
 #
 # 1. The loss: $\bar P = \frac{2}{NK} (P - T)$.
-# 2. The product $P = H W_2$. Since $P_{nk} = \sum_j H_{nj} W_{jk}$, the weight $W_{jk}$ moves every row
-#    $n$ by $H_{nj}$. Shares are added: $\bar W_{jk} = \sum_n H_{nj} \bar P_{nk}$, that is
-#    $\bar W_2 = H^\top \bar P$. In the same way $\bar H = \bar P\, W_2^\top$.
-# 3. The bias is one row, *broadcast* over all $N$. One number used $N$ times collects $N$ shares: the
-#    reverse of a broadcast is a **sum**, $\bar b_2 = \sum_n \bar P_n$.
+# 2. The product $P = H W_2$. Since $P_{nk} = \sum_j H_{nj} W_{jk}$, the weight $W_{jk}$ moves every
+#    row $n$ by $H_{nj}$. Shares are added: $\bar W_{jk} = \sum_n H_{nj} \bar P_{nk}$, that is $\bar
+#    W_2 = H^\top \bar P$. In the same way $\bar H = \bar P\, W_2^\top$.
+# 3. The bias is one row, *broadcast* over all $N$. One number used $N$ times collects $N$ shares:
+#    the reverse of a broadcast is a **sum**, $\bar b_2 = \sum_n \bar P_n$.
 # 4. The activation: $\delta = \bar Z = \bar H \odot (1 - H^2)$, from the result $H$ that was kept.
 # 5. The first product, as in 2: $\bar W_1 = X^\top \delta$ and $\bar b_1 = \sum_n \delta_n$.
 #
-# This $\delta$ is the error signal of the layer, and $X^\top \delta$ is the formula of the textbooks: what
-# came in, times what went wrong.
+# This $\delta$ is the error signal of the layer, and $X^\top \delta$ is the formula of the
+# textbooks: what came in, times what went wrong.
 
 # %%
 rng = np.random.default_rng(1)
@@ -401,9 +394,10 @@ for name in params:
     np.testing.assert_allclose(gradient[name], by_hand[name], rtol=1e-12, atol=1e-12)
 
 # %% [markdown]
-# Two derivations that agree could still share a mistake. Finite differences know nothing of the chain
-# rule: move one weight a little in both directions and look at the loss. (Their own error is what limits
-# the agreement, to about nine digits here. One weight costs two losses, which is why nobody trains so.)
+# Two derivations that agree could still share a mistake. Finite differences know nothing of the
+# chain rule: move one weight a little in both directions and look at the loss. (Their own error is
+# what limits the agreement, to about nine digits here. One weight costs two losses, which is why
+# nobody trains so.)
 
 # %%
 step_size = 1e-5
@@ -420,12 +414,13 @@ np.testing.assert_allclose(measured, gradient["w1"], rtol=1e-6, atol=1e-8)
 # %% [markdown]
 # ## 4. XOR, learned
 #
-# "One or the other, but not both" is the smallest problem that no single layer can solve: no straight line
-# separates the corners $(0,1), (1,0)$ from $(0,0), (1,1)$ (Minsky and Papert 1969). A hidden layer bends
-# the plane first. Eight hidden units, one output; its sigmoid is the probability of "yes".
+# "One or the other, but not both" is the smallest problem that no single layer can solve: no
+# straight line separates the corners $(0,1), (1,0)$ from $(0,0), (1,1)$ (Minsky and Papert 1969). A
+# hidden layer bends the plane first. Eight hidden units, one output; its sigmoid is the probability
+# of "yes".
 #
-# `gl.train_step` takes the loss and an optimizer and makes **one** native function of forward sweep,
-# reverse sweep and update. `fit` runs the whole training in one call of it.
+# `gl.train_step` takes the loss and an optimizer and makes **one** native function of forward
+# sweep, reverse sweep and update. `fit` runs the whole training in one call of it.
 
 # %%
 corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -467,7 +462,7 @@ axes[0].semilogy(history["loss"])
 axes[0].set(title="loss", xlabel="update")
 shown = axes[1].contourf(across, across, surface, levels=np.linspace(0, 1, 11), cmap="RdBu")
 axes[1].contour(across, across, surface, levels=[0.5], colors="k", linewidths=0.8)
-axes[1].scatter(*corners.T, c=answers, cmap="RdBu", edgecolors="k", s=70, zorder=3)
+axes[1].scatter(*corners.T, c=answers, cmap="RdBu", edgecolors="w", linewidths=1.5, s=70, zorder=3)
 axes[1].set(title="learned probability", xlabel="first input", ylabel="second input")
 figure.colorbar(shown)
 plt.tight_layout()
@@ -485,19 +480,20 @@ assert history["loss"][-1] < 0.05
 #
 # $$\delta_l = \left( \delta_{l+1} W_{l+1}^\top \right) \odot \varphi'(Z_l)$$
 #
-# one product and one elementwise factor for each layer. A factor that is below one *everywhere* is below
-# one to the power of the depth: the signal vanishes before it gets to the first layers, and they do not
-# learn. If the weights of a layer with $n$ inputs are independent, with mean zero and variance
-# $\sigma^2 / n$, and layers are equally wide, then on average
+# one product and one elementwise factor for each layer. A factor that is below one *everywhere* is
+# below one to the power of the depth: the signal vanishes before it gets to the first layers, and
+# they do not learn. If the weights of a layer with $n$ inputs are independent, with mean zero and
+# variance $\sigma^2 / n$, and layers are equally wide, then on average
 #
 # $$\|\delta_l\|^2 \approx \sigma^2 \; \overline{\varphi'(Z_l)^2} \; \|\delta_{l+1}\|^2$$
 #
-# For relu $\varphi'$ is 0 or 1, each about half of the time, so $\sigma^2 = 2$ keeps the length (He et al.
-# 2015). For $\tanh$ it is at most 1, so even $\sigma^2 = 1$ loses a little in each layer, and
-# $\sigma = \frac12$ loses half of the length in each.
+# For relu $\varphi'$ is 0 or 1, each about half of the time, so $\sigma^2 = 2$ keeps the length (He
+# et al. 2015). For $\tanh$ it is at most 1, so even $\sigma^2 = 1$ loses a little in each layer,
+# and $\sigma = \frac12$ loses half of the length in each.
 #
-# To *see* the cotangents of inner values, there is a simple trick: add a zero to them and differentiate by
-# the zero. `probes` holds an array of zeros for each layer; the gradient by them is $\delta_l$.
+# To *see* the cotangents of inner values, there is a simple trick: add a zero to them and
+# differentiate by the zero. `probes` holds an array of zeros for each layer; the gradient by them
+# is $\delta_l$.
 
 # %%
 digits, labels = load_digits(return_X_y=True)
@@ -518,7 +514,7 @@ def deep_params(sigma, seed=3):
     sizes = [64] + [width] * depth + [10]
     return [
         {"w": sigma * rng.normal(size=(m, n)) / np.sqrt(m), "b": np.zeros(n)}
-        for m, n in zip(sizes, sizes[1:], strict=False)
+        for m, n in itertools.pairwise(sizes)
     ]
 
 
@@ -541,7 +537,7 @@ def trainer_of(activation):
     def loss(params, x, y):
         return deep_loss(params, [0.0] * (depth + 1), x, y, activation)
 
-    return gl.train_step(loss, gl.optim.sgd(0.1))
+    return gl.train_step(loss, gl.optim.sgd(0.05))
 
 
 courses = {}
@@ -558,12 +554,12 @@ for name, (activation, sigma) in networks.items():
     courses[name] = np.array(norms), np.concatenate(losses)
 
 # %% [markdown]
-# Once more by hand, for the last network as it stands now: run forward, keep every layer, and go back by
-# the formula above.
+# Once more by hand, for the last network as it stands now: run forward, keep every layer, and go
+# back by the formula above.
 
 # %%
 kept, values = [], batch_x
-for number, layer in enumerate(state.params):
+for layer in state.params:
     kept.append(values @ layer["w"] + layer["b"])
     values = np.maximum(kept[-1], 0)
 scores = np.exp(kept[-1] - kept[-1].max(axis=1, keepdims=True))
@@ -603,14 +599,15 @@ assert 0.75 < ratios["relu, sigma sqrt 2"] < 1.25
 assert courses["relu, sigma sqrt 2"][1][-1] < courses["tanh, sigma 1/2"][1][-1]
 
 # %% [markdown]
-# The first network loses half of the signal a layer, as predicted, two orders of magnitude in all, and
-# its loss does not move for a long time. Depth alone is not at fault: with a variance that fits the
-# activation, the same eight layers learn at once.
+# The first network loses half of the signal a layer, as predicted, two orders of magnitude in all,
+# and its loss does not move for a long time. Depth alone is not at fault: with a variance that fits
+# the activation, the same eight layers learn at once.
 #
 # ## 6. Inside the compiled loop
 #
-# What does `gl.train_step` make of the XOR network? Everything compiled can be asked. We take plain gradient
-# descent here, whose text is shorter than Adam's, and one update so that there is something to ask about.
+# What does `gl.train_step` make of the XOR network? Everything compiled can be asked. We take plain
+# gradient descent here, whose text is shorter than Adam's, and one update so that there is
+# something to ask about.
 
 # %%
 sgd_step = gl.train_step(xor_loss, gl.optim.sgd(0.5))
@@ -622,15 +619,17 @@ state, loss = sgd_step(state, corners, answers)
 print(tidy(sgd_step.explain()))
 
 # %% [markdown]
-# The operations of all three sweeps were gathered into a handful of *kernels*, loops that run as one. Between
-# any two lines stands the reason why they are two. And this is all the memory that it works in, to the byte:
+# The operations of all three sweeps were gathered into a handful of *kernels*, loops that run as
+# one. Between any two lines stands the reason why they are two. And this is all the memory that it
+# works in, to the byte:
 
 # %%
 print(tidy(str(sgd_step.memory())))
 
 # %% [markdown]
-# `source()` is the whole program as a Python module: each kernel as plain loops, and the driver that calls
-# them, which is the same text that Numba compiles. Here is the kernel with the hidden layer's activation,
+# `source()` is the whole program as a Python module: each kernel as plain loops, and the driver
+# that calls them, which is the same text that Numba compiles. Here is the kernel with the hidden
+# layer's activation,
 
 # %%
 source = sgd_step.source()
@@ -640,19 +639,20 @@ print(tidy(activation_kernel))
 assert re.search(r"= np\.float64\(1\.0\) - ", activation_kernel)
 
 # %% [markdown]
-# which holds a small discovery: $1 - \tanh^2$, the local derivative that only the reverse sweep needs, is
-# computed right here in the forward sweep, while the result is at hand. Nothing says that the sweeps must be
-# run one after the other. They are one graph, and its steps run in whatever order suits the machine, as long
-# as each comes after what it reads. And the driver's loop over batches, each line of which is a call of a
-# kernel or of a part of one:
+# which holds a small discovery: $1 - \tanh^2$, the local derivative that only the reverse sweep
+# needs, is computed right here in the forward sweep, while the result is at hand. Nothing says that
+# the sweeps must be run one after the other. They are one graph, and its steps run in whatever
+# order suits the machine, as long as each comes after what it reads. And the driver's loop over
+# batches, each line of which is a call of a kernel or of a part of one:
 
 # %%
 driver_text = next(text for text in functions if "def program(" in text)
 print(tidy(driver_text[driver_text.index("        for batch in") :]))
 
 # %% [markdown]
-# Since it is Python, it can be stepped through. We load the text as a module and put the standard debugger on
-# it, with its commands prepared: stop at the $\tanh$, say which element this is and what comes out, go on.
+# Since it is Python, it can be stepped through. We load the text as a module and put the standard
+# debugger on it, with its commands prepared: stop at the $\tanh$, say which element this is and
+# what comes out, go on.
 
 # %%
 name = "<xor step>"
@@ -676,13 +676,14 @@ class Session(pdb.Pdb):
 
 
 shown = io.StringIO()
-session = Session(stdin=io.StringIO("\n".join(commands) + "\n"), stdout=shown, nosigint=True, readrc=False)
+typed = io.StringIO("\n".join(commands) + "\n")
+session = Session(stdin=typed, stdout=shown, nosigint=True, readrc=False)
 uncompiled = session.runcall(program.run, *leaves, corners, answers)
 print(shown.getvalue())
 
 # %% [markdown]
-# What was seen there is the first unit for the first corner, as NumPy computes it; and the loss and all
-# updated parameters are those of the native call.
+# What was seen there is the first unit for the first corner, as NumPy computes it; and the loss and
+# all updated parameters are those of the native call.
 
 # %%
 first_unit = np.tanh(corners @ xor_params["w1"] + xor_params["b1"])[0, 0]
@@ -697,10 +698,10 @@ print(f"loss {float(uncompiled[0]):.15f} in Python, {float(loss):.15f} native")
 # %% [markdown]
 # ## 7. Handwritten digits
 #
-# 1,797 pictures of 8 x 8 grey levels; a quarter is held out and never trained on. Two hidden layers, Adam
-# (Kingma and Ba 2015), batches of 64 in a new order each epoch. `fit` runs all of it natively: the
-# shuffling, the gathering of each batch, forward, reverse, update. Training is deterministic: the same keys
-# give the same bits on the same machine.
+# 1,797 pictures of 8 x 8 grey levels; a quarter is held out and never trained on. Two hidden
+# layers, Adam (Kingma and Ba 2015), batches of 64 in a new order each epoch. `fit` runs all of it
+# natively: the shuffling, the gathering of each batch, forward, reverse, update. Training is
+# deterministic: the same keys give the same bits on the same machine.
 
 # %%
 train_x, test_x, train_y, test_y = train_test_split(
@@ -749,10 +750,10 @@ plt.show()
 # ### Compiled against eager
 #
 # `with gl.eager():` runs the same program operator by operator in NumPy, in the way of a framework
-# without a compiler. To compare fairly: the same code, the same float32 numbers, the same batches, the
-# same start; compilation is over before the clock starts; the two take turns, so that a busy moment
-# of the machine hits both; NumPy's matrix products are held to one thread, since threads do not pay at
-# this size. What is compared first of all is the *result*.
+# without a compiler. To compare fairly: the same code, the same float32 numbers, the same batches,
+# the same start; compilation is over before the clock starts; the two take turns, so that a busy
+# moment of the machine hits both; NumPy's matrix products are held to one thread, since threads do
+# not pay at this size. What is compared first of all is the *result*.
 
 # %%
 batches = 50
@@ -797,13 +798,14 @@ for name in ways:
     ratio = [e / s for e, s in zip(seconds["eager NumPy"], seconds[name], strict=True)]
     low, middle, high = statistics.quantiles(ratio, n=4)
     micro = statistics.median(seconds[name]) * 1e6
-    print(f"{name:16} {micro:7.0f} us a step, {middle:5.1f} x eager (quartiles {low:.1f} to {high:.1f})")
+    spread = f"(quartiles {low:.1f} to {high:.1f})"
+    print(f"{name:16} {micro:7.0f} us a step, {middle:5.1f} times as fast as eager {spread}")
 
 # %% [markdown]
-# The ratio is what carries over to another machine; the microseconds do not. The arithmetic is the same
-# on both sides. The difference is what lies between: eager execution makes an array for every
-# intermediate value, writes it to memory and reads it back, and goes through Python for every operator;
-# the compiled loop does neither.
+# The ratio is what carries over to another machine; the microseconds do not. The arithmetic is the
+# same on both sides. The difference is what lies between: eager execution makes an array for every
+# intermediate value, writes it to memory and reads it back, and goes through Python for every
+# operator; the compiled loop does neither.
 #
-# That is back-propagation: one rule, applied backwards. Everything else is keeping the right things at
-# hand, and not doing anything twice.
+# That is back-propagation: one rule, applied backwards. Everything else is keeping the right things
+# at hand, and not doing anything twice.

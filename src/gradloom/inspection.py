@@ -96,9 +96,7 @@ def constants(program: Program) -> list[str]:
 
 
 def _captured(program: Program) -> list[Buffer]:
-    return [
-        b for b in program.plan.buffers if b.space == "input" and b.name.startswith(CAPTURED)
-    ]
+    return [b for b in program.plan.buffers if b.space == "input" and b.name.startswith(CAPTURED)]
 
 
 def _named(buffer: Buffer) -> str:

@@ -3,10 +3,10 @@
 Inside a function that gradloom traces, NumPy's own functions work too: `np.tanh(x)` of a traced `x`
 is `gnp.tanh(x)`.  The differences:
 
-- Functions that make arrays (`zeros`, `eye`, `arange`, ...) are NumPy's own; `gnp.array`, `gnp.full`
-  and `gnp.linspace` take traced values too, which NumPy's cannot.
-- There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`, `erf`,
-  `rsqrt`, `astype`.
+- Functions that make arrays (`zeros`, `eye`, `arange`, ...) are NumPy's own; `gnp.array`,
+  `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
+- There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
+  `erf`, `rsqrt`, `astype`.
 - There is less: no `out=` and no `where=`, real dtypes only (bool, int32, int64, uint32, float32,
   float64), and no function whose result has a shape that depends on values.
 
@@ -31,14 +31,16 @@ from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
 from gradloom.ops import arrange, composite, contract, indexing  # each enters what it offers
 
 _FROM_NUMPY = (
-    "float32 float64 int32 int64 uint32 bool_ pi e inf nan newaxis ndarray dtype zeros ones empty"
-    " arange eye identity tri finfo iinfo"
-).split()
-_METHODS_ONLY = ("getitem", "stop_gradient")  # square brackets, and gradloom.stop_gradient
+    *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
+    *("pi", "e", "inf", "nan", "newaxis"),
+    *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
+)
+# Square brackets, the row behind `astype`, and gradloom.stop_gradient.
+_ELSEWHERE = ("getitem", "cast", "stop_gradient")
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
-globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _METHODS_ONLY})
-__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_METHODS_ONLY))
+globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
+__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
 del arrange, composite, contract, indexing
 
 
@@ -51,6 +53,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     near = ", ".join(_difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
     raise _MissingError(
-        _message(f"gradloom.numpy has no {name!r}", _user_where(), f"use {near}; outside of"
-        " traced functions, use NumPy's")
+        _message(
+            f"gradloom.numpy has no {name!r}",
+            _user_where(),
+            f"use {near}; outside of traced functions, use NumPy's",
+        )
     )

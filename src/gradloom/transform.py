@@ -51,8 +51,9 @@ def value_and_grad(
     """A function that returns `(function(...), gradient)`.
 
     The gradient is by the positional arguments `argnums`, pytrees of floating-point arrays, and has
-    their structure, shapes and dtypes.  `function` returns a floating-point scalar, or with `has_aux`
-    a pair of it and anything else.  Called on arrays it compiles; inside a trace it inlines.
+    their structure, shapes and dtypes.  `function` returns a floating-point scalar, or with
+    `has_aux` a pair of it and anything else.  Called on arrays it compiles; inside a trace it
+    inlines.
 
     Raises `ShapeError` if the result is not a scalar, `DtypeError` if it or an argument is not
     floating, `RangeError` if `argnums` names no positional argument.
@@ -124,9 +125,7 @@ def _differentiate(
         pulled = pull(out, marks, np.ones((), type_of(out).dtype))
     finally:
         close(marks)
-    slopes = [
-        _zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)
-    ]
+    slopes = [_zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)]
     trees = unflatten(structure, slopes)
     gradient = trees[0] if isinstance(argnums, int) else trees
     value = (_unboxed(out, marks), tree_map(lambda v: _unboxed(v, marks), aux))

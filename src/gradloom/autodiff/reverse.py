@@ -52,10 +52,18 @@ def pull(out: Any, marks: Sequence[Tensor], cotangent: Any) -> list[Any]:
     if isinstance(out, Tensor):
         order = _between(out.node, wanted)
         if out.node in order or out.node in wanted:
-            found[out.node] = cotangent
+            found[out.node] = _traced(cotangent, out.node)
         for node in reversed(order):
             _pull_through(node, found, order)
     return [found.get(node) for node in wanted]
+
+
+def _traced(cotangent: Any, node: Any) -> Any:
+    """The cotangent of a node as a node: were it an array, what the rules make of it would be arrays
+    too, and so hidden inputs of the program."""
+    if isinstance(node, Record) or isinstance(cotangent, Tensor):
+        return cotangent
+    return Tensor(lift(cotangent))
 
 
 def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> None:

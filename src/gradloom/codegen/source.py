@@ -120,7 +120,8 @@ def _stage(plan: Plan, code: Nest | Product) -> str:
     uses = [(k.name, k.where, s) for k in plan.kernels for s in k.stages if s.code == code]
     kernels = dict.fromkeys(name for name, _, _ in uses)
     lines = list(dict.fromkeys(str(w) for _, where, _ in uses for w in where))
-    shown = ", ".join(lines[:LINES]) + (f", {len(lines) - LINES} more" if len(lines) > LINES else "")
+    shown = ", ".join(lines[:LINES])
+    shown += f", {len(lines) - LINES} more" if len(lines) > LINES else ""
     dtypes = ", ".join(f'"{dtype}"' for dtype in _dtypes(code, len(uses[0][2].operands)))
     names = _names(plan, uses[0][2]) if len(uses) == 1 else ()
     head = [f"# {', '.join(kernels)}" + (f": {shown}" if shown else "")]

@@ -1,4 +1,4 @@
-"""The eager tape: what one NumPy operation was given and what it gave, kept for the reverse sweep."""
+"""The eager tape: what a NumPy operation was given and what it gave, for the reverse sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from gradloom.errors import Where
 from gradloom.ir.op import Op
 from gradloom.ir.types import TensorType
-
 
 # Levels of gradients that are being taken.  A record of any other leaked out of its gradient.
 OPEN: set[int] = set()

@@ -1,4 +1,4 @@
-"""The traced value: the only class with operators, a thin cover over one node or one tape record."""
+"""The traced value: the only class with operators, a thin cover over a node or a tape record."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Tensor:
         return self.dtype.itemsize
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Any:  # noqa: N802  (NumPy's name)
         return FUNCTIONS["transpose"](self)
 
     @property
-    def mT(self) -> Any:
+    def mT(self) -> Any:  # noqa: N802
         return FUNCTIONS["matrix_transpose"](self)
 
     def __len__(self) -> int:
@@ -75,7 +75,10 @@ class Tensor:
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
             self._refuse("a 0-d traced value has nothing to iterate over", "it is one number")
-        return (FUNCTIONS["getitem"](self, i) for i in range(self.shape[0]))
+        return (self[i] for i in range(self.shape[0]))
+
+    def __getitem__(self, key: Any) -> Any:
+        return FUNCTIONS["getitem"](self, key)
 
     def __repr__(self) -> str:
         if isinstance(self.node, Record):
@@ -240,9 +243,10 @@ _UNARY = {
     "invert": "invert",
 }
 _METHODS = (
-    "ravel squeeze swapaxes sum prod mean var std max min any all argmax argmin clip dot take"
-    " repeat round cumsum cumprod diagonal trace ptp"
-).split()
+    *("ravel", "squeeze", "swapaxes", "repeat", "take", "diagonal", "trace"),
+    *("sum", "prod", "mean", "var", "std", "max", "min", "ptp", "any", "all", "argmax", "argmin"),
+    *("cumsum", "cumprod", "clip", "dot", "round"),
+)
 _REFUSED = {
     "bool": (
         "a traced value has no truth value",
@@ -326,7 +330,6 @@ for _dunder, _name in _COMPARE.items():
     setattr(Tensor, f"__{_dunder}__", _forwarding(_name))
 for _dunder, _name in _UNARY.items():
     setattr(Tensor, f"__{_dunder}__", _unary(_name))
-Tensor.__getitem__ = _as_method("getitem")  # type: ignore[attr-defined]
 for _name in _METHODS:
     setattr(Tensor, _name, _as_method(_name))
 for _dunder, _reason in _REFUSED.items():

@@ -1,4 +1,4 @@
-"""Functions written with the operators: no row, no derivative rule, nothing for a planner to know."""
+"""Functions written with the operators: no row, no derivative rule, no news for a planner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stop_gradient(x: Any) -> Any:
 
 @public(np.power, name="power")
 def power(x: Any, y: Any) -> Any:
-    """`x ** y`.  A whole exponent from 0 to 16 becomes multiplications, as exact and much faster."""
+    """`x ** y`.  A whole exponent from 0 to 16 becomes multiplications: as exact, much faster."""
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         return np.power(x, y)
     if isinstance(y, int) and not isinstance(y, bool) and 0 <= y <= 16:
@@ -196,9 +196,7 @@ def isinf(x: Any) -> Any:
 
 
 @public(np.isclose)
-def isclose(
-    x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Any:
+def isclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether `abs(x - y) <= atol + rtol * abs(y)`, element by element."""
     x, y = as_operand(x), as_operand(y)
     near = rows.abs_(x - y) <= atol + rtol * rows.abs_(y)

@@ -1,7 +1,7 @@
 """The one product: two operands, summed over the labels that they share and the result lacks.
 
-`matmul`, `tensordot`, `einsum` and all their derivatives are this row with other labels; a transpose
-of an operand is a permutation of its labels, so it costs nothing.
+`matmul`, `tensordot`, `einsum` and all their derivatives are this row with other labels; a
+transpose of an operand is a permutation of its labels, so it costs nothing.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def _reference(x: Any, y: Any, left: str, right: str, result: str) -> np.ndarray
     return np.einsum(f"{left},{right}->{result}", x, y, dtype=dtype, optimize=fast)
 
 
-def _vjp(
-    g: Any, out: Any, x: Any, y: Any, left: str, right: str, result: str
-) -> tuple[Any, Any]:
+def _vjp(g: Any, out: Any, x: Any, y: Any, left: str, right: str, result: str) -> tuple[Any, Any]:
     return contract(g, y, result, right, left), contract(x, g, left, result, right)
 
 
@@ -179,11 +177,11 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     """Sum of products over pairs of axes, or over the last and first `axes` axes."""
     x, y = as_operand(x), as_operand(y)
     if isinstance(axes, int | np.integer):
-        pairs = (list(range(x.ndim - axes, x.ndim)), list(range(axes)))
+        left_axes, right_axes = list(range(x.ndim - axes, x.ndim)), list(range(axes))
     else:
-        pairs = tuple([a] if isinstance(a, int) else list(a) for a in axes)
-    of_x = [normal_axis(a, x.ndim) for a in pairs[0]]
-    of_y = [normal_axis(a, y.ndim) for a in pairs[1]]
+        left_axes, right_axes = ([a] if isinstance(a, int) else list(a) for a in axes)
+    of_x = [normal_axis(a, x.ndim) for a in left_axes]
+    of_y = [normal_axis(a, y.ndim) for a in right_axes]
     if len(of_x) != len(of_y):
         raise wrong_shape(f"axes {axes} do not pair up", "name as many axes of each operand")
     left = string.ascii_lowercase[: x.ndim]

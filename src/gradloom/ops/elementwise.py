@@ -52,9 +52,8 @@ def elementwise(
         return TensorType(broadcast_shape(*(t.shape for t in types)), dtype)
 
     operands = 1 + max(i for i in range(3) if f"{{{i}}}" in spelling)
-    row = define(
-        Op(name, Kind.ELEMENTWISE, infer, reference, vjp, spelling, lanes, operands=operands, **facts)
-    )
+    meaning = (infer, reference, vjp, spelling, lanes)
+    row = define(Op(name, Kind.ELEMENTWISE, *meaning, operands=operands, **facts))
 
     def function(*args: Any) -> Any:
         if len(args) != operands:
@@ -89,14 +88,14 @@ def _wide(function: Function) -> Function:
 
 
 # fmt: off  (a table of derivatives, set by hand)
-_REAL = {"accepts": "float", "cost": 8}
-_ANY = {"accepts": "any", "returns": "bool"}
+_REAL: dict[str, Any] = {"accepts": "float", "cost": 8}
+_ANY: dict[str, Any] = {"accepts": "any", "returns": "bool"}
 _POSITIVE = ((0.1, 4.0),)
 _NONZERO = ((-2.0, 2.0), (0.3, 2.5))
 
 # ---- choice
 
-where = elementwise(
+where: Function = elementwise(
     "where", np.where, "({1} if {0} else {2})", lambda c, x, y: c.where(x, y),
     lambda g, out, c, x, y: (None, where(c, g, 0), where(c, 0, g)),
     flags=1, accepts="any", domain=((-1.0, 1.0), (-2.0, 2.0), (-2.0, 2.0)),
@@ -145,7 +144,7 @@ minimum = elementwise(
 abs_ = elementwise(
     "abs", np.absolute, "abs({0})", lambda x: x.abs(), lambda g, out, x: (g * sign(x),)
 )
-sign = elementwise(
+sign: Function = elementwise(
     "sign", np.sign, "np.sign({0})", scalar.sign, lambda g, out, x: (None,), cost=2
 )
 
@@ -198,7 +197,7 @@ log1p = elementwise(
     "log1p", np.log1p, "np.log1p({0})", scalar.log1p, lambda g, out, x: (g / (1 + x),),
     **_REAL, domain=((-0.5, 4.0),),
 )
-power = elementwise(
+power: Function = elementwise(
     "power", np.power, "({0} ** {1})", scalar.power,
     lambda g, out, x, y: (
         g * y * power(x, where(y == 0, 1, y - 1)),
@@ -212,14 +211,15 @@ power = elementwise(
 sin = elementwise(
     "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL
 )
-cos = elementwise(
+cos: Function = elementwise(
     "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL
 )
 tanh = elementwise(
     "tanh", np.tanh, "np.tanh({0})", scalar.tanh, lambda g, out, x: (g * (1 - out * out),), **_REAL
 )
 arctan = elementwise(
-    "arctan", np.arctan, "np.arctan({0})", scalar.atan, lambda g, out, x: (g / (1 + x * x),), **_REAL
+    "arctan", np.arctan, "np.arctan({0})", scalar.atan, lambda g, out, x: (g / (1 + x * x),),
+    **_REAL,
 )
 erf = elementwise(
     "erf", _wide(math.erf), "math.erf({0})", scalar.erf,
@@ -244,7 +244,7 @@ equal = elementwise("equal", np.equal, "({0} == {1})", operator.eq, commutative=
 not_equal = elementwise(
     "not_equal", np.not_equal, "({0} != {1})", operator.ne, commutative=True, **_ANY
 )
-_BOOL = {"accepts": "bool", "returns": "bool"}
+_BOOL: dict[str, Any] = {"accepts": "bool", "returns": "bool"}
 logical_and = elementwise(
     "logical_and", np.logical_and, "({0} and {1})", operator.and_, commutative=True, **_BOOL
 )

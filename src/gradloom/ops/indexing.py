@@ -73,7 +73,7 @@ GATHER = define(
         samples=_samples,
     )
 )
-SCATTER = define(
+SCATTER: Op = define(
     Op(
         "scatter_add",
         Kind.SCATTER,
@@ -103,9 +103,7 @@ def _indices(values: Any) -> Any:
             )
         )
     raise DtypeError(
-        message(
-            f"an index of dtype {found.dtype}", user_where(), "index with integers or slices"
-        )
+        message(f"an index of dtype {found.dtype}", user_where(), "index with integers or slices")
     )
 
 

@@ -87,8 +87,10 @@ def index_along(x: Any, axis: int) -> Any:
     """For every element of `x`, its index along `axis`, as int64."""
     if isinstance(x, Tensor) and isinstance(x.node, Node):
         return apply(IOTA, shape=tuple(x.shape), axis=axis, dtype="int64")
-    return np.broadcast_to(np.expand_dims(np.arange(x.shape[axis]), tuple(
-        i for i in range(x.ndim) if i != axis)), x.shape)
+    return np.broadcast_to(
+        np.expand_dims(np.arange(x.shape[axis]), tuple(i for i in range(x.ndim) if i != axis)),
+        x.shape,
+    )
 
 
 def _widths(width: Any, ndim: int) -> list[tuple[int, int]]:

@@ -91,7 +91,9 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     targets = destination if isinstance(destination, tuple | list) else (destination,)
     moved = [normal_axis(a, x.ndim) for a in sources]
     order = [a for a in range(x.ndim) if a not in moved]
-    for target, axis in sorted((normal_axis(t, x.ndim), a) for t, a in zip(targets, moved, strict=True)):
+    for target, axis in sorted(
+        (normal_axis(t, x.ndim), a) for t, a in zip(targets, moved, strict=True)
+    ):
         order.insert(target, axis)
     return transpose(x, tuple(order))
 
@@ -176,7 +178,9 @@ def expand_dims(x: Any, axis: Any) -> Any:
 def squeeze(x: Any, axis: Any = None) -> Any:
     """Axes of size one removed."""
     x = as_operand(x)
-    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normal_axes(axis, x.ndim)
+    axes = (
+        [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normal_axes(axis, x.ndim)
+    )
     if any(x.shape[a] != 1 for a in axes):
         raise wrong_shape(f"cannot squeeze axis {axis} of {tuple(x.shape)}", "its size is not 1")
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
@@ -264,7 +268,7 @@ SLICE = _mover(
         ((_draw(rng, dtype, 7, 5),), {"start": (2, 1), "step": (1, 1), "size": (3, 4)}),
     ],
 )
-PLACE = _mover(
+PLACE: Op = _mover(
     "place",
     lambda x, start, step, shape: TensorType(shape, x.dtype),
     _placed,
@@ -301,5 +305,3 @@ def place(x: Any, low: Shape, shape: Shape) -> Any:
     if not isinstance(x, Tensor) and tuple(x.shape) == shape:
         return x
     return apply(PLACE, x, start=low, step=(1,) * len(shape), shape=shape)
-
-

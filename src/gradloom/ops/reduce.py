@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -12,7 +13,7 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import INTEGERS, TensorType
 from gradloom.ops.elementwise import astype, equal, maximum, minimum, sqrt, where
 from gradloom.ops.join import concatenate, index_along
-from gradloom.ops.move import broadcast_to, expand_dims, reshape
+from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape
 from gradloom.ops.public import as_operand, normal_axes, public, wrong_shape
 
 
@@ -66,7 +67,9 @@ PROD = _reduction(
     operator.mul,
     lambda dtype: 1,
     "({0} * {1})",
-    lambda g, out, x, axes: (expand_dims(g, axes) * _product_of_others(x, axes),),
+    lambda g, out, x, axes: (
+        broadcast_to(expand_dims(g, axes), x.shape) * _product_of_others(x, axes),
+    ),
 )
 MAX = _reduction(
     "max",
@@ -98,24 +101,29 @@ def _product_of_others(x: Any, axes: tuple[int, ...]) -> Any:
 
     Halving: the others of a pair's member are its partner times the others of the pair.
     """
+    count = math.prod(x.shape[a] for a in axes)
+    if count < 2:
+        return 1
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     order = axes + kept
     moved = x.transpose(order)
     rest = moved.shape[len(axes) :]
-    flat = reshape(moved, (-1, *rest))
+    flat = reshape(moved, (count, *rest))
     others = reshape(_others(flat), moved.shape)
     return others.transpose(tuple(int(i) for i in np.argsort(order)))
 
 
 def _others(x: Any) -> Any:
     n = x.shape[0]
-    if n <= 1:
-        return x * 0 + 1 if n == 0 else broadcast_to(np.ones((), x.dtype), x.shape)
-    half = (n + 1) // 2
-    one = np.ones((2 * half - n, *x.shape[1:]), x.dtype)
-    low, high = x[:half], concatenate([x[half:], one]) if n % 2 else x[half:]
+    if n == 2:
+        return flip(x, 0)
+    if n % 2:
+        head, last = x[:-1], x[-1:]
+        others = _others(head)
+        return concatenate([others * last, others[:1] * head[:1]])
+    low, high = x[: n // 2], x[n // 2 :]
     above = _others(low * high)
-    return concatenate([above * high, above * low])[:n]
+    return concatenate([above * high, above * low])
 
 
 def _reduce(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -191,7 +199,9 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) ->
 
 
 @public(np.var)
-def var(x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def var(
+    x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
+) -> Any:
     """Variance over `axis`: the mean square deviation, in two passes."""
     x = as_operand(x)
     count = int(np.prod([x.shape[a] for a in normal_axes(axis, x.ndim)], dtype=np.int64))
@@ -200,7 +210,9 @@ def var(x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: 
 
 
 @public(np.std)
-def std(x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(
+    x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
+) -> Any:
     """Standard deviation over `axis`."""
     return sqrt(var(x, axis, dtype, ddof, keepdims))
 
@@ -230,14 +242,19 @@ def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @public(np.clip)
-def clip(x: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: Any = None) -> Any:
+def clip(
+    x: Any,
+    min: Any = None,  # noqa: A002  (NumPy's names)
+    max: Any = None,  # noqa: A002
+    *,
+    a_min: Any = None,
+    a_max: Any = None,
+) -> Any:
     """`x` limited to between `min` and `max`; None leaves that side open.
 
     `a_min` and `a_max` are NumPy's other names for the two.
     """
-    min, max = a_min if min is None else min, a_max if max is None else max
-    if min is not None:
-        x = maximum(x, min)
-    return x if max is None else minimum(x, max)
-
-
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if low is not None:
+        x = maximum(x, low)
+    return x if high is None else minimum(x, high)

@@ -1,0 +1,52 @@
+"""One stage of a plan as a function to be timed, compiled as `runtime/native.py` compiles it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from gradloom.codegen.cpu.nest import emit_nest
+from gradloom.codegen.cpu.product import emit_product
+from gradloom.codegen.cpu.target import host_target, target_machine
+from gradloom.plan.plan import Nest, Product
+from gradloom.runtime.executable import aligned
+from gradloom.runtime.native import keep_only, link, optimise
+
+Array = np.ndarray
+
+
+def stage_call(code: Nest | Product, extent: int, operands: list[Array]) -> Callable[[], None]:
+    """A call of the whole stage on these operands, which it keeps alive with its code."""
+    target = host_target()
+    module = ir.Module("benchmark")
+    module.triple = target.triple
+    emit = emit_nest if isinstance(code, Nest) else emit_product
+    emit(module, code, target).linkage = ""
+    machine = target_machine(target)
+    linked = link([str(module)], machine)
+    keep_only(linked, code.name)
+    optimise(linked, machine)
+    engine = llvm.create_mcjit_compiler(linked, machine)
+    engine.finalize_object()
+    kinds = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * len(operands)
+    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
+    addresses = [operand.ctypes.data for operand in operands]
+    held = (engine, operands)
+
+    def call() -> None:
+        assert held
+        function(0, extent, *addresses)
+
+    return call
+
+
+def random(shape: tuple[int, ...], dtype: str, low: float = 0.5, high: float = 1.5) -> Array:
+    """Numbers in a range, on a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    array = aligned(size).view(dtype).reshape(shape)
+    array[...] = np.random.default_rng(0).uniform(low, high, shape)
+    return array

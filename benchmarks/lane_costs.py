@@ -1,0 +1,246 @@
+"""What operations on lanes, accesses to memory and thin products cost: the figures that the planner's
+constants come from.
+
+Everything works on a few thousand numbers that stay in the first-level cache, many passes a call.
+An operator is timed in a sum of many independent applications, so its figure is its throughput.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import gradloom  # noqa: F401  fills the table of operators
+
+from benchmarks.kernels import random, stage_call
+from benchmarks.report import Report, Section
+from benchmarks.rounds import Spread, take_turns
+from gradloom.codegen.cpu.target import host_target
+from gradloom.ir.affine import Affine
+from gradloom.ir.op import OPS
+from gradloom.plan.plan import ANY, Apply, Constant, Fold, Load, Nest, Product, Step, Store
+
+SIZE = 2048
+REPEATS = 200
+FEW, MANY = 4, 12  # applications an element; the difference leaves out loads, stores and loops
+
+# The operators with a cost other than 1, and some with it; the constants' use is in `Op.cost`.
+OPERATORS = (
+    *("add", "multiply", "subtract", "negative", "abs", "maximum", "minimum", "floor", "rint"),
+    *("sign", "divide", "sqrt", "rsqrt", "floor_divide", "remainder"),
+    *("exp", "expm1", "log", "log1p", "power", "sin", "cos", "tanh", "arctan", "erf"),
+    *("sigmoid", "softplus"),
+)
+PASS = Affine()
+ELEMENT = Affine.axis(1)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Nanoseconds an element by name, and the seconds of an addition of one vector."""
+
+    nanoseconds: dict[str, Spread]
+    additions: dict[str, Spread]
+
+
+def measure(
+    dtype: str = "float32", seconds: float = 25.0, operators: tuple[str, ...] = OPERATORS
+) -> Report:
+    """The tables of operators, accesses and thin products."""
+    lanes = host_target().lanes(dtype)
+    costs = operator_costs(dtype, seconds * 0.6, operators)
+    memory = access_costs(dtype, seconds * 0.2)
+    thin = thin_products(dtype, seconds * 0.2)
+    report = Report(
+        f"lane_costs-{dtype}",
+        f"Costs of lane operations, {dtype}, vectors of {lanes}",
+        [_operators(costs), _accesses(memory, costs), _products(thin)],
+        [
+            "An addition here is one of many independent ones in registers; `Op.cost` counts in it.",
+            "Operands are in the first-level cache. Medians of interleaved rounds.",
+        ],
+        {
+            "nanoseconds an element": costs.nanoseconds,
+            "accesses, nanoseconds an element": memory,
+        },
+        "nanoseconds an element",
+    )
+    report.raw = {
+        "nanoseconds": {k: asdict(v) for k, v in (costs.nanoseconds | memory).items()},
+        "additions": {k: asdict(v) for k, v in costs.additions.items()},
+        "thin_microseconds": {k: asdict(v) for k, v in thin.items()},
+    }
+    return report
+
+
+# ---- operators
+
+
+def operator_costs(dtype: str, seconds: float, operators: tuple[str, ...]) -> Costs:
+    """Costs from the difference between many applications and few, less what surrounds them."""
+    operands = [random((SIZE,), dtype), random((SIZE,), dtype), random((SIZE,), dtype)]
+    names = ["", *operators]
+    calls = {
+        (name, count): stage_call(_summed(name, count, dtype), REPEATS, operands)
+        for name in names
+        for count in (FEW, MANY)
+    }
+    rounds = _nanoseconds(calls, seconds)
+    slopes = {
+        name: (np.array(rounds[name, MANY]) - rounds[name, FEW]) / (MANY - FEW) for name in names
+    }
+    addition = float(np.median(slopes[""])) / 2  # a bare term is the shift and the sum
+    found = {name: slopes[name] - slopes[""] for name in operators}
+    return Costs(
+        {name: Spread.of(list(values)) for name, values in found.items()},
+        {name: Spread.of(list(values / addition)) for name, values in found.items()},
+    )
+
+
+def _summed(name: str, count: int, dtype: str) -> Nest:
+    """y = op(x + c1, z) + op(x + c2, z) + ...; without an operator, its first operand."""
+    steps: list[Step] = [Load(0, ELEMENT, dtype), Load(1, ELEMENT, dtype)]
+    total = 0
+    for i in range(count):
+        steps.append(Constant(np.array((i + 1) / 64, dtype).tobytes(), dtype))
+        steps.append(Apply("add", (0, len(steps) - 1), dtype))
+        if name:
+            others = (1,) * (OPS[name].operands - 1)
+            steps.append(Apply(name, (len(steps) - 1, *others), dtype))
+        steps.append(Apply("add", (total, len(steps) - 1), dtype))
+        total = len(steps) - 1
+    return _passes(f"sum_{name}_{count}", tuple(steps), 2, total, dtype)
+
+
+def _passes(name: str, steps: tuple[Step, ...], target: int, result: int, dtype: str) -> Nest:
+    """Passes over the same SIZE elements; the passes are the outermost axis."""
+    return Nest(name, (ANY, SIZE), 0, 1, steps, (Store(target, ELEMENT, result, dtype),))
+
+
+def _nanoseconds(
+    calls: dict[tuple[str, int], Callable[[], None]], seconds: float
+) -> dict[tuple[str, int], list[float]]:
+    timing = take_turns({f"{n}/{c}": call for (n, c), call in calls.items()}, seconds)
+    each = 1e9 / (REPEATS * SIZE)
+    return {key: [s * each for s in timing.cpu[f"{key[0]}/{key[1]}"]] for key in calls}
+
+
+# ---- memory
+
+
+def access_costs(dtype: str, seconds: float) -> dict[str, Spread]:
+    """Loads and stores of cached memory: contiguous, at a stride, and one number for all lanes."""
+    operands = [random((SIZE * 8,), dtype) for _ in range(8)] + [random((SIZE,), dtype)]
+    shapes = {"a load": 1, "a load at stride 2": 2, "a load at stride 8": 8}
+    calls: dict[tuple[str, int], Callable[[], None]] = {}
+    for name, stride in shapes.items():
+        for count in (2, 6):
+            nest = _loads(name.replace(" ", "_"), count, stride, dtype)
+            calls[name, count] = stage_call(nest, REPEATS, operands)
+    for count in (2, 6):
+        calls["a store", count] = stage_call(_stores(count, dtype), REPEATS, operands)
+    rounds = _nanoseconds(calls, seconds)
+    names = [*shapes, "a store"]
+    return {
+        name: Spread.of([(m - f) / 4 for m, f in zip(rounds[name, 6], rounds[name, 2], strict=True)])
+        for name in names
+    }
+
+
+def _loads(name: str, count: int, stride: int, dtype: str) -> Nest:
+    """The sum of `count` operands, each read at a stride."""
+    steps: list[Step] = [Load(i, ELEMENT * stride, dtype) for i in range(count)]
+    for i in range(1, count):
+        steps.append(Apply("add", (i, 0 if i == 1 else len(steps) - 1), dtype))
+    return _passes(f"{name}_{count}", tuple(steps), 8, len(steps) - 1, dtype)
+
+
+def _stores(count: int, dtype: str) -> Nest:
+    """One operand, written to `count` others."""
+    stores = tuple(Store(i, ELEMENT, 0, dtype) for i in range(count))
+    return Nest(f"store_{count}", (ANY, SIZE), 0, 1, (Load(8, ELEMENT, dtype),), stores)
+
+
+# ---- thin products
+
+
+def thin_products(dtype: str, seconds: float, size: int = 64) -> dict[str, Spread]:
+    """Microseconds of a square matrix times a few columns, as a nest of sums and as a product."""
+    calls = {}
+    for columns in (1, 2, 4):
+        a, b, c = (
+            random(shape, dtype) for shape in ((size, size), (size, columns), (size, columns))
+        )
+        nest, product = _as_nest(size, columns, dtype), _as_product(size, columns, dtype)
+        plural = "s" if columns > 1 else ""
+        calls[f"{size} x {size} by {columns} column{plural}, nest"] = stage_call(
+            nest, size, [a, b, c]
+        )
+        calls[f"{size} x {size} by {columns} column{plural}, product"] = stage_call(
+            product, size, [a, b, c]
+        )
+    timing = take_turns(calls, seconds)
+    return {name: timing.seconds(name) * 1e6 for name in calls}
+
+
+def _as_nest(size: int, columns: int, dtype: str) -> Nest:
+    """Lanes along the sum: rows x columns x depth."""
+    row, column, k = Affine.axis(0), Affine.axis(1), Affine.axis(2)
+    steps: tuple[Step, ...] = (
+        Load(0, row * size + k, dtype),
+        Load(1, k * columns + column, dtype),
+        Apply("multiply", (0, 1), dtype),
+        Fold("sum", 2, dtype),
+    )
+    store = Store(2, row * columns + column, 3, dtype)
+    return Nest(f"nest_{columns}", (ANY, columns, size), 1, 2, steps, (store,))
+
+
+def _as_product(size: int, columns: int, dtype: str) -> Product:
+    return Product(
+        name=f"product_{columns}",
+        dtype=dtype,
+        batch=(),
+        rows=size,
+        columns=columns,
+        depth=size,
+        a_strides=(size, 1),
+        b_strides=(columns, 1),
+        c_strides=(columns, 1),
+    )
+
+
+# ---- words
+
+
+def _operators(costs: Costs) -> Section:
+    rows = []
+    for name, nanoseconds in costs.nanoseconds.items():
+        additions = costs.additions[name]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{nanoseconds.median:.3f}",
+                f"{additions.median:.1f} ({additions.low:.1f} to {additions.high:.1f})",
+                str(OPS[name].cost),
+            ]
+        )
+    return Section("Operators", ["", "ns an element", "additions", "`Op.cost`"], rows)
+
+
+def _accesses(memory: dict[str, Spread], costs: Costs) -> Section:
+    unit = costs.nanoseconds["add"].median / costs.additions["add"].median
+    rows = [
+        [name, f"{s.median:.3f}", f"{s.median / unit:.1f}", f"{s.median / memory['a load'].median:.1f}"]
+        for name, s in memory.items()
+    ]
+    return Section(
+        "Accesses to cached memory", ["", "ns an element", "additions", "contiguous loads"], rows
+    )
+
+
+def _products(thin: dict[str, Spread]) -> Section:
+    rows = [[name, f"{s.median:.2f}", f"{s.low:.2f} to {s.high:.2f}"] for name, s in thin.items()]
+    return Section("Thin products, microseconds", ["", "median", "quartiles"], rows)
