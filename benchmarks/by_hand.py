@@ -14,9 +14,7 @@ class Flat:
     def __init__(self, params: Layers) -> None:
         leaves = [leaf for layer in params for leaf in layer.values()]
         self.values = np.concatenate([leaf.ravel() for leaf in leaves])
-        self.slopes, self.mu, self.nu, self.scratch = (
-            np.zeros_like(self.values) for _ in range(4)
-        )
+        self.slopes, self.mu, self.nu, self.scratch = (np.zeros_like(self.values) for _ in range(4))
         self.count = 0
         self.params = self._views(self.values, params)
         self.grads = self._views(self.slopes, params)

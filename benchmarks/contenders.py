@@ -206,6 +206,4 @@ NEEDS = {
 
 def available(names: list[str]) -> list[str]:
     """Those whose libraries are installed."""
-    return [
-        name for name in names if all(map(importlib.util.find_spec, NEEDS.get(name, ())))
-    ]
+    return [name for name in names if all(map(importlib.util.find_spec, NEEDS.get(name, ())))]

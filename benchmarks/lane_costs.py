@@ -1,5 +1,5 @@
-"""What operations on lanes, accesses to memory and thin products cost: the figures that the planner's
-constants come from.
+"""What operations on lanes, accesses to memory and thin products cost: where the constants of the
+planner come from.
 
 Everything works on a few thousand numbers that stay in the first-level cache, many passes a call.
 An operator is timed in a sum of many independent applications, so its figure is its throughput.
@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-import gradloom  # noqa: F401  fills the table of operators
-
+import gradloom.numpy  # noqa: F401  fills the table of operators
 from benchmarks.kernels import random, stage_call
 from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread, take_turns
@@ -23,8 +22,10 @@ from gradloom.ir.op import OPS
 from gradloom.plan.plan import ANY, Apply, Constant, Fold, Load, Nest, Product, Step, Store
 
 SIZE = 2048
+SHORT = 512  # of accesses, so that a stride of 8 still fits in 32 KB
 REPEATS = 200
 FEW, MANY = 4, 12  # applications an element; the difference leaves out loads, stores and loops
+LEAST, MOST = 2, 6  # the same for accesses
 
 # The operators with a cost other than 1, and some with it; the constants' use is in `Op.cost`.
 OPERATORS = (
@@ -33,13 +34,12 @@ OPERATORS = (
     *("exp", "expm1", "log", "log1p", "power", "sin", "cos", "tanh", "arctan", "erf"),
     *("sigmoid", "softplus"),
 )
-PASS = Affine()
 ELEMENT = Affine.axis(1)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Nanoseconds an element by name, and the seconds of an addition of one vector."""
+    """Nanoseconds an element by operator, and the same in additions."""
 
     nanoseconds: dict[str, Spread]
     additions: dict[str, Spread]
@@ -58,12 +58,14 @@ def measure(
         f"Costs of lane operations, {dtype}, vectors of {lanes}",
         [_operators(costs), _accesses(memory, costs), _products(thin)],
         [
-            "An addition here is one of many independent ones in registers; `Op.cost` counts in it.",
+            "An addition is one of many independent ones in registers; `Op.cost` counts in it.",
+            "A multiplication that feeds an addition is one instruction with it, and a change of "
+            "sign goes into its neighbour: both cost nothing here.",
             "Operands are in the first-level cache. Medians of interleaved rounds.",
         ],
         {
-            "nanoseconds an element": costs.nanoseconds,
-            "accesses, nanoseconds an element": memory,
+            "operators": {k: v for k, v in costs.nanoseconds.items() if v.low > 0},
+            "accesses": memory,
         },
         "nanoseconds an element",
     )
@@ -87,7 +89,7 @@ def operator_costs(dtype: str, seconds: float, operators: tuple[str, ...]) -> Co
         for name in names
         for count in (FEW, MANY)
     }
-    rounds = _nanoseconds(calls, seconds)
+    rounds = _nanoseconds(calls, seconds, SIZE)
     slopes = {
         name: (np.array(rounds[name, MANY]) - rounds[name, FEW]) / (MANY - FEW) for name in names
     }
@@ -114,16 +116,18 @@ def _summed(name: str, count: int, dtype: str) -> Nest:
     return _passes(f"sum_{name}_{count}", tuple(steps), 2, total, dtype)
 
 
-def _passes(name: str, steps: tuple[Step, ...], target: int, result: int, dtype: str) -> Nest:
-    """Passes over the same SIZE elements; the passes are the outermost axis."""
-    return Nest(name, (ANY, SIZE), 0, 1, steps, (Store(target, ELEMENT, result, dtype),))
+def _passes(
+    name: str, steps: tuple[Step, ...], target: int, result: int, dtype: str, size: int = SIZE
+) -> Nest:
+    """Passes over the same elements; the passes are the outermost axis."""
+    return Nest(name, (ANY, size), 0, 1, steps, (Store(target, ELEMENT, result, dtype),))
 
 
 def _nanoseconds(
-    calls: dict[tuple[str, int], Callable[[], None]], seconds: float
+    calls: dict[tuple[str, int], Callable[[], None]], seconds: float, size: int
 ) -> dict[tuple[str, int], list[float]]:
     timing = take_turns({f"{n}/{c}": call for (n, c), call in calls.items()}, seconds)
-    each = 1e9 / (REPEATS * SIZE)
+    each = 1e9 / (REPEATS * size)
     return {key: [s * each for s in timing.cpu[f"{key[0]}/{key[1]}"]] for key in calls}
 
 
@@ -131,36 +135,41 @@ def _nanoseconds(
 
 
 def access_costs(dtype: str, seconds: float) -> dict[str, Spread]:
-    """Loads and stores of cached memory: contiguous, at a stride, and one number for all lanes."""
-    operands = [random((SIZE * 8,), dtype) for _ in range(8)] + [random((SIZE,), dtype)]
-    shapes = {"a load": 1, "a load at stride 2": 2, "a load at stride 8": 8}
-    calls: dict[tuple[str, int], Callable[[], None]] = {}
-    for name, stride in shapes.items():
-        for count in (2, 6):
-            nest = _loads(name.replace(" ", "_"), count, stride, dtype)
-            calls[name, count] = stage_call(nest, REPEATS, operands)
-    for count in (2, 6):
-        calls["a store", count] = stage_call(_stores(count, dtype), REPEATS, operands)
-    rounds = _nanoseconds(calls, seconds)
-    names = [*shapes, "a store"]
+    """Loads and stores of cached memory: contiguous, and one number a lane at a stride."""
+    lanes = host_target().lanes(dtype)
+    operands = [random((8 * (SHORT + MOST * lanes),), dtype), random((MOST * 2 * SHORT,), dtype)]
+    nests = {
+        "a load": lambda count: _loads(count, 1, lanes, dtype),
+        "a load at stride 2": lambda count: _loads(count, 2, lanes, dtype),
+        "a load at stride 8": lambda count: _loads(count, 8, lanes, dtype),
+        "a store": lambda count: _stores(count, lanes, dtype),
+    }
+    calls = {
+        (name, count): stage_call(nest(count), REPEATS, operands)
+        for name, nest in nests.items()
+        for count in (LEAST, MOST)
+    }
+    rounds = _nanoseconds(calls, seconds, SHORT)
     return {
-        name: Spread.of([(m - f) / 4 for m, f in zip(rounds[name, 6], rounds[name, 2], strict=True)])
-        for name in names
+        name: Spread.of(list((np.array(rounds[name, MOST]) - rounds[name, LEAST]) / (MOST - LEAST)))
+        for name in nests
     }
 
 
-def _loads(name: str, count: int, stride: int, dtype: str) -> Nest:
-    """The sum of `count` operands, each read at a stride."""
-    steps: list[Step] = [Load(i, ELEMENT * stride, dtype) for i in range(count)]
+def _loads(count: int, stride: int, lanes: int, dtype: str) -> Nest:
+    """The sum of `count` vectors, each read at a stride from a vector's distance further on."""
+    steps: list[Step] = [
+        Load(0, ELEMENT * stride + i * lanes * stride, dtype) for i in range(count)
+    ]
     for i in range(1, count):
         steps.append(Apply("add", (i, 0 if i == 1 else len(steps) - 1), dtype))
-    return _passes(f"{name}_{count}", tuple(steps), 8, len(steps) - 1, dtype)
+    return _passes(f"load_{stride}_{count}", tuple(steps), 1, len(steps) - 1, dtype, SHORT)
 
 
-def _stores(count: int, dtype: str) -> Nest:
-    """One operand, written to `count` others."""
-    stores = tuple(Store(i, ELEMENT, 0, dtype) for i in range(count))
-    return Nest(f"store_{count}", (ANY, SIZE), 0, 1, (Load(8, ELEMENT, dtype),), stores)
+def _stores(count: int, lanes: int, dtype: str) -> Nest:
+    """A vector, written to `count` places."""
+    stores = tuple(Store(1, ELEMENT + i * (SHORT + lanes), 0, dtype) for i in range(count))
+    return Nest(f"store_{count}", (ANY, SHORT), 0, 1, (Load(0, ELEMENT, dtype),), stores)
 
 
 # ---- thin products
@@ -232,8 +241,9 @@ def _operators(costs: Costs) -> Section:
 
 def _accesses(memory: dict[str, Spread], costs: Costs) -> Section:
     unit = costs.nanoseconds["add"].median / costs.additions["add"].median
+    load = memory["a load"].median
     rows = [
-        [name, f"{s.median:.3f}", f"{s.median / unit:.1f}", f"{s.median / memory['a load'].median:.1f}"]
+        [name, f"{s.median:.3f}", f"{s.median / unit:.1f}", f"{s.median / load:.1f}"]
         for name, s in memory.items()
     ]
     return Section(

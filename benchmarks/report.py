@@ -21,7 +21,7 @@ class Section:
 
     heading: str
     columns: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
         """The grid as Markdown; the first column is text, the others are numbers."""

@@ -63,9 +63,7 @@ def _ratio(over: list[float], under: list[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(over, under, strict=True)])
 
 
-def take_turns(
-    runners: Mapping[str, Callable[[], Any]], seconds: float, least: int = 5
-) -> Timing:
+def take_turns(runners: Mapping[str, Callable[[], Any]], seconds: float, least: int = 5) -> Timing:
     """Rounds for about `seconds`, and at least `least` of them.  Everything was run once before."""
     passes = {name: _passes(run) for name, run in runners.items()}
     timing = Timing({name: [] for name in runners}, {name: [] for name in runners})

@@ -79,7 +79,7 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
 
 
 def _rows(spreads: dict[str, Spread]) -> list[list[str]]:
-    return [[name, f"{s.median:.3f}", f"{s.low:.3f} to {s.high:.3f}"] for name, s in spreads.items()]
+    return [[n, f"{s.median:.3f}", f"{s.low:.3f} to {s.high:.3f}"] for n, s in spreads.items()]
 
 
 def time_imports(rounds: int) -> dict[str, list[float]]:

@@ -29,9 +29,9 @@ import statistics
 import time
 import types
 
+import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
-import IPython.display
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
@@ -63,7 +63,8 @@ def picture(svg):
 #
 # When `gl.jit` is called for the first time it runs the Python function once, with a stand-in
 # instead of the number, and writes down which operations were asked for. What it has then is a
-# *graph*: a box for each operation, an arrow for each value that goes from one into another.
+# *graph*: a box for each operation, an arrow for each value that goes from one into another. Below,
+# `v0` is $x$; `v1` is $u$, since $x^2$ is recorded as $x \cdot x$; `v2` is $v$, and `v3` is $y$.
 
 
 # %%
@@ -264,7 +265,7 @@ for n in (4, 16, 64, 256):
 # | $z = x + y$ | $\bar x = \bar z,\ \bar y = \bar z$ | nothing |
 # | $z = 3x$, a sum, a transpose, a slice | $\bar x = 3 \bar z$, ... | nothing: *linear* |
 # | $z = x\,y$, $Z = XW$ | $\bar x = \bar z\, y,\ \bar y = x\, \bar z$ | the *other* operand |
-# | $z = \tanh x$, $z = e^x$ | $\bar x = (1 - z^2)\, \bar z$, $\bar x = z\, \bar z$ | its own result |
+# | $z = \tanh x$, $z = e^x$ | $\bar x = (1 - z^2) \bar z$, $\bar x = z \bar z$ | its own result |
 # | $z = \sin x$, $z = x^2$ | $\bar x = \cos(x)\, \bar z$, $\bar x = 2x\, \bar z$ | its operand |
 # | $z = \max(x, 0)$ | $\bar x = \bar z$ where $x > 0$, else 0 | one bit: was $x > 0$? |
 #
@@ -314,8 +315,9 @@ assert growth["none (linear)"] < 0.01 < growth["relu"] < 0.2 < 0.9 < growth["tan
 
 # %% [markdown]
 # Just as the table says. Linear layers keep nothing, however many there are: the gradient by $x$
-# needs only the weights, which are there anyhow. Each $\tanh$ keeps its result, 8 bytes a number.
-# Each relu keeps one truth value, a byte a number.
+# needs only the weights, which are there anyhow. Each relu keeps one truth value, a byte a number.
+# Each $\tanh$ keeps 8 bytes a number. That is $1 - z^2$, computed while $z$ was at hand, so $z$
+# itself can go as soon as the next layer has read it.
 #
 # The next picture is the arena of the $\tanh$ network with six layers. Time, in kernels, runs to
 # the right, addresses go up, a box is a value from its birth to its last use. The long boxes are
@@ -329,6 +331,12 @@ report = six.memory(*example)
 picture(six.draw().arena)
 print(f"arena {report.arena_bytes:,} bytes, of {report.separate_bytes:,} side by side")
 assert report.arena_bytes < report.separate_bytes
+longest = max(
+    (buffer for buffer in report.buffers if buffer.space == "arena"),
+    key=lambda buffer: buffer.dies - buffer.born,
+)
+print(f"alive for the longest time: {longest.name}, kernels {longest.born} to {longest.dies}")
+assert longest.name.startswith("subtract")
 
 # %% [markdown]
 # ## 3. A hidden layer by hand
@@ -482,7 +490,7 @@ assert history["loss"][-1] < 0.05
 #
 # one product and one elementwise factor for each layer. A factor that is below one *everywhere* is
 # below one to the power of the depth: the signal vanishes before it gets to the first layers, and
-# they do not learn. If the weights of a layer with $n$ inputs are independent, with mean zero and
+# they hardly learn. If the weights of a layer with $n$ inputs are independent, with mean zero and
 # variance $\sigma^2 / n$, and layers are equally wide, then on average
 #
 # $$\|\delta_l\|^2 \approx \sigma^2 \; \overline{\varphi'(Z_l)^2} \; \|\delta_{l+1}\|^2$$
@@ -642,8 +650,10 @@ assert re.search(r"= np\.float64\(1\.0\) - ", activation_kernel)
 # which holds a small discovery: $1 - \tanh^2$, the local derivative that only the reverse sweep
 # needs, is computed right here in the forward sweep, while the result is at hand. Nothing says that
 # the sweeps must be run one after the other. They are one graph, and its steps run in whatever
-# order suits the machine, as long as each comes after what it reads. And the driver's loop over
-# batches, each line of which is a call of a kernel or of a part of one:
+# order suits the machine, as long as each comes after what it reads.
+#
+# And this is the driver's loop over batches. It finds where the batch lies, and then every line
+# calls a kernel or a part of one: forward, reverse and update, in the order that was planned.
 
 # %%
 driver_text = next(text for text in functions if "def program(" in text)
@@ -803,9 +813,10 @@ for name in ways:
 
 # %% [markdown]
 # The ratio is what carries over to another machine; the microseconds do not. The arithmetic is the
-# same on both sides. The difference is what lies between: eager execution makes an array for every
-# intermediate value, writes it to memory and reads it back, and goes through Python for every
-# operator; the compiled loop does neither.
+# same on both sides. The difference is what lies between. Eager execution goes through Python for
+# every operator, and each makes an array, writes it to memory and leaves it to the next to read.
+# The compiled loop goes through Python once a call, and what one kernel needs only for itself never
+# leaves the processor's registers.
 #
 # That is back-propagation: one rule, applied backwards. Everything else is keeping the right things
 # at hand, and not doing anything twice.

@@ -96,7 +96,8 @@ def _inspect(chosen: argparse.Namespace) -> int:
     file, name = _target(chosen.target)
     module = _module(file)
     function = _function(module, file, name)
-    program = _program(function, file, _arguments(function, module, file, chosen.shapes))
+    given = _arguments(function, module, file, chosen.shapes)
+    program = _program(function, file, name, given)
     _say(f"{file}:{name}\n")
     _say(explain(program))
     _say(str(memory(program)))
@@ -197,7 +198,7 @@ def examples(text: str) -> tuple[np.ndarray, ...]:
     return tuple(arrays)
 
 
-def _program(function: Any, file: Path, arguments: tuple[Any, ...]) -> Program:
+def _program(function: Any, file: Path, name: str, arguments: tuple[Any, ...]) -> Program:
     """The program of what compiles, or of a plain function under `jit`."""
     from gradloom.jitted import jit
     from gradloom.train.state import State
@@ -209,10 +210,10 @@ def _program(function: Any, file: Path, arguments: tuple[Any, ...]) -> Program:
     # Called as if from the function's own first line, which is what values without a line of
     # their own then show: arguments, and the update of a training step.
     first = getattr(getattr(unwrap(function), "__code__", None), "co_firstlineno", 1)
-    text = "\n" * (first - 1) + "def arguments_of(call, given): return call(*given)"
+    text = "\n" * (first - 1) + f"def {name}(call, given): return call(*given)"
     names: dict[str, Any] = {}
     exec(compile(text, str(file), "exec"), names)
-    program: Program = names["arguments_of"](compiled.program, arguments)
+    program: Program = names[name](compiled.program, arguments)
     return program
 
 

@@ -45,7 +45,7 @@ class Jitted(Inspectable):
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self.function = function
         self.options = parse(options)
         self._compiled: dict[Any, Compiled] = {}

@@ -47,7 +47,7 @@ def compile_graph(
         verify_plan(plan)
     clock.mark("plan")
     source = text(plan)
-    entry, cached = _entry(plan, source)
+    entry, cached = native_entry(plan, source)
     clock.mark("load" if cached else "compile")
     program = Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
     report(program)
@@ -65,7 +65,7 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-def _entry(plan: Plan, source: str) -> tuple[Entry, bool]:
+def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     """The native entry of a plan: from this process, from the cache, or from Numba."""
     if current_settings().interpret:
         slots = sum(b.space != "arena" for b in plan.buffers) + 1

@@ -220,7 +220,9 @@ def array_equal(x: Any, y: Any) -> Any:
 
 
 @public(np.nan_to_num)
-def nan_to_num(x: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
     """NaN and infinities replaced: by `nan`, and by the largest and lowest number if not given."""
     x = as_operand(x)
     if x.dtype.kind != "f":

@@ -12,7 +12,7 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
 from gradloom.plan.fuse import fuse
-from gradloom.plan.lower import Lowering
+from gradloom.plan.lower import Lowering, ragged
 from gradloom.plan.nest import Draft, domain, domain_index
 from gradloom.plan.plan import Buffer, Kernel, Load, Nest, Plan, Stage
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak, reaches
@@ -217,6 +217,11 @@ def _in_place(kernel: Kernel, old: int, new: int) -> bool:
     )
 
 
+def _rags(kernel: Kernel) -> bool:
+    nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
+    return any(n.vector and ragged(n.sizes[: n.vector + 1]) for n in nests)
+
+
 def _uses(stage: Stage, buffer: int) -> bool:
     return any(o.buffer == buffer for o in stage.operands)
 
@@ -339,7 +344,7 @@ def _overwrites(
                 fits = fits and old not in heirs
                 fits = fits and memory.nodes[old].type.nbytes == memory.nodes[new].type.nbytes
                 if fits and memory.nodes[old].type.dtype == memory.nodes[new].type.dtype:
-                    if _in_place(kernel, old, new):
+                    if _in_place(kernel, old, new) and not _rags(kernel):
                         same[new] = old
                         heirs.add(old)
                         break

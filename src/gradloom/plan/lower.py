@@ -22,6 +22,7 @@ from gradloom.plan.product import Matrices, as_product
 # Rows of a product that are finished, epilogue and all, before the next ones are begun: few enough
 # to stay in the 32 KB first-level cache beside the operands.
 BLOCK_BYTES = 16384
+LANES = 16  # of float32 in the widest vector
 ROW_TILE = 16  # a multiple of every microkernel's rows
 COPIED_STRIDE = 1024  # bytes between rows of B from which the product copies B first
 
@@ -86,7 +87,7 @@ class Lowering:
         if head in self.buffer_of:
             return self.buffer_of[head]
         for node in group.stored:
-            if node.type.dtype == head.type.dtype:
+            if node.type.dtype == head.type.dtype and not ragged(group.domain):
                 return self.buffer_of[node]
         return self.scratch(head)
 
@@ -178,6 +179,16 @@ class Lowering:
         last = group.stored[-1] if group.stored else first
         names = dict.fromkeys(n.op.name for n in (first, last))
         return "_".join(names)
+
+
+def ragged(sizes: tuple[int, ...]) -> bool:
+    """Whether rows end in a masked vector, which the next row's first load would overlap.
+
+    A load whose lanes overlap those of a masked store just before it waits for that store, masked
+    lanes or not: a row of 10 float32 takes 150 cycles in place and 15 apart
+    (benchmarks/lane_costs.py).
+    """
+    return len(sizes) > 1 and sizes[-1] % LANES != 0
 
 
 def _block(product: Product, epilogue: Stage) -> int:

@@ -44,7 +44,7 @@ class TrainStep(Inspectable):
     def __init__(
         self, loss: Callable[..., Any], optimizer: GradientTransformation, **options: Any
     ) -> None:
-        functools.update_wrapper(self, loss)
+        functools.update_wrapper(self, loss, updated=())
         self.loss = loss
         self.optimizer = optimizer
         self.options = parse(options)

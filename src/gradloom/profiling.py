@@ -1,0 +1,98 @@
+"""Seconds for each kernel of a program, measured one kernel at a time on made-up data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradloom.codegen import driver
+from gradloom.pipeline import native_entry
+from gradloom.plan.explain import moved_bytes
+from gradloom.plan.plan import Plan
+from gradloom.program import Program
+from gradloom.runtime.executable import Executable, address
+
+# A kernel is repeated until this much time has passed, so that the call itself does not count.
+MEASURED_SECONDS = 2e-3
+ROUNDS = 5  # of which the fastest counts: neighbours only ever slow a kernel down
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One kernel: seconds a run, its operations, and the bytes that it reads and writes."""
+
+    name: str
+    seconds: float
+    flops: int
+    moved_bytes: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Timings in the order of the kernels; as text, a table."""
+
+    timings: tuple[Timing, ...]
+
+    @property
+    def seconds(self) -> float:
+        return sum(t.seconds for t in self.timings)
+
+    def __str__(self) -> str:
+        total = max(self.seconds, 1e-12)
+        lines = [f"{'kernel':<28}{'us':>10}{'share':>8}{'Gflop/s':>10}{'GB/s':>8}"]
+        for t in self.timings:
+            rate, traffic = (x / t.seconds / 1e9 for x in (t.flops, t.moved_bytes))
+            share = f"{t.seconds / total:.0%}"
+            lines.append(f"{t.name:<28}{t.seconds * 1e6:>10.2f}{share:>8}{rate:>10.1f}{traffic:>8.1f}")
+        return "\n".join([*lines, f"{'in all':<28}{total * 1e6:>10.2f}"]) + "\n"
+
+
+def profile(program: Program) -> Profile:
+    """Run every kernel of a program alone, on ones, with everything else warm in the caches.
+
+    The state of a training step is not touched: the kernels run on memory of their own.
+    """
+    plan = program.plan
+    entry, _ = native_entry(plan, _text(plan))
+    executable = Executable(plan, entry)
+    arrays = [np.ones(b.type.shape, b.type.dtype) for b in executable.inputs + executable.outputs]
+    frame = executable.frame()
+    frame.arena.fill(0)
+    for slot, array in enumerate(arrays):
+        frame.table[slot] = address(array)
+
+    def run(kernel: int, repeats: int) -> float:
+        frame.control[driver.MODE], frame.control[driver.BATCHES] = kernel, repeats
+        start = time.perf_counter()
+        entry(*frame.addresses)
+        return time.perf_counter() - start
+
+    found = []
+    for number, kernel in enumerate(plan.kernels):
+        repeats = max(int(MEASURED_SECONDS / max(run(number, 1), 1e-7)), 1)
+        seconds = min(run(number, repeats) for _ in range(ROUNDS)) / repeats
+        found.append(Timing(kernel.name, seconds, kernel.flops, moved_bytes(plan, kernel)))
+    return Profile(tuple(found))
+
+
+def _text(plan: Plan) -> str:
+    """A driver that repeats one kernel."""
+    lines = [
+        f"def {driver.ENTRY}(table, arena, control):",
+        f"    mode = get(control, {driver.MODE})",
+        f"    batches = get(control, {driver.BATCHES})",
+        *(f"    {line}" for line in driver.addresses(plan.buffers)),
+        "    for batch in range(batches):",
+        *_branches(plan),
+    ]
+    return "\n".join([*lines, "    return 0"]) + "\n"
+
+
+def _branches(plan: Plan) -> Iterator[str]:
+    for number, kernel in enumerate(plan.kernels):
+        calls: Sequence[str] = list(driver.kernel_calls(plan, kernel, number))
+        yield f"        if mode == {number}:"
+        yield from (f"            {line}" for line in calls)
