@@ -16,17 +16,24 @@ class Flat:
         self.values = np.concatenate([leaf.ravel() for leaf in leaves])
         self.slopes, self.mu, self.nu, self.scratch = (np.zeros_like(self.values) for _ in range(4))
         self.count = 0
+        self.first = self.values.copy()
         self.params = self._views(self.values, params)
         self.grads = self._views(self.slopes, params)
 
     def _views(self, vector: Array, params: Layers) -> Layers:
-        views, at = [], 0
+        views: Layers = []
+        at = 0
         for layer in params:
             views.append({})
             for name, leaf in layer.items():
                 views[-1][name] = vector[at : at + leaf.size].reshape(leaf.shape)
                 at += leaf.size
         return views
+
+    def restart(self) -> None:
+        """Back to the first weights."""
+        self.values[:] = self.first
+        self.mu[:] = self.nu[:] = self.count = 0
 
     def adam(self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
         """One update of everything by `slopes`."""

@@ -1,4 +1,4 @@
-"""What a call costs beside its arithmetic: a jitted function, a training step and a run, all of them
+"""What a call costs beside its arithmetic: a jitted function, a training step, a run, all of them
 tiny; the bare native entry; a thread started and joined."""
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import numpy as np
 import gradloom as gl
 import gradloom.numpy as gnp
 from benchmarks.report import Report, Section
-from benchmarks.rounds import take_turns
+from benchmarks.rounds import repeated, take_turns
+from gradloom.runtime.executable import Executable
 
 BATCHES = 1000
+REPEATS = 50
 
 
 def measure(dtype: str = "float32", seconds: float = 8.0) -> Report:
     """Microseconds of each kind of call."""
-    timing = take_turns(_calls(dtype), seconds)
-    scale = {name: 1e6 / (BATCHES if "batch of a run" in name else 1) for name in timing.wall}
+    calls = _calls(dtype)
+    timing = take_turns({name: repeated(call, REPEATS) for name, call in calls.items()}, seconds)
+    scale = {name: 1e6 / REPEATS / (BATCHES if "batch of a run" in name else 1) for name in calls}
     spreads = {name: timing.seconds(name) * factor for name, factor in scale.items()}
     rows = [[n, f"{s.median:.2f}", f"{s.low:.2f} to {s.high:.2f}"] for n, s in spreads.items()]
     return Report(
@@ -31,7 +34,7 @@ def measure(dtype: str = "float32", seconds: float = 8.0) -> Report:
         [Section("Microseconds", ["", "median", "quartiles"], rows)],
         [
             "The training step has one weight and one example: gradient descent on (w - x) ** 2.",
-            "A run longer than about 1 ms runs in a thread of its own, to stay interruptible.",
+            "A long run (2e8 operations) is given a thread of its own, to stay interruptible.",
         ],
         {"microseconds": spreads},
         "microseconds",
@@ -44,20 +47,30 @@ def _calls(dtype: str) -> dict[str, Callable[[], Any]]:
     stack = np.ones((BATCHES, 1), dtype)
     double = gl.jit(lambda x: x + x)
     double(one)
-    executable = double.program().executable
-    frame = executable.frame()
-    for slot in range(2):
-        frame.table[slot] = one.ctypes.data
     step = Stepper(dtype)
     return {
         "np.add(x, x)": partial(np.add, one, one),
-        "the native entry, by ctypes": partial(executable.entry, *frame.addresses),
+        "the native entry, by ctypes": _entry(double.program().executable, one),
         "gl.jit(f)(x)": partial(double, one),
         "step(state, x)": partial(step.call, one),
         "step.run(state, xs), one batch": partial(step.run, stack[:1]),
         "step.run(state, xs), a batch of a run": partial(step.run, stack),
         "a thread, started and joined": _thread,
     }
+
+
+def _entry(executable: Executable, x: np.ndarray) -> Callable[[], None]:
+    """The native entry with everything prepared, on memory that lives as long as the call."""
+    frame, result = executable.frame(), np.empty_like(x)
+    for slot, array in enumerate((x, result)):
+        frame.table[slot] = array.ctypes.data
+    addresses, held = frame.addresses, (x, result, frame)
+
+    def call() -> None:
+        assert held
+        executable.entry(*addresses)
+
+    return call
 
 
 class Stepper:

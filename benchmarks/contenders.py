@@ -1,7 +1,8 @@
 """One training run, five ways: gradloom compiled and eager, NumPy by hand, torch, jax.
 
-A contender is a function from a model to a `Runner`, which goes once through the model's batches,
-continues where it stopped, and returns the losses.
+A contender is a function from a model to a `Runner`.  Its `run` goes once through the batches and
+returns the losses; `restart` goes back to the first weights.  Without that, whoever is faster would
+train longer, down to gradients so small that denormal numbers slow the arithmetic down.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ import numpy as np
 import gradloom as gl
 from benchmarks.by_hand import by_hand
 from benchmarks.models import LEARNING_RATE, Array, Model
-
-Runner = Callable[[], Array]
-
+from benchmarks.rounds import Runner
 
 # ---- gradloom and NumPy
 
@@ -34,7 +33,11 @@ def native_run(model: Model) -> Runner:
         state, losses = step.run(state, model.inputs, model.targets)
         return losses
 
-    return run
+    def restart() -> None:
+        nonlocal state
+        state = step.init(model.params)
+
+    return Runner(run, restart)
 
 
 def native_step(model: Model) -> Runner:
@@ -51,25 +54,29 @@ def native_step(model: Model) -> Runner:
             losses.append(loss)
         return np.array(losses)
 
-    return run
+    def restart() -> None:
+        nonlocal state
+        state = step.init(model.params)
+
+    return Runner(run, restart)
 
 
 def eager(model: Model) -> Runner:
     """gradloom's eager mode: the same program, operator by operator, in NumPy."""
-    run = native_run(model)
+    compiled = native_run(model)
 
-    def run_eagerly() -> Array:
+    def run() -> Array:
         with gl.eager():
-            return run()
+            return compiled.run()
 
-    return run_eagerly
+    return Runner(run, compiled.restart)
 
 
 def numpy(model: Model) -> Runner:
     """Forward, reverse and Adam written by hand."""
     trained = by_hand(model)
     batches = list(zip(model.inputs, model.targets, strict=True))
-    return lambda: np.array([trained.step(x, y) for x, y in batches])
+    return Runner(lambda: np.array([trained.step(x, y) for x, y in batches]), trained.flat.restart)
 
 
 # ---- torch
@@ -95,7 +102,16 @@ def torch_eager(model: Model) -> Runner:
             losses.append(loss.detach())
         return torch.stack(losses).numpy()
 
-    return run
+    def restart() -> None:
+        first = [torch.tensor(leaf) for layer in model.params for leaf in layer.values()]
+        with torch.no_grad():
+            for leaf, value in zip(leaves, first, strict=True):
+                leaf.copy_(value)
+        for moments in rule.state.values():
+            for moment in moments.values():
+                moment.zero_()
+
+    return Runner(run, restart)
 
 
 def _torch_loss(torch: Any, model: Model, params: Any, x: Any, y: Any) -> Any:
@@ -118,7 +134,8 @@ def _torch_loss(torch: Any, model: Model, params: Any, x: Any, y: Any) -> Any:
 def jax_scan(model: Model) -> Runner:
     """jit of a scan over all batches, its carry donated."""
     jax = _jax(model)
-    update, carry = _jax_update(jax, model)
+    update, start = _jax_update(jax, model)
+    carry = start()
     many = jax.jit(lambda c, xs, ys: jax.lax.scan(update, c, (xs, ys)), donate_argnums=0)
     inputs, targets = (jax.numpy.asarray(a) for a in (model.inputs, model.targets))
 
@@ -127,13 +144,18 @@ def jax_scan(model: Model) -> Runner:
         carry, losses = many(carry, inputs, targets)
         return np.asarray(losses)
 
-    return run
+    def restart() -> None:
+        nonlocal carry
+        carry = jax.block_until_ready(start())
+
+    return Runner(run, restart)
 
 
 def jax_step(model: Model) -> Runner:
     """A call of the jitted step for each batch, its carry donated."""
     jax = _jax(model)
-    update, carry = _jax_update(jax, model)
+    update, start = _jax_update(jax, model)
+    carry = start()
     one = jax.jit(lambda c, x, y: update(c, (x, y)), donate_argnums=0)
     batches = [
         tuple(map(jax.numpy.asarray, pair))
@@ -148,7 +170,11 @@ def jax_step(model: Model) -> Runner:
             losses.append(loss)
         return np.array([float(loss) for loss in losses])
 
-    return run
+    def restart() -> None:
+        nonlocal carry
+        carry = jax.block_until_ready(start())
+
+    return Runner(run, restart)
 
 
 def _jax(model: Model) -> Any:
@@ -158,8 +184,8 @@ def _jax(model: Model) -> Any:
     return jax
 
 
-def _jax_update(jax: Any, model: Model) -> tuple[Callable[..., Any], Any]:
-    """`update(carry, (x, y)) -> (carry, loss)` and the first carry."""
+def _jax_update(jax: Any, model: Model) -> tuple[Callable[..., Any], Callable[[], Any]]:
+    """`update(carry, (x, y)) -> (carry, loss)`, and what makes the first carry."""
     optax = importlib.import_module("optax")
     rule = optax.adam(LEARNING_RATE)
     slope = jax.value_and_grad(partial(_jax_loss, jax, optax, model))
@@ -170,8 +196,11 @@ def _jax_update(jax: Any, model: Model) -> tuple[Callable[..., Any], Any]:
         updates, state = rule.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), loss
 
-    params = jax.tree.map(jax.numpy.asarray, model.params)
-    return update, (params, rule.init(params))
+    def start() -> Any:
+        params = jax.tree.map(jax.numpy.array, model.params)
+        return params, rule.init(params)
+
+    return update, start
 
 
 def _jax_loss(jax: Any, optax: Any, model: Model, params: Any, x: Any, y: Any) -> Any:

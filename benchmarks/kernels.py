@@ -24,8 +24,10 @@ def stage_call(code: Nest | Product, extent: int, operands: list[Array]) -> Call
     target = host_target()
     module = ir.Module("benchmark")
     module.triple = target.triple
-    emit = emit_nest if isinstance(code, Nest) else emit_product
-    emit(module, code, target).linkage = ""
+    if isinstance(code, Nest):
+        emit_nest(module, code, target).linkage = ""
+    else:
+        emit_product(module, code, target).linkage = ""
     machine = target_machine(target)
     linked = link([str(module)], machine)
     keep_only(linked, code.name)

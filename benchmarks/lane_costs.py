@@ -15,7 +15,7 @@ import numpy as np
 import gradloom.numpy  # noqa: F401  fills the table of operators
 from benchmarks.kernels import random, stage_call
 from benchmarks.report import Report, Section
-from benchmarks.rounds import Spread, take_turns
+from benchmarks.rounds import Runner, Spread, repeated, take_turns
 from gradloom.codegen.cpu.target import host_target
 from gradloom.ir.affine import Affine
 from gradloom.ir.op import OPS
@@ -126,7 +126,7 @@ def _passes(
 def _nanoseconds(
     calls: dict[tuple[str, int], Callable[[], None]], seconds: float, size: int
 ) -> dict[tuple[str, int], list[float]]:
-    timing = take_turns({f"{n}/{c}": call for (n, c), call in calls.items()}, seconds)
+    timing = take_turns({f"{n}/{c}": Runner(call) for (n, c), call in calls.items()}, seconds)
     each = 1e9 / (REPEATS * size)
     return {key: [s * each for s in timing.cpu[f"{key[0]}/{key[1]}"]] for key in calls}
 
@@ -190,8 +190,8 @@ def thin_products(dtype: str, seconds: float, size: int = 64) -> dict[str, Sprea
         calls[f"{size} x {size} by {columns} column{plural}, product"] = stage_call(
             product, size, [a, b, c]
         )
-    timing = take_turns(calls, seconds)
-    return {name: timing.seconds(name) * 1e6 for name in calls}
+    timing = take_turns({name: repeated(call, REPEATS) for name, call in calls.items()}, seconds)
+    return {name: timing.seconds(name) * (1e6 / REPEATS) for name in calls}
 
 
 def _as_nest(size: int, columns: int, dtype: str) -> Nest:

@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
 
     import gradloom
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

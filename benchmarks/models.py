@@ -60,13 +60,19 @@ def chain_loss(params: Layers, x: Any, y: Any) -> Any:
     return gnp.mean(error * error)
 
 
-def xor(dtype: str, batches: int = 200) -> Model:
+def xor(dtype: str, batches: int = 200, hidden: int = 8) -> Model:
     """The four rows of XOR, 2-8-1."""
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype)
     y = np.array([[0], [1], [1], [0]], dtype)
     inputs, targets = (np.repeat(a[None], batches, 0) for a in (x, y))
     return Model(
-        "xor", "XOR\n2-8-1, batch 4", "binary", "tanh", layers((2, 8, 1), dtype), inputs, targets
+        "xor",
+        f"XOR\n2-{hidden}-1, batch 4",
+        "binary",
+        "tanh",
+        layers((2, hidden, 1), dtype),
+        inputs,
+        targets,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe, line
-from benchmarks.rounds import Spread
+from benchmarks.rounds import Spread, number
 
 RESULTS = Path(__file__).parent / "results"
 Bars = dict[str, dict[str, Spread]]  # group -> label -> value
@@ -98,4 +98,4 @@ def _panel(panel: Any, heading: str, group: dict[str, Spread]) -> None:
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     for place, value in enumerate(middle):
-        panel.text(values[place].high * 1.1, place, f"{value:.3g}", va="center", fontsize=8)
+        panel.text(values[place].high * 1.1, place, number(value), va="center", fontsize=8)

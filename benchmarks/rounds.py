@@ -3,6 +3,7 @@ hits all of them; then medians and quartiles over the rounds."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -63,29 +64,75 @@ def _ratio(over: list[float], under: list[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(over, under, strict=True)])
 
 
-def take_turns(runners: Mapping[str, Callable[[], Any]], seconds: float, least: int = 5) -> Timing:
-    """Rounds for about `seconds`, and at least `least` of them.  Everything was run once before."""
-    passes = {name: _passes(run) for name, run in runners.items()}
+@dataclass(frozen=True)
+class Runner:
+    """What is timed, and what puts it back to its beginning, which is not."""
+
+    run: Callable[[], Any]
+    restart: Callable[[], None] = lambda: None
+
+    def timed(self, passes: int) -> tuple[float, float]:
+        """Seconds a pass, on the wall and of the processor."""
+        wall = cpu = 0.0
+        for _ in range(passes):
+            self.restart()
+            cpu_start, start = time.process_time(), time.perf_counter()
+            self.run()
+            wall += time.perf_counter() - start
+            cpu += time.process_time() - cpu_start
+        return wall / passes, cpu / passes
+
+
+def take_turns(runners: Mapping[str, Runner], seconds: float, least: int = 5) -> Timing:
+    """Rounds for about `seconds`, and at least `least` of them."""
+    passes = {name: _passes(runner) for name, runner in runners.items()}
     timing = Timing({name: [] for name in runners}, {name: [] for name in runners})
     names = list(runners)
     end = time.perf_counter() + seconds
     done = 0
     while done < least or time.perf_counter() < end:
         for name in names:
-            run, count = runners[name], passes[name]
-            cpu, start = time.process_time(), time.perf_counter()
-            for _ in range(count):
-                run()
-            timing.wall[name].append((time.perf_counter() - start) / count)
-            timing.cpu[name].append((time.process_time() - cpu) / count)
+            wall, cpu = runners[name].timed(passes[name])
+            timing.wall[name].append(wall)
+            timing.cpu[name].append(cpu)
         names.append(names.pop(0))  # nobody always follows the same neighbour
         done += 1
     return timing
 
 
-def _passes(run: Callable[[], Any]) -> int:
-    """How many passes take `WARM_SECONDS`; the second of two runs is what counts."""
-    run()
-    start = time.perf_counter()
-    run()
-    return max(1, round(WARM_SECONDS / max(time.perf_counter() - start, 1e-7)))
+def repeated(function: Callable[[], Any], times: int) -> Runner:
+    """A runner of many calls, for what is shorter than a look at the clock."""
+
+    def run() -> None:
+        for _ in range(times):
+            function()
+
+    return Runner(run)
+
+
+def _passes(runner: Runner) -> int:
+    """How many passes take `WARM_SECONDS`; the second of two is what counts."""
+    runner.timed(1)
+    wall, _ = runner.timed(1)
+    return max(1, round(WARM_SECONDS / max(wall, 1e-7)))
+
+
+def words(spread: Spread) -> str:
+    """'12.3 (12.0 to 13.1)'.
+
+    >>> words(Spread(12.34, 12.0, 1300.0))
+    '12.3 (12.0 to 1300)'
+    """
+    return f"{number(spread.median)} ({number(spread.low)} to {number(spread.high)})"
+
+
+def number(value: float) -> str:
+    """Three digits, without powers of ten.
+
+    >>> number(12345.6), number(0.01234)
+    ('12300', '0.0123')
+    """
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):.{max(digits, 0)}f}"

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import gradloom as gl
 from benchmarks.contenders import available
-from benchmarks.models import xor
+from benchmarks.models import Model, xor
 from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread
 from gradloom.pipeline import COMPILED
 
+ROOT = Path(__file__).parent.parent
 ROUNDS = 7
 RATES = 50
 
@@ -47,7 +49,7 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     del dtype
     imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
     firsts, facts = first_steps(rounds)
-    compilations = compilations_of_rates(RATES)
+    compilations = compilations_of_rates(RATES, xor("float32", batches=1))
     report = Report(
         "startup",
         "From starting Python to the first step",
@@ -99,8 +101,11 @@ def _installed(modules: tuple[str, ...]) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def first_steps(rounds: int) -> tuple[dict[str, Spread], dict[str, Any]]:
+def first_steps(
+    rounds: int, others: tuple[str, ...] = ("jax",)
+) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Seconds of the first step, by what is ready beforehand, and what a warm process reports."""
+    others = tuple(name for name in others if available([f"{name}, step"]))
     seconds: dict[str, list[float]] = {}
     facts: dict[str, Any] = {}
     for _ in range(rounds):
@@ -116,8 +121,7 @@ def first_steps(rounds: int) -> tuple[dict[str, Spread], dict[str, Any]]:
             "gradloom, cold, numba imported before": compiled["first_step"],
             "gradloom, cache filled by another process": facts["first_step"],
         }
-        if available(["jax, step"]):
-            entries["jax"] = _first_step("", "jax")["first_step"]
+        entries |= {name: _first_step("", name)["first_step"] for name in others}
         for name, value in entries.items():
             seconds.setdefault(name, []).append(value)
     return {name: Spread.of(found) for name, found in seconds.items()}, facts
@@ -131,14 +135,14 @@ def _first_step(cache: str, *arguments: str) -> dict[str, Any]:
 def _python(*arguments: str, cache: str = "") -> str:
     environment = {**os.environ, "GRADLOOM_CACHE_DIR": cache} if cache else dict(os.environ)
     command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True
-    ).stdout
+    found = subprocess.run(
+        command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return found.stdout
 
 
-def compilations_of_rates(count: int) -> int:
-    """How many programs are built for training with `count` learning rates."""
-    model = xor("float32", batches=1)
+def compilations_of_rates(count: int, model: Model) -> int:
+    """How many programs are built for training a model, new to this process, with `count` rates."""
     with tempfile.TemporaryDirectory() as folder, gl.settings(cache_dir=folder):
         before = COMPILED["programs"]
         for rate in np.geomspace(1e-4, 1e-1, count):

@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Runner, available
+from benchmarks.contenders import CONTENDERS, available
 from benchmarks.models import MODELS, Array, Model
 from benchmarks.report import Report, Section
-from benchmarks.rounds import Spread, Timing, take_turns
+from benchmarks.rounds import Runner, Timing, take_turns, words
 
 BASE = "gradloom, run"
 REFERENCE = "NumPy by hand"
@@ -53,7 +53,7 @@ def check(runners: dict[str, Runner], dtype: str) -> float:
 
     Raises ValueError if it is beyond `TOLERANCE`: the contenders do not do the same.
     """
-    losses = {name: np.asarray(run())[:COMPARED] for name, run in runners.items()}
+    losses = {name: np.asarray(runner.run())[:COMPARED] for name, runner in runners.items()}
     differences = {name: _difference(found, losses[REFERENCE]) for name, found in losses.items()}
     wrong = {name: d for name, d in differences.items() if not d <= TOLERANCE[dtype]}
     if wrong:
@@ -84,20 +84,3 @@ def _add(report: Report, model: Model, timing: Timing) -> None:
     report.sections.append(Section(heading, columns, rows))
     report.bars[heading] = bars
     report.raw[model.name] = raw
-
-
-def words(spread: Spread) -> str:
-    """'12.3 (12.0 to 13.1)'.
-
-    >>> words(Spread(12.34, 12.0, 1300.0))
-    '12.3 (12.0 to 1300)'
-    """
-    return f"{number(spread.median)} ({number(spread.low)} to {number(spread.high)})"
-
-
-def number(value: float) -> str:
-    """Three digits, without powers of ten."""
-    for digits, limit in ((3, 1), (2, 10), (1, 100)):
-        if abs(value) < limit:
-            return f"{value:.{digits}f}"
-    return f"{value:.0f}"

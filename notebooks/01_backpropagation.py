@@ -43,8 +43,9 @@ plt.rcParams.update({"figure.dpi": 80, "axes.spines.top": False, "axes.spines.ri
 
 
 def tidy(text):
-    """The user's lines as `cell:3`; Jupyter gives each cell a long number for a file name."""
-    return re.sub(r"\d{6,}\.py", "cell", text)
+    """Text without colours, and lines as `cell:3`, where Jupyter gives a cell a long number."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return re.sub(r"\d{6,}\.py", "cell", plain)
 
 
 def picture(svg):
@@ -689,7 +690,7 @@ shown = io.StringIO()
 typed = io.StringIO("\n".join(commands) + "\n")
 session = Session(stdin=typed, stdout=shown, nosigint=True, readrc=False)
 uncompiled = session.runcall(program.run, *leaves, corners, answers)
-print(shown.getvalue())
+print(tidy(shown.getvalue()))
 
 # %% [markdown]
 # What was seen there is the first unit for the first corner, as NumPy computes it; and the loss and

@@ -15,24 +15,27 @@ import math
 import random
 import string
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 import gradloom.numpy  # noqa: F401  (fills the operator table)
+from gradloom.codegen.driver import program_text
+from gradloom.codegen.source import program_source, run_source
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS
 from gradloom.ir.source import IOTA, const, parameter
 from gradloom.ir.types import FLOATS, INTEGERS, TensorType
-from gradloom.pipeline import compile_graph
+from gradloom.pipeline import compile_graph, run_passes
+from gradloom.plan.assemble import make_plan
+from gradloom.settings import settings
 from tests.interpreting import run
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33, 0)
-LARGEST = 6000  # elements
 DTYPES = ("float32", "float64", "float32", "float64", "int32", "int64", "bool", "uint32")
 EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
 BITS = {"float32": 23, "float64": 51}
@@ -95,6 +98,7 @@ class Maker:
     """Grows a graph node by node."""
 
     draws: Draws
+    largest: int = 6000  # elements of a value
     pool: list[Value] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
     arrays: list[np.ndarray] = field(default_factory=list)
@@ -157,7 +161,7 @@ class Maker:
         shape: list[int] = []
         for _ in range(self.draws.pick((2, 1, 2, 3, 0, 4))):
             size = self.draws.pick(SIZES)
-            if math.prod((*shape, size)) <= LARGEST:
+            if math.prod((*shape, size)) <= self.largest:
                 shape.append(size)
         return tuple(shape)
 
@@ -191,7 +195,7 @@ class Maker:
             if v.dtype != dtype or v.bound > 1e4 or v.error > 1e-2 or (exact and not v.exact):
                 return False
             try:
-                return math.prod(np.broadcast_shapes(v.shape, x.shape)) <= LARGEST
+                return math.prod(np.broadcast_shapes(v.shape, x.shape)) <= self.largest
             except ValueError:
                 return False
 
@@ -313,7 +317,7 @@ def choose(m: Maker) -> Value | None:
         shape = np.broadcast_shapes(flag.shape, x.shape, y.shape)
     except ValueError:
         return None
-    if math.prod(shape) > LARGEST:
+    if math.prod(shape) > m.largest:
         return None
     node = make(OPS["where"], flag.node, x.node, y.node)
     special = x.special or y.special
@@ -366,7 +370,7 @@ def broadcast(m: Maker) -> Value | None:
     x = m.recent()
     shape = tuple(m.draws.pick((n, 1, 3)) if n == 1 else n for n in x.shape)
     shape = tuple(m.draws.pick((2, 1, 5)) for _ in range(m.draws.integer(0, 2))) + shape
-    if math.prod(shape) > LARGEST:
+    if math.prod(shape) > m.largest:
         return None
     return replace(x, node=make(OPS["broadcast"], x.node, shape=shape))
 
@@ -399,7 +403,7 @@ def put(m: Maker) -> Value | None:
         start.append(low + (span if stride < 0 else 0))
         step.append(stride)
         shape.append(low + span + high + 1)
-    if math.prod(shape) > LARGEST:
+    if math.prod(shape) > m.largest:
         return None
     attrs = {"start": tuple(start), "step": tuple(step), "shape": tuple(shape)}
     return replace(x, node=make(OPS["place"], x.node, **attrs))
@@ -436,13 +440,13 @@ def contract(m: Maker) -> Value | None:
     right = "".join(m.draws.order([*shared, *fresh]))
     sizes |= {label: m.draws.pick((4, 17, 1, 33, 130)) for label in fresh}
     shape = tuple(sizes[label] for label in right)
-    if math.prod(shape) > LARGEST:
+    if math.prod(shape) > m.largest:
         return None
     y = m.recent(lambda v: v.dtype == x.dtype and v.shape == shape and v.bound <= 1e3)
     y = y if y is not None and y.error <= 1e-3 else m.input(x.dtype, shape)
     summed = [label for label in shared if m.draws.integer(0, 2)]
     result = "".join(m.draws.order([n for n in dict.fromkeys(left + right) if n not in summed]))
-    if math.prod(sizes[label] for label in result) > LARGEST:
+    if math.prod(sizes[label] for label in result) > m.largest:
         return None
     node = make(OPS["contract"], x.node, y.node, left=left, right=right, result=result)
     count = max(math.prod(sizes[label] for label in summed), 1)
@@ -460,12 +464,14 @@ def join(m: Maker) -> Value | None:
     pieces = [x]
     for _ in range(m.draws.integer(1, 2)):
         found = m.recent(
-            lambda v: v.dtype == x.dtype
-            and len(v.shape) == len(x.shape)
-            and (*v.shape[:axis], *v.shape[axis + 1 :]) == others
+            lambda v: (
+                v.dtype == x.dtype
+                and len(v.shape) == len(x.shape)
+                and (*v.shape[:axis], *v.shape[axis + 1 :]) == others
+            )
         )
         pieces.insert(m.draws.integer(0, len(pieces)), found or x)
-    if sum(p.node.type.size for p in pieces) > LARGEST:
+    if sum(p.node.type.size for p in pieces) > m.largest:
         return None
     return Value(
         make(OPS["concatenate"], *(p.node for p in pieces), axis=axis),
@@ -497,7 +503,7 @@ def gather(m: Maker) -> Value | None:
     for axis in axes[1:]:
         indices.append(_index(m, x.shape[axis], indices[0].shape))
     types = (n.node.type for n in (x, *indices))
-    if OPS["gather"].infer(*types, axes=axes).size > LARGEST:
+    if OPS["gather"].infer(*types, axes=axes).size > m.largest:
         return None
     return replace(x, node=make(OPS["gather"], x.node, *(i.node for i in indices), axes=axes))
 
@@ -511,7 +517,7 @@ def scatter(m: Maker) -> Value | None:
     size = m.draws.pick((3, 1, 9))
     shape = (*rest[:axis], size, *rest[axis:])
     index = _index(m, size, g.shape[:ahead])
-    if math.prod(shape) > LARGEST:
+    if math.prod(shape) > m.largest:
         return None
     node = make(OPS["scatter_add"], g.node, index.node, axes=(axis,), shape=shape)
     count = max(math.prod(g.shape[:ahead]), 1)
@@ -559,27 +565,40 @@ RULES = (
 
 def check(case: Case) -> None:
     """Compile, run twice in a poisoned arena, and compare every root."""
-    program = compile_graph(case.graph)
-    with np.errstate(all="ignore"):
-        wanted = interpret(case.graph, *case.arrays, wide=True)
-        for _ in range(2):
-            for number, got in enumerate(run(program, case.arrays)):
-                _compare(case, number, got, wanted[number])
+    with settings(verify=1):
+        program = compile_graph(case.graph)
+    wanted = interpret(case.graph, *case.arrays, wide=True)
+    for _ in range(2):
+        _compare(case, run(program, case.arrays), wanted)
 
 
-def _compare(case: Case, number: int, got: np.ndarray, wanted: np.ndarray) -> None:
-    root = case.graph.roots[number]
-    what = f"root {number}, {root.type}, of\n{case.graph}"
-    assert got.shape == wanted.shape and got.dtype.name == root.type.dtype, what
-    if got.dtype.kind != "f":
-        np.testing.assert_array_equal(got, wanted, what)
-        return
-    allowed = case.errors[number] * 1.01
-    np.testing.assert_allclose(got.astype("float64"), wanted, 1e-30, allowed, err_msg=what)
+def check_text(case: Case) -> None:
+    """The plan's Python text, run uncompiled."""
+    plan = make_plan(run_passes(case.graph))
+    copies = [
+        np.array(a, n.type.dtype) for a, n in zip(case.arrays, case.graph.inputs, strict=True)
+    ]
+    outputs = run_source(program_source(plan, program_text(plan)), copies)
+    changed = dict(zip(case.graph.inputs, copies, strict=True))
+    updated = [changed[target] for target, _ in case.graph.updates]
+    _compare(case, [*outputs, *updated], interpret(case.graph, *case.arrays, wide=True))
 
 
-def random_case(seed: int) -> Case:
-    return Maker(Draws(random.Random(seed).randint)).case()
+def _compare(case: Case, found: Iterable[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
+    for number, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        root = case.graph.roots[number]
+        what = f"root {number}, {root.type}, of\n{case.graph}"
+        assert got.shape == want.shape, what
+        assert got.dtype.name == root.type.dtype, what
+        if got.dtype.kind != "f":
+            np.testing.assert_array_equal(got, want, what)
+            continue
+        allowed = case.errors[number] * 1.01
+        np.testing.assert_allclose(got.astype("float64"), want, 1e-30, allowed, err_msg=what)
+
+
+def random_case(seed: int, largest: int = 6000) -> Case:
+    return Maker(Draws(random.Random(seed).randint), largest).case()
 
 
 def main() -> int:
@@ -587,16 +606,18 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--text", action="store_true", help="run the Python text, uncompiled")
     given = parser.parse_args()
+    examine, largest = (check_text, 300) if given.text else (check, 6000)
     if given.seed is not None:
-        case = random_case(given.seed)
+        case = random_case(given.seed, largest)
         print(case.graph.text(lines=False))
-        check(case)
+        examine(case)
         return 0
     failed = []
     for seed in range(given.first, given.first + given.count):
         try:
-            check(random_case(seed))
+            examine(random_case(seed, largest))
         except Exception as error:  # noqa: BLE001  (any failure is a finding)
             failed.append(seed)
             print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}")

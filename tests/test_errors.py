@@ -491,7 +491,7 @@ def test_a_strange_dtype_is_refused_wherever_it_comes_in(name):
 )
 def test_what_is_no_array_is_refused_as_argument_and_as_result(value):
     kind = f"a value of type {type(value).__name__} is neither an array nor a number"
-    with pytest.raises(DtypeError, match="functools.partial") as caught:
+    with pytest.raises(DtypeError, match=r"functools\.partial") as caught:
         gl.jit(lambda tree: VECTOR)({"a": value})
     assert f"an argument: {kind}" in str(caught.value)
     with pytest.raises(DtypeError) as caught:
@@ -612,7 +612,7 @@ def test_the_user_is_outside_of_gradloom_and_numpy():
 def test_a_message_has_three_lines():
     lines = message("what", Where(__file__, 1, "f"), "how").splitlines()
     assert lines[0] == "what"
-    assert lines[1].startswith(f"  at {__file__}:1 in f: \"\"\"What a user reads")
+    assert lines[1].startswith(f'  at {__file__}:1 in f: """What a user reads')
     assert lines[2] == "  repair: how"
 
 

@@ -11,13 +11,13 @@ from gradloom.codegen.driver import program_text
 from gradloom.passes.simplify import PASSES
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
-from tests.fuzz import Case, Draws, Maker, check, random_case
+from tests.fuzz import Case, Draws, Maker, check, check_text, random_case
 from tests.plan.placement import assert_sound
 
 
 @st.composite
-def cases(draw) -> Case:
-    return Maker(Draws(lambda low, high: draw(st.integers(low, high)))).case()
+def cases(draw, largest: int = 6000) -> Case:
+    return Maker(Draws(lambda low, high: draw(st.integers(low, high))), largest).case()
 
 
 MANY = settings(
@@ -30,6 +30,12 @@ MANY = settings(
 @given(cases())
 def test_a_compiled_program_is_its_interpretation(case):
     check(case)
+
+
+@settings(suppress_health_check=MANY.suppress_health_check)
+@given(cases(largest=300))
+def test_a_program_as_text_is_its_interpretation(case):
+    check_text(case)
 
 
 @MANY

@@ -1,7 +1,11 @@
-"""Every notebook runs through, is in step with its script, and names no place of one machine."""
+"""Every notebook runs through, is in step with its script, and names no place of one machine.
+
+`python tests/test_notebooks.py` runs them and writes their outputs anew.
+"""
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +71,37 @@ def test_committed_outputs_are_small_and_name_no_place(path):
 @each_notebook
 def test_notebook_runs_through(path, tmp_path):
     notebook = jupytext.read(path.with_suffix(".py"))
-    client = nbclient.NotebookClient(
+    execute(notebook, tmp_path)
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+
+
+def execute(notebook: Any, folder: Path) -> None:
+    """Run all cells; raises CellExecutionError with the cell and its traceback."""
+    nbclient.NotebookClient(
         notebook,
         timeout=300,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
-    )
-    client.execute()  # raises CellExecutionError with the cell and its traceback
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("image/png" in output.get("data", {}) for output in shown)
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute()
+
+
+def refresh(path: Path) -> None:
+    """Write a notebook anew from its script, with the outputs of one run."""
+    notebook = jupytext.read(path.with_suffix(".py"))
+    with tempfile.TemporaryDirectory() as folder:
+        execute(notebook, Path(folder))
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        cell.metadata.clear()  # the times of this run
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    jupytext.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for each in NOTEBOOKS:
+        refresh(each)

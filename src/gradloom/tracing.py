@@ -77,8 +77,8 @@ def check_closed(graph: Graph) -> None:
 def _leak(graph: Graph, stray: Node) -> tuple[Node, Where | None]:
     """What leaked, as far as it can be told, and the line where it first meets this trace.
 
-    Nodes made of the stray parameter alone belong to its own trace; the first that also reads an
-    input of this graph is the use.
+    The first node that reads both something of the stray parameter and an input of this graph is
+    the use.  Without one, what was first made of the stray parameter is named.
     """
     own, foreign = set(graph.inputs), {stray}
     for node in graph.nodes():
@@ -89,4 +89,4 @@ def _leak(graph: Graph, stray: Node) -> tuple[Node, Where | None]:
             foreign.add(node)
         elif any(n in own for n in node.inputs):
             own.add(node)
-    return next((n for n in graph.outputs if n in foreign), stray), None
+    return next((n for n in graph.nodes() if stray in n.inputs), stray), None

@@ -1,6 +1,5 @@
 """NumPy's own functions, and Python's operators, on traced values; generated from the table."""
 
-import itertools
 import operator
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.frontend.pytree import flatten, unflatten
 from gradloom.frontend.tensor import NUMPY
 from gradloom.ir.interpret import interpret
 from gradloom.tracing import leaf_of, record
@@ -66,7 +66,7 @@ ARGUMENTS = {
     "logical_not": (BOOLS,),
 }
 UNDEFINED = {"empty_like"}  # NumPy leaves its values open
-PAIRS = {"isclose", "allclose", "array_equal"}
+PAIRS = {"isclose", "allclose", "array_equal"}  # no ufuncs, but of two arrays
 
 
 def arguments(theirs):
@@ -77,42 +77,192 @@ def arguments(theirs):
 
 
 def traced(function, args):
-    """The results of `function` on arguments all of whose float, int and bool arrays are traced."""
-    found = []
-    kept = gl.tree_map(lambda v: found.append(v) if isinstance(v, np.ndarray) else v, list(args))
+    """The trace of `function` with every array among `args` traced, and these arrays."""
+    leaves, structure = flatten(list(args))
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
 
     def call(values):
-        rest = iter(values)
-        whole = gl.tree_map(lambda v: v, kept)
-        return function(*fill(args, rest, whole))
+        given = iter(values)
+        filled = [next(given) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        return function(*unflatten(structure, filled))
 
-    program = record(call, [leaf_of(a) for a in found])
-    return program, found
-
-
-def fill(args, values, whole):
-    return [
-        [next(values) if isinstance(v, np.ndarray) else v for v in a]
-        if isinstance(a, list)
-        else next(values)
-        if isinstance(a, np.ndarray)
-        else a
-        for a in args
-    ]
+    return record(call, [leaf_of(a) for a in arrays]), arrays
 
 
-@pytest.mark.parametrize("theirs", NUMPY, ids=lambda f: f.__name__)
+FUNCTIONS = [theirs for theirs in NUMPY if theirs is not np.result_type]
+
+
+def as_list(values):
+    return list(values) if isinstance(values, tuple | list) else [values]
+
+
+@pytest.mark.parametrize("theirs", FUNCTIONS, ids=lambda f: f.__name__)
 def test_every_function_of_the_table_works_under_its_numpy_name(theirs):
     args = arguments(theirs)
-    program, found = traced(theirs, args)
-    wanted = theirs(*args)
-    wanted = list(wanted) if isinstance(wanted, tuple | list) else [wanted]
-    if theirs in (np.shape, np.ndim, np.size):
-        wanted = np.ravel(wanted[0] if len(wanted) == 1 else wanted).tolist()
-    results = interpret(program.graph, *found, *program.captured)
+    program, arrays = traced(theirs, args)
+    wanted = as_list(theirs(*args))
+    results = interpret(program.graph, *arrays, *program.captured)
     assert len(results) == len(wanted)
     for ours, numpys in zip(results, wanted, strict=True):
         assert np.shape(ours) == np.shape(numpys)
+        assert ours.dtype == np.asarray(numpys).dtype
         if theirs.__name__ not in UNDEFINED:
             np.testing.assert_allclose(ours, numpys, rtol=1e-12, atol=1e-13)
-            assert ours.dtype == np.asarray(numpys).dtype
+
+
+def test_the_table_compiles_as_one_program():
+    chosen = [f for f in FUNCTIONS if f.__name__ not in UNDEFINED]
+    cases = [arguments(f) for f in chosen]
+    leaves, structure = flatten(cases)
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+
+    @gl.jit
+    def everything(given):
+        values = iter(given)
+        filled = [next(values) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        cases = unflatten(structure, filled)
+        return [as_list(f(*args)) for f, args in zip(chosen, cases, strict=True)]
+
+    for f, ours, args in zip(chosen, everything(arrays), cases, strict=True):
+        for one, numpys in zip(ours, as_list(f(*args)), strict=True):
+            np.testing.assert_allclose(one, numpys, rtol=1e-11, atol=1e-12, err_msg=f.__name__)
+
+
+ARITHMETIC = [
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv),
+    *(operator.mod, operator.pow, operator.lt, operator.le, operator.gt, operator.ge),
+    *(operator.eq, operator.ne, divmod),
+]
+INTEGRAL = [operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift]
+
+
+def both_ways(function, x, other):
+    """`function(x, other)` and `function(other, x)`, with only `x` traced."""
+    program, _ = traced(lambda v: (function(v, other), function(other, v)), (x,))
+    return interpret(program.graph, x, *program.captured)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [A[::-1].copy(), np.float32(0.5), np.float64(0.5), 0.5, 2, [0.1, 0.2, 0.3, 0.4]],
+    ids=lambda v: type(v).__name__,
+)
+@pytest.mark.parametrize("function", ARITHMETIC, ids=lambda f: f.__name__)
+def test_operators_work_in_both_orders(function, other):
+    wanted = as_list(function(A, other)) + as_list(function(other, A))
+    for ours, numpys in zip(both_ways(function, A, other), wanted, strict=True):
+        np.testing.assert_allclose(ours, numpys, rtol=1e-12)
+        assert ours.dtype == numpys.dtype
+
+
+@pytest.mark.parametrize("other", [INTS % 4, np.int64(3), 3], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("function", INTEGRAL, ids=lambda f: f.__name__)
+def test_bitwise_operators_work_in_both_orders(function, other):
+    x = INTS % 5
+    wanted = [function(x, other), function(other, x)]
+    for ours, numpys in zip(both_ways(function, x, other), wanted, strict=True):
+        np.testing.assert_array_equal(ours, numpys)
+
+
+def test_matrix_product_works_in_both_orders():
+    left, right = both_ways(operator.matmul, SQUARE, SQUARE.T.copy())
+    np.testing.assert_allclose(left, SQUARE @ SQUARE.T)
+    np.testing.assert_allclose(right, SQUARE.T @ SQUARE)
+
+
+def test_unary_operators_and_augmented_names():
+    def f(x):
+        x += 1
+        x @= np.eye(3)
+        x **= 2
+        return -x, +x, abs(-x)
+
+    program, _ = traced(f, (SQUARE,))
+    wanted = (SQUARE + 1) ** 2
+    results = interpret(program.graph, SQUARE, *program.captured)
+    for ours, sign in zip(results, (-1, 1, 1), strict=True):
+        np.testing.assert_allclose(ours, sign * wanted)
+
+
+def test_attributes_and_methods_are_those_of_an_array():
+    names = ("shape", "dtype", "ndim", "size", "nbytes", "itemsize")
+    calls = {
+        "reshape": (2, 6),
+        "transpose": (1, 0),
+        "astype": ("int32",),
+        "swapaxes": (0, 1),
+        "clip": (0.3, 0.6),
+        "dot": (VECTOR,),
+        "take": ([1, 0],),
+        "repeat": (2,),
+        "round": (1,),
+        **dict.fromkeys(("sum", "prod", "mean", "var", "std", "max", "min", "ptp", "any"), ()),
+        **dict.fromkeys(("all", "argmax", "argmin", "cumsum", "cumprod", "ravel", "squeeze"), ()),
+        **dict.fromkeys(("flatten", "copy", "diagonal", "trace"), ()),
+    }
+    namespace = {"ptp": np.ptp}  # methods that NumPy has as functions only
+
+    def f(x):
+        assert {n: getattr(x, n) for n in names} == {n: getattr(A, n) for n in names}
+        assert len(x) == 3
+        assert len(list(x)) == 3
+        first, *_ = x
+        return [x.T, x.mT, first, *(getattr(x, n)(*a) for n, a in calls.items())]
+
+    program, _ = traced(f, (A,))
+    results = interpret(program.graph, A, *program.captured)
+    wanted = [A.T, A.mT, A[0]]
+    wanted += [
+        namespace[n](A, *a) if n in namespace else getattr(A, n)(*a) for n, a in calls.items()
+    ]
+    for ours, numpys in zip(results, wanted, strict=True):
+        np.testing.assert_allclose(ours, numpys, rtol=1e-12)
+
+
+def test_the_array_api_finds_the_namespace():
+    def standard(x):
+        xp = x.__array_namespace__()
+        assert xp is gnp
+        return xp.sum(xp.exp(x)), xp.permute_dims(x, (1, 0)), xp.concat([x, x])
+
+    program, _ = traced(standard, (A,))
+    total, turned, doubled = interpret(program.graph, A)
+    np.testing.assert_allclose(total, np.sum(np.exp(A)))
+    assert (turned.shape, doubled.shape) == ((4, 3), (6, 4))
+
+
+def test_keywords_of_numpy_that_change_nothing_are_taken():
+    def f(x):
+        low, high = np.clip(x, a_min=0.3, a_max=None), np.clip(x, min=0.3)
+        return np.sum(x, axis=0, out=None), low, high, np.einsum("ij->j", x, optimize=True)
+
+    program, _ = traced(f, (A,))
+    total, low, high, summed = interpret(program.graph, A)
+    np.testing.assert_allclose(total, summed)
+    np.testing.assert_array_equal(low, high)
+
+
+def test_the_dtype_of_a_result_is_known_in_the_trace():
+    def f(x, n):
+        assert np.result_type(x, np.float32) == "float64"
+        assert np.result_type(n, 1.0) == gnp.result_type(n, 2.5) == "float64"
+        assert (np.shape(x), np.ndim(x), np.size(x), np.size(x, 1)) == ((3, 4), 2, 12, 4)
+        return x
+
+    traced(f, (A, INTS))
+
+
+KEYS = [
+    *(0, -1, slice(None, None, -2), None, Ellipsis, INDEX, [1, 0], [[0], [2]]),
+    *((1, 2), (slice(1), 3), (..., 0), (None, ..., None), (slice(None), [0, 3])),
+    *((INDEX, INDEX), (INDEX[:, None], [0, 1]), (0, ..., [1, 2]), np.int64(2)),
+    *(BOOLS, np.array([True, False, True]), (..., np.array([True, False, True, True]))),
+    *((np.array([True, False, True]), 0), [True, False, True], (slice(0, 0), 1)),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_square_brackets_are_numpys(key):
+    program, _ = traced(lambda x: x[key], (A,))
+    (ours,) = interpret(program.graph, A, *program.captured)
+    np.testing.assert_array_equal(ours, A[key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,9 @@ def _children(tree: Any) -> tuple[Any, tuple[Any, ...], list[Any]] | None:
 
 
 def _sorted_keys(tree: dict[Any, Any]) -> tuple[Any, ...]:
-    """Equal dicts have equal structures, whatever the order in which they were filled."""
+    """Equal dicts have equal structures: the order counts only where it does to Python."""
+    if isinstance(tree, OrderedDict):
+        return tuple(tree)
     try:
         return tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
     except TypeError:

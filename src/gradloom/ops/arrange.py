@@ -65,7 +65,7 @@ def array(values: Any, dtype: Any = None) -> Any:
     """
     if not _holds_traced(values):
         return np.array(values, dtype)
-    made = values if isinstance(values, Tensor) else stack([array(v) for v in values])
+    made = Tensor(values.node) if isinstance(values, Tensor) else stack([array(v) for v in values])
     return made if dtype is None else astype(made, dtype)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.apply import apply
+from gradloom.frontend.apply import apply, promote
 from gradloom.frontend.tensor import Tensor
+from gradloom.ir.op import OPS
 from gradloom.ir.source import STOP
 from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, exp, log, where
@@ -57,7 +59,7 @@ def square(x: Any) -> Any:
 
 @public(np.reciprocal)
 def reciprocal(x: Any) -> Any:
-    """`1 / x`."""
+    """`1 / x`, floating for integers too."""
     return 1.0 / as_operand(x)
 
 
@@ -67,7 +69,29 @@ def tan(x: Any) -> Any:
     return rows.sin(x) / rows.cos(x)
 
 
-def _log1p_square(x: Any) -> Any:
+@public(np.absolute, name="abs")
+def abs_(x: Any) -> Any:
+    """Absolute value."""
+    x = as_operand(x)
+    return x if x.dtype == "bool" else rows.abs_(x)
+
+
+def _rounding(name: str, row: Any, doc: str) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        x = as_operand(x)
+        return row(x) if x.dtype.kind == "f" else x
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{doc}; integers as they are."
+    return function
+
+
+floor = public(np.floor)(_rounding("floor", rows.floor, "The next integer below"))
+ceil = public(np.ceil)(_rounding("ceil", rows.ceil, "The next integer above"))
+trunc = public(np.trunc)(_rounding("trunc", rows.trunc, "The next integer towards zero"))
+
+
+def _root_excess(x: Any) -> Any:
     """`sqrt(1 + x * x) - 1`, without losing what is small."""
     return x * x / (1 + rows.sqrt(1 + x * x))
 
@@ -93,7 +117,7 @@ def cosh(x: Any) -> Any:
 def arcsinh(x: Any) -> Any:
     """Inverse hyperbolic sine."""
     size = rows.abs_(x)
-    return rows.sign(x) * rows.log1p(size + _log1p_square(size))
+    return rows.sign(x) * rows.log1p(size + _root_excess(size))
 
 
 @public(np.arctanh)
@@ -111,7 +135,8 @@ def arctan2(y: Any, x: Any) -> Any:
     >>> float(gnp.arctan2(1.0, -1.0)) / gnp.pi
     0.75
     """
-    y, x = as_operand(y), as_operand(x)
+    dtype = promote(OPS["divide"], (y, x))
+    y, x = astype(y, dtype), astype(x, dtype)
     steep = rows.abs_(y) > rows.abs_(x)  # the quotient stays between -1 and 1, also in derivatives
     below = where(steep, y, x)
     angle = rows.arctan(where(steep, x, y) / where(below == 0, 1, below))
@@ -172,6 +197,9 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
 @public(np.round, name="round")
 def round_(x: Any, decimals: int = 0) -> Any:
     """Nearest multiple of `10**-decimals`, halves to even."""
+    x = as_operand(x)
+    if x.dtype.kind != "f" and decimals >= 0:
+        return x
     scale = 10.0**decimals
     return rows.rint(x) if decimals == 0 else rows.rint(x * scale) / scale
 
@@ -186,13 +214,15 @@ def isnan(x: Any) -> Any:
 @public(np.isfinite)
 def isfinite(x: Any) -> Any:
     """Whether an element is neither NaN nor infinite."""
-    return rows.abs_(x) < np.inf
+    x = as_operand(x)
+    return rows.abs_(x) < np.inf if x.dtype.kind == "f" else x == x
 
 
 @public(np.isinf)
 def isinf(x: Any) -> Any:
     """Whether an element is infinite."""
-    return rows.abs_(x) == np.inf
+    x = as_operand(x)
+    return rows.abs_(x) == np.inf if x.dtype.kind == "f" else x != x
 
 
 @public(np.isclose)

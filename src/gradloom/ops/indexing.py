@@ -145,8 +145,9 @@ def getitem(x: Any, key: Any) -> Any:
         return x[key]
     keys = _expanded(key if isinstance(key, tuple) else (key,), x)
     start, step, size, shape, arrays = [], [], [], [], []
+    chosen: list[tuple[int, int]] = []  # integers and arrays: place among the keys, axes before
     axis = 0
-    for item in keys:
+    for place, item in enumerate(keys):
         if item is None:
             shape.append(1)
             continue
@@ -157,7 +158,9 @@ def getitem(x: Any, key: Any) -> Any:
             shape.append(count)
         elif isinstance(item, int | np.integer):
             first, stride, count = _in_range(int(item), whole, axis, x), 1, 1
+            chosen.append((place, len(shape)))
         else:
+            chosen.append((place, len(shape)))
             arrays.append((len(shape), item))
             first, stride, count = 0, 1, whole
             shape.append(whole)
@@ -166,18 +169,20 @@ def getitem(x: Any, key: Any) -> Any:
         size.append(count)
         axis += 1
     out = reshape(take_slice(x, tuple(start), tuple(step), tuple(size)), tuple(shape))
-    return _advanced(out, arrays) if arrays else out
+    return _advanced(out, arrays, chosen) if arrays else out
 
 
-def _advanced(x: Any, arrays: list[tuple[int, Any]]) -> Any:
+def _advanced(x: Any, arrays: list[tuple[int, Any]], chosen: list[tuple[int, int]]) -> Any:
+    """The axes of the indices stand first, or, where all that were chosen by integers or arrays are
+    neighbours, in the place of these."""
     axes = tuple(axis for axis, _ in arrays)
     indices = [_indices(values) for _, values in arrays]
     out = apply(GATHER, x, *indices, axes=axes)
     front = max(i.ndim for i in indices)
-    together = axes == tuple(range(axes[0], axes[0] + len(axes)))
-    if not together or axes[0] == 0:
+    (first, before), (last, _) = chosen[0], chosen[-1]
+    if last - first >= len(chosen):
         return out
-    return moveaxis(out, tuple(range(front)), tuple(axes[0] + i for i in range(front)))
+    return moveaxis(out, tuple(range(front)), tuple(before + i for i in range(front)))
 
 
 def _expanded(keys: tuple[Any, ...], x: Any) -> list[Any]:

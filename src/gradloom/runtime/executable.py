@@ -11,6 +11,7 @@ import numpy as np
 
 from gradloom.codegen.driver import FAULTS
 from gradloom.errors import message
+from gradloom.ir.types import DTYPES
 from gradloom.plan.plan import Plan
 from gradloom.settings import current as current_settings
 
@@ -113,4 +114,11 @@ class Executable:
 
 def contiguous(array: Any, dtype: str) -> np.ndarray:
     """A C-contiguous array in this machine's byte order; the array itself if it is one."""
-    return np.require(array, np.dtype(dtype), ["C", "A"])
+    if type(array) is np.ndarray and array.dtype is NATIVE[dtype]:
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array
+    return np.require(array, NATIVE[dtype], ["C", "A"])
+
+
+NATIVE = {name: np.dtype(name) for name in DTYPES}  # each the one object that NumPy has for it
