@@ -111,7 +111,7 @@ def test_pictures(asked, tmp_path):
     assert [f.read_text() for f in drawing.files] == [drawing.graph, drawing.arena]
     for text in (drawing.graph, drawing.arena, drawing._repr_svg_()):
         assert ET.fromstring(text).tag.endswith("svg")
-    assert thing.draw(None, *args) == type(drawing)(drawing.graph, drawing.arena)
+    assert thing.draw(*args) == type(drawing)(drawing.graph, drawing.arena)
 
 
 # ---- memory

@@ -57,9 +57,11 @@ class Inspectable:
         """This machine's assembly."""
         return assembly(self.program(*args, **kwargs))
 
-    def draw(self, path: str | Path | None = None, *args: Any, **kwargs: Any) -> Drawing:
+    def draw(self, *args: Any, path: str | Path | None = None, **kwargs: Any) -> Drawing:
         """The graph and the arena as SVG; with a `path`, also as `path_graph.svg` and
         `path_arena.svg`.  Notebooks show the result."""
+        if path is None and args and isinstance(args[0], str | Path):
+            path, *args = args  # no example argument is a text: gl.jit takes arrays and numbers
         drawing = draw(self.program(*args, **kwargs))
         if path is not None:
             drawing.save(path)

@@ -64,7 +64,9 @@ def check_memory(plan: Plan, more: int, options: Options) -> None:
 def _bytes(limit: Any) -> int | None:
     if limit is None or (isinstance(limit, int) and limit >= 0):
         return limit
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", limit) if isinstance(limit, str) else None
+    found = (
+        re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", limit) if isinstance(limit, str) else None
+    )
     if found is None or found[2].upper() not in _UNITS:
         _refuse(f"memory_limit={limit!r}", 'give bytes, or text such as "64MB" or "1.5GiB"')
     return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -46,7 +46,9 @@ class Profile:
         for t in self.timings:
             rate, traffic = (x / t.seconds / 1e9 for x in (t.flops, t.moved_bytes))
             share = f"{t.seconds / total:.0%}"
-            lines.append(f"{t.name:<28}{t.seconds * 1e6:>10.2f}{share:>8}{rate:>10.1f}{traffic:>8.1f}")
+            lines.append(
+                f"{t.name:<28}{t.seconds * 1e6:>10.2f}{share:>8}{rate:>10.1f}{traffic:>8.1f}"
+            )
         return "\n".join([*lines, f"{'in all':<28}{total * 1e6:>10.2f}"]) + "\n"
 
 

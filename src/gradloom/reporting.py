@@ -34,7 +34,10 @@ def report(program: Program) -> None:
         if name in chosen.dump:
             folder = Path(chosen.dump_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            file = folder / f"{program.plan.kernels[-1].name if program.plan.kernels else 'k'}_{name}.txt"
+            file = (
+                folder
+                / f"{program.plan.kernels[-1].name if program.plan.kernels else 'k'}_{name}.txt"
+            )
             file.write_text(text(program), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.frontend.trace import Trace, leaked, lift, recording, type_of
 from gradloom.ir.graph import Graph
-from gradloom.ir.node import Node
+from gradloom.ir.node import Node, forget_twins
 from gradloom.ir.source import PARAMETER, parameter
 from gradloom.ir.types import TensorType
 
@@ -44,6 +44,7 @@ def leaf_of(value: Any) -> Leaf:
 
 def record(function: Callable[[list[Tensor]], Any], leaves: Sequence[Leaf]) -> Traced:
     """Run `function` once on traced leaves and keep what it did."""
+    forget_twins()
     inputs = tuple(parameter(leaf.type) for leaf in leaves)
     trace = Trace()
     with recording(trace):

@@ -25,7 +25,7 @@ from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, recording, type_of
 from gradloom.ir.source import const
 from gradloom.ir.types import TensorType
-from gradloom.jitted import jit
+from gradloom.jitted import Jitted, jit
 from gradloom.ops.move import broadcast_to
 
 
@@ -47,7 +47,7 @@ def eager() -> Iterator[None]:
 
 def value_and_grad(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Jitted:
     """A function that returns `(function(...), gradient)`.
 
     The gradient is by the positional arguments `argnums`, pytrees of floating-point arrays, and has
@@ -68,18 +68,14 @@ def value_and_grad(
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        if current() is None:
-            return compiled(*args, **kwargs)
         return _differentiate(function, argnums, has_aux, args, kwargs)
 
-    compiled = jit(differentiated)
-    differentiated.program = compiled.program  # type: ignore[attr-defined]
-    return differentiated
+    return jit(differentiated)  # which inlines it inside a trace
 
 
 def grad(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Jitted:
     """A function that returns the gradient of `function`; with `has_aux`, `(gradient, aux)`.
 
     See `value_and_grad`.
@@ -89,18 +85,13 @@ def grad(
     12.0
     """
     _check_callable(function, "grad")
-    both = value_and_grad(function, argnums, has_aux)
 
     @functools.wraps(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        if current() is None:
-            return compiled(*args, **kwargs)
-        value, slopes = both(*args, **kwargs)
+        value, slopes = _differentiate(function, argnums, has_aux, args, kwargs)
         return (slopes, value[1]) if has_aux else slopes
 
-    compiled = jit(gradient)
-    gradient.program = compiled.program  # type: ignore[attr-defined]
-    return gradient
+    return jit(gradient)
 
 
 def _differentiate(

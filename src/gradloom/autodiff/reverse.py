@@ -18,7 +18,7 @@ from gradloom.frontend.apply import apply
 from gradloom.frontend.record import OPEN, Record
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, lift
-from gradloom.ir.node import Node, fresh
+from gradloom.ir.node import Node, blaming, fresh
 from gradloom.ir.source import MARK
 from gradloom.ops.elementwise import astype
 from gradloom.ops.move import reshape
@@ -81,12 +81,13 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
             )
         )
     out, inputs, attrs = _operands(node)
-    for operand, pulled in zip(node.inputs, rule(g, out, *inputs, **attrs), strict=True):
-        if pulled is None or operand not in order or not operand.type.is_float:
-            continue
-        pulled = _fit(pulled, operand.type)
-        before = found.get(operand)
-        found[operand] = pulled if before is None else before + pulled
+    with blaming(node.where):
+        for operand, pulled in zip(node.inputs, rule(g, out, *inputs, **attrs), strict=True):
+            if pulled is None or operand not in order or not operand.type.is_float:
+                continue
+            pulled = _fit(pulled, operand.type)
+            before = found.get(operand)
+            found[operand] = pulled if before is None else before + pulled
 
 
 def _between(out: Any, wanted: list[Any]) -> dict[Any, bool]:

@@ -120,7 +120,10 @@ def _training_text(plan: Plan, batch: range) -> str:
     loop += [*calls(plan), "done += 1", f"put(control, {DONE}, done)"]
     lines = [f"def {ENTRY}(table, arena, control):", *(f"    {line}" for line in head)]
     lines += ["    for epoch in range(first_epoch, first_epoch + epochs):"]
-    lines += [f"        if mode == {SHUFFLE}:", "            shuffle(order, rows, low, high, epoch)"]
+    lines += [
+        f"        if mode == {SHUFFLE}:",
+        "            shuffle(order, rows, low, high, epoch)",
+    ]
     lines += ["        for batch in range(batches):", *(f"            {line}" for line in loop)]
     return SHUFFLE_TEXT + "\n".join([*lines, "    return done"]) + "\n"
 
@@ -197,4 +200,6 @@ def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:
 def _operand(plan: Plan, operand: Operand) -> str:
     buffer = plan.buffers[operand.buffer]
     name = buffer.name
-    return f"view({name}, {operand.offset * ITEMSIZE[buffer.type.dtype]})" if operand.offset else name
+    return (
+        f"view({name}, {operand.offset * ITEMSIZE[buffer.type.dtype]})" if operand.offset else name
+    )

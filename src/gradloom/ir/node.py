@@ -4,6 +4,9 @@ and dead-code elimination are not passes but facts."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -39,6 +42,24 @@ class Node:
         return f"<{self.op.name}: {self.type}>"
 
 
+_blamed: ContextVar[Where | None] = ContextVar("gradloom_blamed", default=None)
+
+
+@contextmanager
+def blaming(where: Where | None) -> Iterator[None]:
+    """Nodes made inside are put down to `where`: a derivative to the line it is the derivative of."""
+    token = _blamed.set(where)
+    try:
+        yield
+    finally:
+        _blamed.reset(token)
+
+
+def forget_twins() -> None:
+    """Start anew: an equal node of an earlier trace is not found again, since its line is another."""
+    _interned.clear()
+
+
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
 _serial = itertools.count()
 
@@ -60,6 +81,6 @@ def make(op: Op, *inputs: Node, where: Where | None = None, **attrs: Any) -> Nod
     node = _interned.get(key)
     if node is None:
         found = op.infer(*(n.type for n in inputs), **attrs)
-        node = Node(op, inputs, items, found, where or user_where())
+        node = Node(op, inputs, items, found, where or _blamed.get() or user_where())
         _interned[key] = node
     return node

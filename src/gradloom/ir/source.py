@@ -20,7 +20,9 @@ def _same_place(index: Index, x: TensorType, **attrs: int) -> tuple[Index, tuple
 
 def _iota(shape: tuple[int, ...], axis: int, dtype: str) -> np.ndarray:
     steps = np.arange(shape[axis], dtype=dtype)
-    return np.broadcast_to(steps.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
+    return np.broadcast_to(
+        steps.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape
+    )
 
 
 PARAMETER = define(Op("parameter", Kind.SOURCE, lambda serial, kind: kind, _no_value))
@@ -33,9 +35,7 @@ CONST = define(
         lambda value, dtype: np.frombuffer(value, dtype)[0],
     )
 )
-IOTA = define(
-    Op("iota", Kind.SOURCE, lambda shape, axis, dtype: TensorType(shape, dtype), _iota)
-)
+IOTA = define(Op("iota", Kind.SOURCE, lambda shape, axis, dtype: TensorType(shape, dtype), _iota))
 # What a gradient is taken with respect to: an alias of its operand, so that captured uses of the
 # same value by a closure stay apart from it.
 MARK = define(

@@ -96,50 +96,94 @@ _NONZERO = ((-2.0, 2.0), (0.3, 2.5))
 # ---- choice
 
 where: Function = elementwise(
-    "where", np.where, "({1} if {0} else {2})", lambda c, x, y: c.where(x, y),
+    "where",
+    np.where,
+    "({1} if {0} else {2})",
+    lambda c, x, y: c.where(x, y),
     lambda g, out, c, x, y: (None, where(c, g, 0), where(c, 0, g)),
-    flags=1, accepts="any", domain=((-1.0, 1.0), (-2.0, 2.0), (-2.0, 2.0)),
+    flags=1,
+    accepts="any",
+    domain=((-1.0, 1.0), (-2.0, 2.0), (-2.0, 2.0)),
 )
 NUMPY[np.where] = where
 
 # ---- arithmetic
 
 add = elementwise(
-    "add", np.add, "({0} + {1})", operator.add,
-    lambda g, out, x, y: (g, g), unit=-0.0, commutative=True, on_bool="logical_or",
+    "add",
+    np.add,
+    "({0} + {1})",
+    operator.add,
+    lambda g, out, x, y: (g, g),
+    unit=-0.0,
+    commutative=True,
+    on_bool="logical_or",
 )
 subtract = elementwise(
-    "subtract", np.subtract, "({0} - {1})", operator.sub,
-    lambda g, out, x, y: (g, -g), unit=0.0,
+    "subtract",
+    np.subtract,
+    "({0} - {1})",
+    operator.sub,
+    lambda g, out, x, y: (g, -g),
+    unit=0.0,
 )
 multiply = elementwise(
-    "multiply", np.multiply, "({0} * {1})", operator.mul,
-    lambda g, out, x, y: (g * y, g * x), unit=1.0, commutative=True, on_bool="logical_and",
+    "multiply",
+    np.multiply,
+    "({0} * {1})",
+    operator.mul,
+    lambda g, out, x, y: (g * y, g * x),
+    unit=1.0,
+    commutative=True,
+    on_bool="logical_and",
 )
 divide = elementwise(
-    "divide", np.divide, "({0} / {1})", operator.truediv,
-    lambda g, out, x, y: (g / y, -g * out / y), unit=1.0, accepts="float", cost=4, domain=_NONZERO,
+    "divide",
+    np.divide,
+    "({0} / {1})",
+    operator.truediv,
+    lambda g, out, x, y: (g / y, -g * out / y),
+    unit=1.0,
+    accepts="float",
+    cost=4,
+    domain=_NONZERO,
 )
-negative = elementwise(
-    "negative", np.negative, "(-{0})", operator.neg, lambda g, out, x: (-g,)
-)
+negative = elementwise("negative", np.negative, "(-{0})", operator.neg, lambda g, out, x: (-g,))
 floor_divide = elementwise(
-    "floor_divide", np.floor_divide, "({0} // {1})", scalar.floor_divide,
-    lambda g, out, x, y: (None, None), cost=10, domain=_NONZERO,
+    "floor_divide",
+    np.floor_divide,
+    "({0} // {1})",
+    scalar.floor_divide,
+    lambda g, out, x, y: (None, None),
+    cost=10,
+    domain=_NONZERO,
 )
 remainder = elementwise(
-    "remainder", np.remainder, "({0} % {1})", scalar.remainder,
-    lambda g, out, x, y: (g, -g * floor_divide(x, y)), cost=10, domain=((0.1, 0.9), (1.0, 2.5)),
+    "remainder",
+    np.remainder,
+    "({0} % {1})",
+    scalar.remainder,
+    lambda g, out, x, y: (g, -g * floor_divide(x, y)),
+    cost=10,
+    domain=((0.1, 0.9), (1.0, 2.5)),
 )
 maximum = elementwise(
-    "maximum", np.maximum, "np.maximum({0}, {1})", lambda x, y: x.maximum(y),
+    "maximum",
+    np.maximum,
+    "np.maximum({0}, {1})",
+    lambda x, y: x.maximum(y),
     lambda g, out, x, y: (_share(g, x > y, x == y), _share(g, y > x, x == y)),
-    commutative=True, on_bool="logical_or",
+    commutative=True,
+    on_bool="logical_or",
 )
 minimum = elementwise(
-    "minimum", np.minimum, "np.minimum({0}, {1})", lambda x, y: x.minimum(y),
+    "minimum",
+    np.minimum,
+    "np.minimum({0}, {1})",
+    lambda x, y: x.minimum(y),
     lambda g, out, x, y: (_share(g, x < y, x == y), _share(g, y < x, x == y)),
-    commutative=True, on_bool="logical_and",
+    commutative=True,
+    on_bool="logical_and",
 )
 abs_ = elementwise(
     "abs", np.absolute, "abs({0})", lambda x: x.abs(), lambda g, out, x: (g * sign(x),)
@@ -157,53 +201,94 @@ def _share(g: Any, wins: Any, ties: Any) -> Any:
 # ---- rounding
 
 floor = elementwise(
-    "floor", np.floor, "np.floor({0})", lambda x: x.floor(), lambda g, out, x: (None,),
+    "floor",
+    np.floor,
+    "np.floor({0})",
+    lambda x: x.floor(),
+    lambda g, out, x: (None,),
     accepts="float",
 )
 ceil = elementwise(
-    "ceil", np.ceil, "np.ceil({0})", lambda x: x.ceil(), lambda g, out, x: (None,),
+    "ceil",
+    np.ceil,
+    "np.ceil({0})",
+    lambda x: x.ceil(),
+    lambda g, out, x: (None,),
     accepts="float",
 )
 rint = elementwise(
-    "rint", np.rint, "np.rint({0})", lambda x: x.rint(), lambda g, out, x: (None,),
+    "rint",
+    np.rint,
+    "np.rint({0})",
+    lambda x: x.rint(),
+    lambda g, out, x: (None,),
     accepts="float",
 )
 trunc = elementwise(
-    "trunc", np.trunc, "np.trunc({0})", lambda x: x.trunc(), lambda g, out, x: (None,),
+    "trunc",
+    np.trunc,
+    "np.trunc({0})",
+    lambda x: x.trunc(),
+    lambda g, out, x: (None,),
     accepts="float",
 )
 
 # ---- powers, exponentials, logarithms
 
 sqrt = elementwise(
-    "sqrt", np.sqrt, "np.sqrt({0})", lambda x: x.sqrt(),
-    lambda g, out, x: (0.5 * g / out,), accepts="float", cost=6, domain=_POSITIVE,
+    "sqrt",
+    np.sqrt,
+    "np.sqrt({0})",
+    lambda x: x.sqrt(),
+    lambda g, out, x: (0.5 * g / out,),
+    accepts="float",
+    cost=6,
+    domain=_POSITIVE,
 )
 rsqrt = elementwise(
-    "rsqrt", lambda x: 1 / np.sqrt(x), "(1 / np.sqrt({0}))", scalar.rsqrt,
-    lambda g, out, x: (-0.5 * g * out / x,), **_REAL, domain=_POSITIVE,
+    "rsqrt",
+    lambda x: 1 / np.sqrt(x),
+    "(1 / np.sqrt({0}))",
+    scalar.rsqrt,
+    lambda g, out, x: (-0.5 * g * out / x,),
+    **_REAL,
+    domain=_POSITIVE,
 )
-exp = elementwise(
-    "exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL
-)
+exp = elementwise("exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL)
 expm1 = elementwise(
     "expm1", np.expm1, "np.expm1({0})", scalar.expm1, lambda g, out, x: (g * (out + 1),), **_REAL
 )
 log = elementwise(
-    "log", np.log, "np.log({0})", scalar.log, lambda g, out, x: (g / x,),
-    **_REAL, domain=_POSITIVE,
+    "log",
+    np.log,
+    "np.log({0})",
+    scalar.log,
+    lambda g, out, x: (g / x,),
+    **_REAL,
+    domain=_POSITIVE,
 )
 log1p = elementwise(
-    "log1p", np.log1p, "np.log1p({0})", scalar.log1p, lambda g, out, x: (g / (1 + x),),
-    **_REAL, domain=((-0.5, 4.0),),
+    "log1p",
+    np.log1p,
+    "np.log1p({0})",
+    scalar.log1p,
+    lambda g, out, x: (g / (1 + x),),
+    **_REAL,
+    domain=((-0.5, 4.0),),
 )
 power: Function = elementwise(
-    "power", np.power, "({0} ** {1})", scalar.power,
+    "power",
+    np.power,
+    "({0} ** {1})",
+    scalar.power,
     lambda g, out, x, y: (
         g * y * power(x, where(y == 0, 1, y - 1)),
         g * out * log(where(x == 0, 1, x)),
     ),
-    accepts="float", unit=1.0, cost=20, domain=((0.2, 3.0), (-2.0, 2.5)),
+    accepts="float",
+    unit=1.0,
+    cost=20,
+    domain=((0.2, 3.0), (-2.0, 2.5)),
 )
 
 # ---- periodic, hyperbolic, and the functions of neural networks
@@ -218,20 +303,36 @@ tanh = elementwise(
     "tanh", np.tanh, "np.tanh({0})", scalar.tanh, lambda g, out, x: (g * (1 - out * out),), **_REAL
 )
 arctan = elementwise(
-    "arctan", np.arctan, "np.arctan({0})", scalar.atan, lambda g, out, x: (g / (1 + x * x),),
+    "arctan",
+    np.arctan,
+    "np.arctan({0})",
+    scalar.atan,
+    lambda g, out, x: (g / (1 + x * x),),
     **_REAL,
 )
 erf = elementwise(
-    "erf", _wide(math.erf), "math.erf({0})", scalar.erf,
-    lambda g, out, x: (g * (2 / math.sqrt(math.pi)) * exp(-x * x),), **_REAL,
+    "erf",
+    _wide(math.erf),
+    "math.erf({0})",
+    scalar.erf,
+    lambda g, out, x: (g * (2 / math.sqrt(math.pi)) * exp(-x * x),),
+    **_REAL,
 )
 sigmoid = elementwise(
-    "sigmoid", lambda x: np.exp(-np.logaddexp(0, -np.asarray(x))).astype(np.result_type(x, 0.0)),
-    "(1 / (1 + np.exp(-{0})))", scalar.sigmoid, lambda g, out, x: (g * out * (1 - out),), **_REAL,
+    "sigmoid",
+    lambda x: np.exp(-np.logaddexp(0, -np.asarray(x))).astype(np.result_type(x, 0.0)),
+    "(1 / (1 + np.exp(-{0})))",
+    scalar.sigmoid,
+    lambda g, out, x: (g * out * (1 - out),),
+    **_REAL,
 )
 softplus = elementwise(
-    "softplus", lambda x: np.logaddexp(x, 0).astype(np.result_type(x, 0.0)),
-    "np.logaddexp({0}, 0)", scalar.softplus, lambda g, out, x: (g * sigmoid(x),), **_REAL,
+    "softplus",
+    lambda x: np.logaddexp(x, 0).astype(np.result_type(x, 0.0)),
+    "np.logaddexp({0}, 0)",
+    scalar.softplus,
+    lambda g, out, x: (g * sigmoid(x),),
+    **_REAL,
 )
 
 # ---- comparison and logic
@@ -269,8 +370,13 @@ right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operato
 # ---- dtype
 
 elementwise(
-    "cast", lambda x, dtype: np.asarray(x).astype(dtype), "np.{dtype}({0})",
-    lambda x, dtype: x.cast(dtype), lambda g, out, x, dtype: (g,), accepts="any", casts=True,
+    "cast",
+    lambda x, dtype: np.asarray(x).astype(dtype),
+    "np.{dtype}({0})",
+    lambda x, dtype: x.cast(dtype),
+    lambda g, out, x, dtype: (g,),
+    accepts="any",
+    casts=True,
 )
 
 

@@ -88,9 +88,7 @@ def _inputs(graph: Graph, memory: _Memory, names: Sequence[str]) -> dict[Node, i
     return found
 
 
-def _results(
-    graph: Graph, memory: _Memory, buffer_of: dict[Node, int]
-) -> list[tuple[int, int]]:
+def _results(graph: Graph, memory: _Memory, buffer_of: dict[Node, int]) -> list[tuple[int, int]]:
     """Output arrays.  Returns copies to make: of inputs, and of what is returned twice."""
     copies = []
     updated = {node for _, node in graph.updates}

@@ -34,7 +34,10 @@ def _check_bounds(plan: Plan, kernel: str, stage: Stage) -> None:
     for access in (*accesses, *(s for s in nest.stores if not s.picks)):
         operand = stage.operands[access.operand]
         low, high = _range(access.at, sizes)
-        if low + operand.offset < 0 or high + operand.offset >= plan.buffers[operand.buffer].type.size:
+        if (
+            low + operand.offset < 0
+            or high + operand.offset >= plan.buffers[operand.buffer].type.size
+        ):
             _broken(plan, kernel, operand.buffer, f"is accessed from {low} through {high}")
 
 

@@ -21,7 +21,9 @@ def uncompiled_entry(text: str, slots: int, control_words: int) -> Any:
 
     def entry(table: int, arena: int, control: int) -> int:
         addresses = (ctypes.c_void_p * slots).from_address(table)
-        views = [_memory(address, ENDLESS) if address else _memory(arena, 0) for address in addresses]
+        views = [
+            _memory(address, ENDLESS) if address else _memory(arena, 0) for address in addresses
+        ]
         with np.errstate(all="ignore"):
             words = _memory(control, 8 * control_words)
             return int(program(views, _memory(arena, ENDLESS), words))

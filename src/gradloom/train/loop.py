@@ -81,9 +81,7 @@ def _fill(frame: Frame, course: Course) -> None:
         frame.table[slot + 1] = address(course.order)
 
 
-def _in_thread(
-    executable: Executable, frame: Frame, watch: Callable[[int], None] | None
-) -> None:
+def _in_thread(executable: Executable, frame: Frame, watch: Callable[[int], None] | None) -> None:
     """Run the entry in a thread; this one stays free for signals and the progress bar."""
     addresses = frame.addresses
     worker = threading.Thread(target=executable.entry, args=addresses, daemon=True)

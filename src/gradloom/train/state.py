@@ -49,9 +49,7 @@ class State:
     `params` and `optimizer` are copies, as ordinary arrays in their trees; `steps` counts updates.
     """
 
-    def __init__(
-        self, storage: Storage, structure: Structure, params: int, steps: int = 0
-    ) -> None:
+    def __init__(self, storage: Storage, structure: Structure, params: int, steps: int = 0) -> None:
         self.storage = storage
         self.structure = structure
         self.steps = steps
@@ -74,8 +72,10 @@ class State:
         rate; structures, shapes and dtypes stay."""
         self.check()
         old_params, old_optimizer = self._tree()
-        tree = (old_params if params is None else params,
-                old_optimizer if optimizer is None else optimizer)
+        tree = (
+            old_params if params is None else params,
+            old_optimizer if optimizer is None else optimizer,
+        )
         leaves, structure = flatten(tree)
         kinds = tuple(map(type_of, leaves))
         if structure != self.structure or kinds != self.storage.types:
@@ -119,6 +119,3 @@ class State:
     def __repr__(self) -> str:
         spent = ", spent" if self._spent else ""
         return f"<State: {self._params} parameters, {self.nbytes} bytes, {self.steps} steps{spent}>"
-
-
-

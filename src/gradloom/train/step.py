@@ -171,7 +171,9 @@ class TrainStep(Inspectable):
         )
         out = Traced(graph, traced.structure.children[0], traced.captured)
         data = range(held, held + len(types))
-        program = compile_graph(graph, self._names(state, structure, out), driver.training_text(data))
+        program = compile_graph(
+            graph, self._names(state, structure, out), driver.training_text(data)
+        )
         staged = driver.staging(program.plan, data)[-1]
         program.executable.reserve(staged, extra_slots=1)
         more = staged - program.plan.arena_bytes + state.nbytes

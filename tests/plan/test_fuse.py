@@ -1,0 +1,160 @@
+"""What is computed together, what is written in place, and what is never copied."""
+
+import numpy as np
+import pytest
+
+import gradloom.numpy as gnp
+from gradloom.ir.graph import Graph
+from gradloom.ir.interpret import interpret
+from gradloom.ir.node import make
+from gradloom.ir.op import OPS
+from gradloom.ir.source import const, parameter
+from gradloom.ir.types import TensorType
+from gradloom.pipeline import run_passes
+from gradloom.plan.assemble import make_plan
+from gradloom.plan.plan import Nest, Product
+from gradloom.tracing import Leaf, record
+from tests.interpreting import compiled
+
+
+def planned(function, *shapes, dtype="float64"):
+    leaves = [Leaf(TensorType(shape, dtype), False) for shape in shapes]
+    return make_plan(run_passes(record(lambda v: function(*v), leaves).graph))
+
+
+def stages(plan):
+    return [[type(s.code) for s in k.stages] for k in plan.kernels]
+
+
+def longest(plan):
+    nests = [s.code for k in plan.kernels for s in k.stages if isinstance(s.code, Nest)]
+    return max(len(nest.steps) for nest in nests)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: gnp.tanh(x * 2 + 1) - gnp.exp(x),
+        lambda x: (gnp.sin(x), gnp.cos(x), x + 1),
+        lambda x: gnp.sum(gnp.exp(x * x), axis=1),
+        lambda x: gnp.log(gnp.sum(x, axis=0)) + 1,
+        lambda x: gnp.transpose(x)[::-1, 2:] * 2,
+        lambda x: gnp.pad(x[1:, :-1] + 1, 2),
+        lambda x: gnp.reshape(x, (-1, 2)) + gnp.reshape(x + 1, (-1, 2)),
+        lambda x: gnp.sum(x, axis=1) - gnp.max(x[:, 0]) * 0 if False else gnp.sum(x),
+    ],
+)
+def test_one_kernel(function):
+    plan = planned(function, (20, 30))
+    assert len(plan.kernels) == 1
+    assert plan.arena_bytes == 0
+
+
+def test_a_product_and_what_follows_it_are_one_kernel():
+    plan = planned(lambda x, w, b: gnp.tanh(x @ w + b), (64, 20), (20, 30), (30,))
+    assert stages(plan) == [[Product, Nest]]
+    assert plan.arena_bytes == 0  # the product is made where the result will be
+
+
+def test_transposes_of_operands_cost_nothing():
+    plan = planned(lambda x, y: (x.T @ y, y.T @ x, (x.T @ y).T), (20, 30), (20, 16))
+    assert [kinds for kinds in stages(plan) if kinds != [Product]] in ([], [[Nest]])
+
+
+def test_a_value_met_elsewhere_is_finished_first():
+    """What reads a value at other places than its own may not stand in the kernel that makes it."""
+
+    def function(x, w):
+        t = np.tanh(y := x @ w)
+        return y * t + gnp.flip(t, 0)
+
+    rng = np.random.default_rng(0)
+    x, w = rng.uniform(-1, 1, (70, 9)), rng.uniform(-1, 1, (9, 40))
+    leaves = [Leaf(TensorType(a.shape, "float64"), False) for a in (x, w)]
+    graph = record(lambda v: function(*v), leaves).graph
+    assert len(make_plan(run_passes(graph)).kernels) > 1
+    (got,) = compiled(graph, x, w)
+    np.testing.assert_allclose(got, interpret(graph, x, w)[0], 1e-13)
+
+
+def test_repeated_stencils_do_not_grow_one_kernel():
+    """Each point of a stencil of stencils would repeat all the inner ones."""
+
+    def function(x):
+        for _ in range(10):
+            sides = x[2:, 1:-1] + x[:-2, 1:-1] + x[1:-1, 2:] + x[1:-1, :-2]
+            x = x[1:-1, 1:-1] + 0.1 * sides
+        return x
+
+    assert longest(planned(function, (40, 40))) < 40
+
+
+def test_costly_work_is_not_repeated_for_every_reader():
+    plan = planned(lambda x, y: y * gnp.exp(gnp.tanh(x)), (30,), (40, 30))
+    assert len(plan.kernels) == 2
+
+
+def test_cheap_work_is_repeated_rather_than_stored():
+    plan = planned(lambda x, y: y * (x + 1), (30,), (40, 30))
+    assert len(plan.kernels) == 1
+
+
+# ---- updates in place
+
+
+def updating(*rules, shape=(8, 8)):
+    """A graph of as many inputs as rules; each rule gives the new value of its input."""
+    inputs = tuple(parameter(TensorType(shape, "float64")) for _ in rules)
+    new = [rule(*inputs) for rule in rules]
+    return Graph(inputs, (), tuple(zip(inputs, new, strict=True)))
+
+
+def add(x, y):
+    return make(OPS["add"], x, y)
+
+
+def half(x):
+    return make(OPS["multiply"], x, const(0.5, "float64"))
+
+
+def turned(x):
+    return make(OPS["transpose"], x, axes=(1, 0))
+
+
+def assert_updates(graph):
+    arrays = [np.random.default_rng(i).uniform(-1, 1, (8, 8)) for i in range(len(graph.inputs))]
+    found = compiled(graph, *arrays)
+    for got, want in zip(found, interpret(graph, *arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+    return make_plan(graph)
+
+
+def test_an_elementwise_update_is_one_pass_without_memory():
+    plan = assert_updates(updating(lambda x, y: add(x, half(y)), lambda x, y: half(y)))
+    assert plan.arena_bytes == 0
+    assert len(plan.kernels) == 1
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        (lambda x, y: y, lambda x, y: x),
+        (lambda x, y: y, lambda x, y: add(x, y)),
+        (lambda x, y: half(x), lambda x, y: x),
+        (lambda x, y: half(x), lambda x, y: half(x)),
+        (lambda x, y: x, lambda x, y: add(x, turned(x))),
+        (lambda x: turned(x),),
+        (lambda x: add(x, turned(x)),),
+        (lambda x, y, z: y, lambda x, y, z: z, lambda x, y, z: x),
+        (lambda x, y, z: add(y, z), lambda x, y, z: add(z, x), lambda x, y, z: add(x, y)),
+        (lambda x, y: add(turned(y), x), lambda x, y: add(turned(x), y)),
+    ],
+)
+def test_updates_see_old_values_only(rules):
+    assert_updates(updating(*rules))
+
+
+def test_an_update_that_is_an_output_and_one_that_is_returned_as_it_was():
+    x, y = (parameter(TensorType((8, 8), "float64")) for _ in range(2))
+    new = half(x)
+    assert_updates(Graph((x, y), (new, new, x, y), ((x, new), (y, new))))
