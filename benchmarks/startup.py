@@ -115,7 +115,7 @@ def first_steps(
         with tempfile.TemporaryDirectory() as folder:
             compiled = _first_step(folder, "gradloom", "numba")
         if cold["cached"] or not facts["cached"]:
-            raise RuntimeError("the cache was not what this benchmark made it")
+            raise RuntimeError("the cache is not as it was left; did a file of gradloom change?")
         entries = {
             "gradloom, cold": cold["first_step"],
             "gradloom, cold, numba imported before": compiled["first_step"],

@@ -42,7 +42,7 @@ BITS = {"float32": 23, "float64": 51}
 
 
 class Draws:
-    """Choices, by whatever makes integers: a random generator, or Hypothesis, which shrinks them."""
+    """Choices, by a random generator or by Hypothesis, which shrinks them."""
 
     def __init__(self, integer: Callable[[int, int], int]) -> None:
         self.integer = integer
@@ -611,7 +611,7 @@ def main() -> int:
     examine, largest = (check_text, 300) if given.text else (check, 6000)
     if given.seed is not None:
         case = random_case(given.seed, largest)
-        print(case.graph.text(lines=False))
+        sys.stdout.write(f"{case.graph}\n")
         examine(case)
         return 0
     failed = []
@@ -620,8 +620,8 @@ def main() -> int:
             examine(random_case(seed, largest))
         except Exception as error:  # noqa: BLE001  (any failure is a finding)
             failed.append(seed)
-            print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}")
-    print(f"{len(failed)} of {given.count} failed: {failed}")
+            sys.stdout.write(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}\n")
+    sys.stdout.write(f"{len(failed)} of {given.count} failed: {failed}\n")
     return bool(failed)
 
 

@@ -32,7 +32,7 @@ def run(program: Program, arrays: Sequence[np.ndarray]) -> Results:
     executable.release(frame)
     copies = [np.array(a, n.type.dtype) for a, n in zip(arrays, graph.inputs, strict=True)]
     outputs = executable(copies)
-    at = {node: copy for node, copy in zip(graph.inputs, copies, strict=True)}
+    at = dict(zip(graph.inputs, copies, strict=True))
     targets = {target for target, _ in graph.updates}
     for node, copy, array in zip(graph.inputs, copies, arrays, strict=True):
         if node not in targets:

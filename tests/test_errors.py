@@ -487,7 +487,9 @@ def test_a_strange_dtype_is_refused_wherever_it_comes_in(name):
 
 
 @pytest.mark.parametrize(
-    "value", [{1.0}, object(), "abc", b"a", datetime.date(2020, 1, 1), len], ids=repr
+    "value",
+    [{1.0}, object(), "abc", b"a", datetime.date(2020, 1, 1), len],
+    ids=lambda v: type(v).__name__,
 )
 def test_what_is_no_array_is_refused_as_argument_and_as_result(value):
     kind = f"a value of type {type(value).__name__} is neither an array nor a number"

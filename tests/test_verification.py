@@ -8,12 +8,12 @@ import pytest
 import gradloom as gl
 from gradloom import pipeline, verification
 from gradloom.errors import InternalError
+from gradloom.ir import node as nodes
 from gradloom.ir.graph import Graph
 from gradloom.ir.op import OPS
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType
 from gradloom.ir.verify import verify_graph
-from gradloom.ir import node as nodes
 from gradloom.plan.verify import verify_plan
 
 
@@ -31,7 +31,7 @@ def test_a_right_program_passes():
 
 
 def test_a_wrong_operator_is_found_and_its_line_named(monkeypatch):
-    """tanh compiled as if it were sine: the first value to differ is that of the product's kernel."""
+    """tanh compiled as if it were sine, inside a kernel that does not keep its value."""
     row = OPS["tanh"]
     monkeypatch.setitem(OPS, "tanh", replace(row, lanes=OPS["sin"].lanes))
     with gl.settings(cache=False):

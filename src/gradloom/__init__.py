@@ -1,11 +1,15 @@
-"""gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena, and
-let Numba compile the whole of it into one native call."""
+"""gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena,
+and let Numba compile the whole of it into one native call."""
 
 from gradloom import numpy, special
 from gradloom.errors import (
     DtypeError,
     GradloomError,
     InternalError,
+    MemoryLimitError,
+    MissingError,
+    RangeError,
+    SettingError,
     ShapeError,
     StateError,
     StructureError,
@@ -18,12 +22,18 @@ from gradloom.settings import settings
 from gradloom.train import nn, optim, random
 from gradloom.train.step import train_step
 from gradloom.transform import eager, grad, value_and_grad
-from gradloom.version import VERSION as __version__
+from gradloom.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "DtypeError",
     "GradloomError",
     "InternalError",
+    "MemoryLimitError",
+    "MissingError",
+    "RangeError",
+    "SettingError",
     "ShapeError",
     "StateError",
     "StructureError",

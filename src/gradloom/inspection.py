@@ -61,7 +61,10 @@ class Inspectable:
         """The graph and the arena as SVG; with a `path`, also as `path_graph.svg` and
         `path_arena.svg`.  Notebooks show the result."""
         if path is None and args and isinstance(args[0], str | Path):
-            path, *args = args  # no example argument is a text: gl.jit takes arrays and numbers
+            path, args = (
+                args[0],
+                args[1:],
+            )  # no example argument is a text: gl.jit takes arrays and numbers
         drawing = draw(self.program(*args, **kwargs))
         if path is not None:
             drawing.save(path)

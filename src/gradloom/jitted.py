@@ -57,6 +57,10 @@ class Jitted(Inspectable):
         leaves, structure = flatten((args, kwargs))
         return self._find(leaves, structure)(leaves)
 
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: the instance is the first argument, a pytree like any other."""
+        return self if instance is None else functools.partial(self, instance)
+
     def _find(self, leaves: list[Any], structure: Structure) -> Compiled:
         key = (structure, tuple(map(signature, leaves)))
         found = self._compiled.get(key)

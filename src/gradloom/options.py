@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from gradloom.errors import MemoryLimitError, SettingError, message, user_where
 from gradloom.plan.plan import Plan
@@ -68,9 +68,9 @@ def _bytes(limit: Any) -> int | None:
         re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", limit) if isinstance(limit, str) else None
     )
     if found is None or found[2].upper() not in _UNITS:
-        _refuse(f"memory_limit={limit!r}", 'give bytes, or text such as "64MB" or "1.5GiB"')
+        return _refuse(f"memory_limit={limit!r}", 'give bytes, or text such as "64MB" or "1.5GiB"')
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def _refuse(what: str, repair: str) -> Any:
+def _refuse(what: str, repair: str) -> NoReturn:
     raise SettingError(message(what, user_where(), repair))

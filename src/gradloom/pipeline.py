@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
 
 from gradloom.codegen import driver
 from gradloom.codegen.source import program_source

@@ -23,7 +23,7 @@ class Leaf:
     """What a signature keeps of an argument: its type, and whether it was a Python number."""
 
     type: TensorType
-    weak: bool
+    weak: bool = False
 
 
 @dataclass(frozen=True)

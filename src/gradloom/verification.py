@@ -13,16 +13,16 @@ from gradloom.ir.node import Node
 from gradloom.pipeline import Program, compile_graph
 from gradloom.plan.fuse import fuse, is_computed
 
-# Relative to the largest element.  Both sides round, in different orders: float32 sums of 10^4 terms
-# of one size were seen to differ by 2e-6 of it, chains of forty operations by 1e-5.
+# Relative to the largest element.  Both sides round, in different orders: float32 sums of 10^4
+# terms of one size were seen to differ by 2e-6 of it, chains of forty operations by 1e-5.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
 def verify(program: Program, arrays: Sequence[np.ndarray]) -> None:
     """Run `program`'s graph compiled and interpreted; raise `InternalError` where they first part.
 
-    Every value that a kernel leaves in memory is compared.  If one is wrong, every value is kept and
-    compared, in order, so that the error names the first wrong operation and the user's line.
+    Every value that a kernel leaves in memory is compared.  If one is wrong, every value is kept
+    and compared, in order, so that the error names the first wrong operation and the user's line.
     """
     graph = program.graph
     meant = evaluate(graph, arrays)

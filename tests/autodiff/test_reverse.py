@@ -9,8 +9,10 @@ import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.autodiff.reverse import mark, pull
 from gradloom.errors import TracingError
+from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import Trace, recording
+from gradloom.ir.op import OPS, Op
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType
 from gradloom.tracing import Leaf, record
@@ -43,7 +45,7 @@ def test_nested_gradients_keep_their_variables_apart(either):
     with either():
         assert gl.grad(lambda x: x * gl.grad(lambda y: x + y)(1.0))(5.0) == 1.0
         assert gl.grad(lambda x: x * gl.grad(lambda y: x * y)(x))(3.0) == 6.0
-        assert gl.grad(lambda x: gl.grad(lambda y: x * y * y)(x))(3.0) == 12.0 / 2 * 2
+        assert gl.grad(lambda x: gl.grad(lambda y: x * y * y)(x))(3.0) == 12.0
 
 
 def test_broadcasting_is_undone(either):
@@ -85,7 +87,7 @@ def test_steps_and_indices_have_no_slope(either):
 
     with either():
         slope = gl.grad(f)(X)
-    np.testing.assert_array_equal(slope, (X > 0).astype(float) + (X == X.max()))
+    np.testing.assert_array_equal(slope, (X > 0).astype(float) + (X.max() == X))
 
 
 def test_ties_share_the_slope(either):
@@ -106,7 +108,7 @@ def test_products_with_zeros_have_the_right_slope(either):
 
 def test_a_gradient_brings_no_hidden_inputs():
     """The first cotangent is a constant of the program, not an array that every call passes in."""
-    leaf = Leaf(TensorType((4, 5), "float32"), False)
+    leaf = Leaf(TensorType((4, 5), "float32"), weak=False)
     for f in (gnp.sum, gnp.mean, gnp.prod, gnp.max, lambda x: gnp.sum(gnp.log_softmax(x) ** 2)):
         traced = record(lambda v, f=f: gl.grad(f)(v[0]), [leaf])
         assert traced.captured == ()
@@ -124,12 +126,7 @@ def test_marks_are_aliases_that_closures_do_not_share():
 
 
 def test_an_operator_without_a_derivative_is_refused_by_name():
-    """Only where a gradient passes through it."""
-    from gradloom.ir.op import OPS, Op  # the row is made for this test alone
-
     bare = Op("bare", OPS["tanh"].kind, OPS["tanh"].infer, OPS["tanh"].reference, accepts="float")
-    from gradloom.frontend.apply import apply
-
-    leaf = Leaf(TensorType((), "float64"), False)
+    leaf = Leaf(TensorType((), "float64"), weak=False)
     with pytest.raises(TracingError, match="bare has no derivative"):
         record(lambda v: gl.grad(lambda x: apply(bare, x))(v[0]), [leaf])

@@ -3,6 +3,7 @@
 import gc
 
 import numpy as np
+from tests.fuzz import random_case
 
 import gradloom.numpy  # noqa: F401  (fills the operator table)
 from gradloom.ir.graph import Graph, rewrite, topological, users
@@ -11,7 +12,6 @@ from gradloom.ir.node import _interned, make
 from gradloom.ir.op import OPS
 from gradloom.ir.source import const, constant_of, parameter
 from gradloom.ir.types import TensorType
-from tests.fuzz import random_case
 
 VECTOR = TensorType((3,), "float64")
 
@@ -37,6 +37,7 @@ def test_constants_are_told_apart_by_their_bits():
 
 def test_nodes_that_nobody_holds_are_forgotten():
     x = parameter(VECTOR)
+    gc.collect()
     before = len(_interned)
     node = add(add(x, x), x)
     assert len(_interned) == before + 2

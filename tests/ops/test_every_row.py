@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.interpreting import assert_close, compiled, run
 
 import gradloom as gl
 import gradloom.numpy as gnp
@@ -17,7 +18,6 @@ from gradloom.ir.source import IOTA, PARAMETER, const, parameter
 from gradloom.ir.types import DTYPES, FLOATS, INTEGERS, TensorType
 from gradloom.pipeline import compile_graph
 from gradloom.tracing import Leaf, record
-from tests.interpreting import assert_close, compiled, run
 
 ULPS = 8  # of NumPy's function and of ours together
 STEP = 1e-5
@@ -231,7 +231,7 @@ def projected(row: Op, arrays: list[np.ndarray], attrs: dict) -> tuple[Graph, li
         chosen = [operands[i] for i in floats]
         return [f(*chosen), *first(*chosen), g(*chosen), *gl.grad(g, numbers)(*chosen)]
 
-    leaves = [Leaf(TensorType(a.shape, a.dtype.name), False) for a in (*arrays, *weights)]
+    leaves = [Leaf(TensorType(a.shape, a.dtype.name), weak=False) for a in (*arrays, *weights)]
     traced = record(everything, leaves)
     assert not traced.captured
     return traced.graph, [*arrays, *weights]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.fuzz import random_case
 
 import gradloom.numpy  # noqa: F401  (fills the operator table)
 from gradloom.ir.graph import Graph
@@ -13,7 +14,6 @@ from gradloom.ir.types import FLOATS, TensorType
 from gradloom.passes.simplify import drop_markers, simplify
 from gradloom.pipeline import run_passes
 from gradloom.settings import settings
-from tests.fuzz import random_case
 
 EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1.5])
 UNITS = [row for row in OPS.values() if row.unit is not None]

@@ -55,12 +55,12 @@ def test_no_buffers_take_no_memory():
 
 
 def test_the_smallest_gap_that_fits_is_taken():
-    # Two gaps are free when the last one is born: 128 bytes and 64.
-    lives = [(0, 1), (0, 2), (0, 1), (0, 2), (2, 2)]
-    sizes = [128, 192, 64, 192, 64]
+    # When the last one is born, the second and the fourth have left gaps of 512 and 256 bytes.
+    sizes = [640, 512, 384, 256, 192, 128]
+    lives = [(0, 2), (0, 1), (0, 2), (0, 1), (0, 2), (2, 2)]
     offsets, total = place(sizes, lives)
-    assert total == sum(sizes[:4])
-    assert offsets[4] == offsets[2]
+    assert offsets == [0, 640, 1152, 1536, 1792, 1536]
+    assert total == sum(sizes[:5])
 
 
 def test_a_chain_of_heirs_is_one_place():

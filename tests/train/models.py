@@ -1,5 +1,7 @@
 """Small models and data that the training tests share."""
 
+from itertools import pairwise
+
 import numpy as np
 
 import gradloom as gl
@@ -10,7 +12,7 @@ def network(sizes, dtype, seed=0):
     rng = np.random.default_rng(seed)
     return [
         {"w": (rng.normal(size=(a, b)) / np.sqrt(a)).astype(dtype), "b": np.zeros(b, dtype)}
-        for a, b in zip(sizes, sizes[1:], strict=False)
+        for a, b in pairwise(sizes)
     ]
 
 

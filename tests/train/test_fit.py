@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from tests.train.models import blobs, cross_entropy, network
 
 import gradloom as gl
 from gradloom.train import loop
 from gradloom.train.fit import permutation
+from tests.train.models import blobs, cross_entropy, network
 
 
 def fitted(dtype="float64", rows=70, **options):

@@ -5,7 +5,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tests.train.models import XOR, blobs, cross_entropy, network, squared
 
 import gradloom as gl
 from gradloom import data, pipeline
@@ -13,6 +12,7 @@ from gradloom.codegen import driver
 from gradloom.frontend.pytree import flatten
 from gradloom.runtime import native
 from gradloom.train.loop import drive
+from tests.train.models import XOR, blobs, cross_entropy, network, squared
 
 OPTIMIZERS = {
     "sgd": gl.optim.sgd(0.1),
@@ -245,5 +245,5 @@ def test_memory_limit_refuses_before_it_allocates():
 def test_verify_checks_every_step():
     x, y = blobs(16, 5, 3, "float64")
     step = gl.train_step(cross_entropy, gl.optim.adam(1e-2), verify=True)
-    state, first = step(step.init(network((5, 4, 3), "float64")), x, y)
+    _, first = step(step.init(network((5, 4, 3), "float64")), x, y)
     assert np.isfinite(first)

@@ -59,8 +59,8 @@ def pull(out: Any, marks: Sequence[Tensor], cotangent: Any) -> list[Any]:
 
 
 def _traced(cotangent: Any, node: Any) -> Any:
-    """The cotangent of a node as a node: were it an array, what the rules make of it would be arrays
-    too, and so hidden inputs of the program."""
+    """The cotangent of a node as a node: were it an array, what the rules make of it would be
+    arrays too, and so hidden inputs of the program."""
     if isinstance(node, Record) or isinstance(cotangent, Tensor):
         return cotangent
     return Tensor(lift(cotangent))

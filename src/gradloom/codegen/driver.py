@@ -1,4 +1,5 @@
-"""The driver: a plan's kernels in order, as Python text that Numba compiles and pdb steps through."""
+"""The driver: a plan's kernels in order, as Python text that Numba compiles and pdb steps
+through."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ IN_PLACE, GATHER, SHUFFLE = range(3)  # modes: batches lie in a row; by `order`;
 
 SHUFFLE_TEXT = """\
 def threefry(low, high, x, y):
-    # Threefry-2x32-20 [Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011]; both words
-    # of the block in one integer
+    # Threefry-2x32-20 [Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011]; both
+    # words of the block in one integer
     mask = 0xFFFFFFFF
     other = low ^ high ^ 0x1BD11BDA
     x = (x + low) & mask
@@ -68,7 +69,7 @@ def shuffle(order, rows, low, high, epoch):
         put(order, j, kept)
 
 
-def gather(order, first, rows, row_bytes, source, target):
+def gather_rows(order, first, rows, row_bytes, source, target):
     for row in range(rows):
         copy(target, row * row_bytes, source, get(order, first + row) * row_bytes, row_bytes)
 
@@ -79,9 +80,9 @@ def gather(order, first, rows, row_bytes, source, target):
 def training_text(batch: range) -> Writer:
     """The writer of a training driver: epochs of batches, each one pass over the kernels.
 
-    Inputs `batch` hold the data.  Batch `n` lies `n` whole batches after the first row, or is gathered
-    by `order` (the table's last address) into a place behind the arena.  Outputs are written one
-    after another.  Returns how many batches were done; another thread may set STOP.
+    Inputs `batch` hold the data.  Batch `n` lies `n` whole batches after the first row, or is
+    gathered by `order` (the table's last address) into a place behind the arena.  Outputs are
+    written one after another.  Returns how many batches were done; another thread may set STOP.
     """
     return lambda plan: _training_text(plan, batch)
 
@@ -152,7 +153,7 @@ def _batch_lines(buffer: Buffer, place: int, rows: int) -> list[str]:
         f"    {name} = view(all_{name}, (first + batch * {rows}) * {row_bytes})",
         "else:",
         f"    {name} = view(arena, {place})",
-        f"    gather(order, first + batch * {rows}, {rows}, {row_bytes}, all_{name}, {name})",
+        f"    gather_rows(order, first + batch * {rows}, {rows}, {row_bytes}, all_{name}, {name})",
     ]
 
 
@@ -184,8 +185,9 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
         for stage in kernel.stages:
             yield _call(plan, stage, number, "0", str(stage.extent))
         return
-    yield f"for row in range(0, {kernel.extent}, {kernel.block}):"
-    yield f"    end = row + {kernel.block} if row + {kernel.block} < {kernel.extent} else {kernel.extent}"
+    block, extent = kernel.block, kernel.extent
+    yield f"for row in range(0, {extent}, {block}):"
+    yield f"    end = row + {block} if row + {block} < {extent} else {extent}"
     for stage in kernel.stages:
         yield "    " + _call(plan, stage, number, "row", "end")
 

@@ -17,8 +17,11 @@ def kernels_text(plan: Plan, target: Target) -> str:
     module = ir.Module("gradloom")
     module.triple = target.triple
     for code in plan.codes():
-        emit = emit_nest if isinstance(code, Nest) else emit_product
-        emit(module, code, target).linkage = ""  # until the driver is linked to it
+        if isinstance(code, Nest):
+            function = emit_nest(module, code, target)
+        else:
+            function = emit_product(module, code, target)
+        function.linkage = ""  # until the driver is linked to it
     return str(module)
 
 

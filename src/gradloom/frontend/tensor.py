@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -16,6 +17,9 @@ from gradloom.ir.source import PARAMETER
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name, filled by `ops`
 NUMPY: dict[Any, Callable[..., Any]] = {}  # NumPy's callables -> ours, filled by `ops`
+
+
+_signature = functools.cache(inspect.signature)  # 15 us, and a trace may ask for thousands
 
 
 class Tensor:
@@ -146,7 +150,7 @@ class Tensor:
     def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
         ours = self._ours(function)
         given = {name: v for name, v in kwargs.items() if name != "out" or v is not None}
-        signature = inspect.signature(ours)
+        signature = _signature(ours)
         try:
             signature.bind(*args, **given)
         except TypeError as error:

@@ -47,7 +47,7 @@ _blamed: ContextVar[Where | None] = ContextVar("gradloom_blamed", default=None)
 
 @contextmanager
 def blaming(where: Where | None) -> Iterator[None]:
-    """Nodes made inside are put down to `where`: a derivative to the line it is the derivative of."""
+    """Nodes made inside are put down to `where`: a derivative to the line that it is of."""
     token = _blamed.set(where)
     try:
         yield
@@ -56,7 +56,7 @@ def blaming(where: Where | None) -> Iterator[None]:
 
 
 def forget_twins() -> None:
-    """Start anew: an equal node of an earlier trace is not found again, since its line is another."""
+    """Start anew: an equal node of an earlier trace, of another line, is not found again."""
     _interned.clear()
 
 

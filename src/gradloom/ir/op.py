@@ -1,4 +1,4 @@
-"""The operator table's row.  After `ops/`, code asks a row for its kind or a fact, never for its name."""
+"""The operator table's row.  After `ops/`, code asks for its kind or a fact, never its name."""
 
 from __future__ import annotations
 

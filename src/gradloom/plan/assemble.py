@@ -42,10 +42,25 @@ class _Memory:
 
 
 # Names that a driver uses itself.
-RESERVED = (
-    "table arena control order epochs epoch batches batch first first_epoch mode rows row low high keep"
-    " done end view get put get_ptr copy zero threefry shuffle gather range min"
-).split()
+RESERVED = frozenset(
+    (
+        *("table", "arena", "control", "order", "epochs", "epoch", "batches", "batch", "first"),
+        *(
+            "first_epoch",
+            "mode",
+            "rows",
+            "row",
+            "low",
+            "high",
+            "keep",
+            "done",
+            "end",
+            "view",
+            "get",
+        ),
+        *("put", "get_ptr", "copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
+    )
+)
 
 
 def _variable(name: str) -> str:
@@ -146,14 +161,18 @@ def _updates(
         source = buffer_of[node]
         writer = next((k for k, x in enumerate(kernels) if source in x.touched()[1]), None)
         readers = [k for k, x in enumerate(kernels) if state in x.touched()[0] and k != writer]
-        free = memory.spaces[source] == "arena" and source not in taken and writer is not None
-        if free and writer is not None and _in_place(kernels[writer], state, source):
-            if not any(reaches(needs, writer, r) for r in readers):
-                needs[writer] |= set(readers)
-                taken.add(source)
-                moved[source] = state
-                continue
-        copies.append((source, state))
+        free = memory.spaces[source] == "arena" and source not in taken
+        if (
+            free
+            and writer is not None
+            and _in_place(kernels[writer], state, source)
+            and not any(reaches(needs, writer, r) for r in readers)
+        ):
+            needs[writer] |= set(readers)
+            taken.add(source)
+            moved[source] = state
+        else:
+            copies.append((source, state))
     kernels = [_substituted(k, moved) for k in kernels]
     return _copied_last(graph, memory, kernels, needs, copies, moved)
 
@@ -166,8 +185,8 @@ def _copied_last(
     copies: list[tuple[int, int]],
     moved: dict[int, int],
 ) -> tuple[list[Kernel], list[set[int]]]:
-    """Copies into the state, after every reader of its old values; sources in the state, which other
-    updates overwrite, are set aside first."""
+    """Copies into the state, after every reader of its old values; sources in the state, which
+    other updates overwrite, are set aside first."""
     first = len(kernels)
     pending = []
     for source, state in copies:
@@ -205,7 +224,7 @@ def _in_place(kernel: Kernel, old: int, new: int) -> bool:
         return False
     (stage,) = writing
     nest = stage.code
-    if not isinstance(nest, Nest) or _uses(stage, old) and _writes(stage, old):
+    if not isinstance(nest, Nest) or (_uses(stage, old) and _writes(stage, old)):
         return False
     own = {i for i, o in enumerate(stage.operands) if o.buffer == old}
     stores = {s.at for s in nest.stores if stage.operands[s.operand].buffer == new}
@@ -337,13 +356,17 @@ def _overwrites(
         for new in sorted(written):
             if memory.spaces[new] != "arena" or lives[new][0] != k or new in same:
                 continue
-            for old in sorted(read - written):
-                fits = memory.spaces[old] == "arena" and lives[old] != (k, k) and lives[old][1] == k
-                fits = fits and old not in heirs
-                fits = fits and memory.nodes[old].type.nbytes == memory.nodes[new].type.nbytes
-                if fits and memory.nodes[old].type.dtype == memory.nodes[new].type.dtype:
-                    if _in_place(kernel, old, new) and not _rags(kernel):
-                        same[new] = old
-                        heirs.add(old)
-                        break
+            for old in sorted(read - written - heirs):
+                dies_here = lives[old][1] == k and lives[old] != (k, k)
+                fits = memory.spaces[old] == "arena" and dies_here and _alike(memory, old, new)
+                if fits and _in_place(kernel, old, new) and not _rags(kernel):
+                    same[new] = old
+                    heirs.add(old)
+                    break
     return same
+
+
+def _alike(memory: _Memory, one: int, other: int) -> bool:
+    """As many bytes of the same dtype."""
+    first, second = memory.nodes[one].type, memory.nodes[other].type
+    return first.nbytes == second.nbytes and first.dtype == second.dtype

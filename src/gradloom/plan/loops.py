@@ -135,7 +135,7 @@ def vector_axis(nest: Nest) -> int | None:
 
 
 def _writes_apart(nest: Nest, axis: int, axes_of: list[frozenset[int]]) -> bool:
-    """Whether neighbours along `axis` write different elements, at addresses that need no scatter."""
+    """Whether neighbours along `axis` write neighbours in memory, so that no scatter is needed."""
     kept = len(nest.sizes) - nest.reduced
     if axis >= kept:
         return not any(s.picks or s.accumulate for s in nest.stores)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradloom.errors import Where
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.graph import topological
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.types import ITEMSIZE, row_strides
-from gradloom.plan.fuse import Group
+from gradloom.plan.fuse import Group, is_computed
 from gradloom.plan.nest import Draft, broadcast, domain, domain_index
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Stage
 from gradloom.plan.product import Matrices, as_product
@@ -137,11 +136,8 @@ class Lowering:
     def _move(self, group: Group) -> tuple[list[Stage], int]:
         """A move that must be in memory: a copy, or elements spread among zeros."""
         (node,) = group.members
-        draft = self._draft(domain(node.type.shape))
-        if node.op.access(domain_index(node.type.shape), node.inputs[0].type, **dict(node.attrs)):
-            return [self._stored(draft, group, by_rows=False)], 0
-        if node.type.size == node.inputs[0].type.size:
-            return [self._stored(draft, group, by_rows=False)], 0
+        if not is_computed(node):
+            return [self._stored(self._draft(domain(node.type.shape)), group, by_rows=False)], 0
         (x,) = node.inputs
         index = domain_index(x.type.shape)
         spread = self._draft(domain(x.type.shape))

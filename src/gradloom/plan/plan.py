@@ -23,8 +23,8 @@ from gradloom.ir.types import TensorType
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A run-time part of an address: `stride *` the value of a step, which must be in `range(size)`;
-    a negative one counts from the end."""
+    """A run-time part of an address: `stride *` the value of a step, which must be in
+    `range(size)`; a negative one counts from the end."""
 
     step: int
     size: int
@@ -109,9 +109,9 @@ ANY = -1  # a size known when the code runs
 class Nest:
     """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
 
-    `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs over
-    a range given by the caller; its size is `ANY` where nothing else depends on it, so that nests
-    that differ in it alone are one function.
+    `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
+    over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
+    nests that differ in it alone are one function.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Matrix products, for each index of the batch axes.  Strides are in elements; those of `n` in B
-    and C are 1.
+    """Matrix products, for each index of the batch axes.  Strides are in elements; that of `n` in C
+    is 1, and in B that of `n` or of `k`.
 
     With `panel`, B lies in panels of that many columns: element (k, n) of a batch at
     `(n // panel) * depth * panel + k * panel + n % panel`, zero in the padding, and `b_strides` has
@@ -200,8 +200,9 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Memory of one value.  `space` is "arena", "input", "state" or "output"; `offset` is in bytes of
-    the arena, or the number of the external array; it is live from kernel `born` through `dies`."""
+    """Memory of one value.  `space` is "arena", "input", "state" or "output"; `offset` is in bytes
+    of the arena, or the number of the external array; it lives from kernel `born` through `dies`.
+    """
 
     name: str
     space: str

@@ -12,8 +12,8 @@ from gradloom.plan.nest import Place, locate
 from gradloom.plan.plan import Product
 
 # Below this many rows or columns the microkernel leaves most of its lanes idle; a nest of
-# multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.9 us as a nest,
-# 2.4 us as a product with one column (benchmarks/lane_costs.py).
+# multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.9 us as a
+# nest, 2.4 us as a product with one column (benchmarks/lane_costs.py).
 THIN = 2
 
 
@@ -46,7 +46,7 @@ def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
     terms = [_strides(t, p) for t, p in zip((node["left"], node["right"]), places, strict=True)]
     sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
     across = next((label for label in reversed(node["result"]) if sizes[label] != 1), "")
-    if across in terms[0] and across in terms[1] or not across:
+    if (across in terms[0] and across in terms[1]) or not across:
         return None
     if across in terms[0]:  # the columns of C must be the right operand's
         places.reverse()
@@ -66,7 +66,7 @@ def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
 def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
     index = tuple(Affine.axis(d) for d in range(operand.type.ndim))
     place = locate(operand, index, stored)
-    assert place is not None and not place.guards, f"{operand} is not in memory"
+    assert place is not None, f"{operand} is not in memory"
     return place
 
 
@@ -103,7 +103,7 @@ def _assembled(
 
 
 def _merged(axes: list[Axis]) -> list[Axis]:
-    """Neighbouring axes as one, where all strides allow; outermost first, by C and then by A or B."""
+    """Neighbouring axes as one, where strides allow; outermost first, by C, then by A or B."""
     ordered = sorted(axes, key=lambda a: (-a.c, -a.a, -a.b))
     done: list[Axis] = []
     for axis in ordered:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from gradloom.errors import InternalError
 from gradloom.ir.affine import Affine
-from gradloom.plan.plan import ANY, Buffer, Load, Nest, Plan, Stage
+from gradloom.plan.plan import ANY, Buffer, Load, Nest, Plan, Stage, Store
 
 
 def verify_plan(plan: Plan) -> None:
@@ -30,8 +30,9 @@ def _check_bounds(plan: Plan, kernel: str, stage: Stage) -> None:
     sizes = tuple(stage.extent if n == ANY else n for n in nest.sizes)
     if 0 in sizes:
         return
-    accesses = [s for s in nest.steps if isinstance(s, Load) and not s.guards and not s.picks]
-    for access in (*accesses, *(s for s in nest.stores if not s.picks)):
+    loads = [s for s in nest.steps if isinstance(s, Load) and not s.guards and not s.picks]
+    accesses: list[Load | Store] = [*loads, *(s for s in nest.stores if not s.picks)]
+    for access in accesses:
         operand = stage.operands[access.operand]
         low, high = _range(access.at, sizes)
         if (

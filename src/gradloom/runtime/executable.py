@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.codegen.driver import FAULTS
-from gradloom.errors import message
+from gradloom.errors import RangeError, message
 from gradloom.ir.types import DTYPES
 from gradloom.plan.plan import Plan
 from gradloom.settings import current as current_settings
@@ -98,12 +98,12 @@ class Executable:
         return results
 
     def check(self, frame: Frame) -> None:
-        """Raise IndexError if a kernel met an index out of range."""
+        """Raise `RangeError` if a kernel met an index out of range."""
         for number in self._checked:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0
                 kernel = self.plan.kernels[number]
-                raise IndexError(
+                raise RangeError(
                     message(
                         "an index is out of range",
                         kernel.where[0],

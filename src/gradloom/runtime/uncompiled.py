@@ -32,4 +32,4 @@ def uncompiled_entry(text: str, slots: int, control_words: int) -> Any:
 
 
 def _memory(address: int, count: int) -> np.ndarray:
-    return np.frombuffer((ctypes.c_uint8 * count).from_address(address), np.uint8)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(address))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-
 from gradloom.errors import StateError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import type_of

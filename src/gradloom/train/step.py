@@ -14,9 +14,9 @@ from gradloom.errors import ShapeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current
 from gradloom.inspection import Inspectable
+from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
 from gradloom.options import check_memory, parse
-from gradloom.ir.graph import Graph
 from gradloom.pipeline import Program, compile_graph
 from gradloom.runtime.executable import contiguous
 from gradloom.tracing import Leaf, Traced, leaf_of, record
@@ -150,7 +150,7 @@ class TrainStep(Inspectable):
         return found
 
     def _compile(self, state: State, types: tuple[Leaf, ...], structure: Structure) -> Compiled:
-        kinds = [Leaf(t, False) for t in state.storage.types]
+        kinds = [Leaf(t) for t in state.storage.types]
         held = len(kinds)
         has_aux = False
 

@@ -35,17 +35,18 @@ from gradloom.plan.plan import (
 
 Lanes = dict[int, LlvmLane]
 
-# Sums of more iterations than this are made in blocks of as many: the rounding errors of n terms grow
-# with BLOCK + n / BLOCK instead of n.  float32 mean of 10^7 uniform numbers on 16 lanes: 5e-6 off
-# without blocks, 8e-8 with; the time is the same.
+# Sums of more iterations than this are made in blocks of as many: the rounding errors of n terms
+# grow with BLOCK + n / BLOCK instead of n.  float32 mean of 10^7 uniform numbers on 16 lanes: 5e-6
+# off without blocks, 8e-8 with; the time is the same.
 BLOCK = 256
 
 
 def emit_nest(module: ir.Module, nest: Nest, target: Target) -> ir.Function:
-    """`void name(i64 start, i64 stop, ptr operand..., [ptr fault])`: iterations [start, stop) of axis
-    0, which is 0 to 1 where no axis is kept.  A 1 is stored at `fault` if an index is out of range.
+    """`void name(i64 start, i64 stop, ptr operand..., [ptr fault])`: iterations [start, stop) of
+    axis 0, which is 0 to 1 where no axis is kept.  A 1 is stored at `fault` if an index is out of
+    range.
     """
-    operands = 1 + max((s.operand for s in (*nest.steps, *nest.stores) if hasattr(s, "operand")))
+    operands = 1 + max(s.operand for s in (*nest.steps, *nest.stores) if hasattr(s, "operand"))
     arguments_ = [I64, I64] + [POINTER] * (operands + nest.picks)
     function = private(module, nest.name, arguments_)
     _Writer(function, nest, target).write()
@@ -118,7 +119,7 @@ class _Writer:
         if axis != self.nest.vector or self.width is None:
             self._run(axis, start, stop, 1, body)
             return
-        whole, rest = self._whole_vectors(axis, start, stop)
+        whole, rest = self._whole_vectors(axis, self.width, start, stop)
         self._run(axis, start, whole, self.width, body)
         if rest is None:
             return
@@ -144,10 +145,10 @@ class _Writer:
             self._close_block()
 
     def _whole_vectors(
-        self, axis: int, start: ir.Value, stop: ir.Value
+        self, axis: int, width: int, start: ir.Value, stop: ir.Value
     ) -> tuple[ir.Value, ir.Value | None]:
         """The end of the whole vectors, and how many elements follow (None: surely none)."""
-        b, width = self.builder, self.width
+        b = self.builder
         if axis == 0 and self.kept:
             rest = b.and_(b.sub(stop, start), I64(width - 1))
             return b.sub(stop, rest), rest
@@ -184,7 +185,7 @@ class _Writer:
         vector = self._is_vector(number)
         if vector and self.mask is not None:
             mask = self.mask if mask is None else mask & self.mask
-        stride = step.at.coefficient(self.nest.vector) if vector else 0
+        stride = step.at.coefficient(self._vector) if vector else 0
         at = self._address(step.at, vector=False)
         picked = [self._picked(p, lanes, mask) for p in step.picks]
         if vector and (stride != 1 or any(p.width for p in picked)):
