@@ -11,13 +11,16 @@ from gradloom.codegen.driver import program_text
 from gradloom.passes.simplify import PASSES
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
-from tests.fuzz import Case, Draws, Maker, check, check_text, random_case
+from gradloom.plan.verify import verify_plan
+from tests.fuzz import check, check_gradients, check_text, random_case
 from tests.plan.placement import assert_sound
+from tests.random_graphs import Case, Draws, Maker
+from tests.random_rules import RULES
 
 
 @st.composite
 def cases(draw, largest: int = 6000) -> Case:
-    return Maker(Draws(lambda low, high: draw(st.integers(low, high))), largest).case()
+    return Maker(Draws(lambda low, high: draw(st.integers(low, high))), largest).case(RULES)
 
 
 MANY = settings(
@@ -38,12 +41,19 @@ def test_a_program_as_text_is_its_interpretation(case):
     check_text(case)
 
 
+@settings(suppress_health_check=MANY.suppress_health_check)
+@given(cases())
+def test_a_gradient_is_its_interpretation(case):
+    check_gradients(case)
+
+
 @MANY
 @given(st.integers(0, 2**32))
 def test_every_plan_is_sound(seed):
     """Planning alone is quick: buffers that live together lie apart, and the order is causal."""
     graph = run_passes(random_case(seed).graph)
     plan = make_plan(graph)
+    verify_plan(plan)
     assert_sound(plan)
     assert make_plan(graph) == plan
     compile(program_text(plan), "driver", "exec")

@@ -1,6 +1,7 @@
 """`jit`: what compiles anew, what does not, and what comes back."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -150,3 +151,25 @@ def test_reductions_of_nothing():
     )(np.zeros((0, 3)))
     assert (total, product, any_, all_) == (0.0, 1.0, False, True)
     assert np.isnan(mean)
+
+
+def test_a_number_too_wide_for_int32_is_not_cut():
+    """NumPy refuses it beside int32; as a run-time value it makes the result int64."""
+    compiled = gl.jit(lambda x, n: x + n)
+    x = np.ones(2, "int32")
+    assert compiled(x, 2**31 - 2).dtype == "int32"
+    np.testing.assert_array_equal(compiled(x, 2**40), np.array([2**40 + 1] * 2))
+
+
+@dataclass
+class Scale:
+    factor: float
+
+    @gl.jit
+    def of(self, x):
+        return x * self.factor
+
+
+def test_a_method_of_a_dataclass_is_compiled_with_its_fields_as_arguments():
+    np.testing.assert_array_equal(Scale(3.0).of(np.ones(2)), [3.0, 3.0])
+    np.testing.assert_array_equal(Scale(4.0).of(np.ones(2)), [4.0, 4.0])

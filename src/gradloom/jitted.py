@@ -16,7 +16,7 @@ from gradloom.inspection import Inspectable
 from gradloom.options import check_memory, parse
 from gradloom.pipeline import Program, compile_graph
 from gradloom.runtime.executable import contiguous
-from gradloom.tracing import Traced, leaf_of, record
+from gradloom.tracing import Traced, is_wide, leaf_of, record
 from gradloom.verification import verify
 
 
@@ -103,6 +103,8 @@ def signature(value: Any) -> Any:
     """What makes a leaf's type, cheaply: arrays by dtype and shape, numbers by their class."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype, value.shape
+    if type(value) is int:
+        return int, is_wide(value)
     if isinstance(value, bool | int | float):
         return type(value)
     return leaf_of(value)

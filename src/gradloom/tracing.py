@@ -39,7 +39,14 @@ def leaf_of(value: Any) -> Leaf:
     """The signature of one argument; `DtypeError` for what has no native form."""
     if isinstance(value, Tensor):
         raise leaked(value)
-    return Leaf(type_of(value, "an argument"), is_number(value))
+    # A number that int32 cannot hold is no less than int64, whatever it meets.
+    weak = is_number(value) and not (type(value) is int and is_wide(value))
+    return Leaf(type_of(value, "an argument"), weak)
+
+
+def is_wide(value: int) -> bool:
+    """Whether an integer needs more than 32 bits."""
+    return not -(2**31) <= value < 2**31
 
 
 def record(function: Callable[[list[Tensor]], Any], leaves: Sequence[Leaf]) -> Traced:

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.frontend.tensor import FUNCTIONS, NUMPY, Tensor
-from gradloom.ir.types import DTYPES
+from gradloom.frontend.tensor import FUNCTIONS, NUMPY
 
 RNG = np.random.default_rng(2)
 X = RNG.uniform(-2, 2, (3, 4, 5))
@@ -373,102 +372,12 @@ def test_arrays_in_any_memory_layout():
         np.testing.assert_array_equal(f(x), np.cumsum(x, axis=1) * 2)
 
 
-# ---- dtypes
-
-
-def mixes(operands):
-    """Every pair of operands under operators of each sort of promotion, and in the reverse."""
-    found = {}
-    for (i, x), (j, y) in ((p, q) for p in operands.items() for q in operands.items()):
-        if not isinstance(x, Tensor | np.ndarray) and not isinstance(y, Tensor | np.ndarray):
-            continue
-        found[i, "+", j] = x + y
-        found[i, "*", j] = x * y
-        found[i, "/", j] = x / y
-        found[i, "max", j] = np.maximum(x, y)
-        found[i, "<", j] = x < y
-        found[i, "where", j] = np.where(np.array([True, False]), x, y)
-    return found
-
-
-def test_promotion_is_numpys():
-    """All pairs of dtypes, and of a dtype and a Python number."""
-    arrays = {d: np.ones(2, d) for d in DTYPES} | {f"{d}()": np.ones((), d) for d in DTYPES}
-    numbers = {"True": True, "2": 2, "2.5": 2.5}
-    with np.errstate(all="ignore"):
-        wanted = mixes(arrays | numbers)
-    unsupported = {k for k, a in wanted.items() if a.dtype.name not in DTYPES}
-
-    def traced(given):
-        return {k: v for k, v in mixes(given | numbers).items() if k not in unsupported}
-
-    got = gl.jit(traced)(arrays)
-    wrong = [
-        f"{k}: {got[k].dtype}, not {wanted[k].dtype}"
-        for k in got
-        if got[k].dtype != wanted[k].dtype
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
 def test_python_numbers_as_arguments_are_weak():
     f = gl.jit(lambda x, k: x * k)
     for x in (np.ones(3, "float32"), np.ones(3, "int32"), np.ones(3)):
         for k in (True, 2, 2.5):
             assert f(x, k).dtype == (x * k).dtype
             np.testing.assert_array_equal(f(x, k), x * k)
-
-
-# ---- square brackets
-
-
-@st.composite
-def keys(draw, shape):
-    """A basic or advanced index of an array of this shape."""
-    count = draw(st.integers(0, len(shape)))
-    split = draw(st.none() | st.integers(0, count))  # where the ellipsis stands
-    front = count if split is None else split
-    sizes = [*shape[:front], *shape[len(shape) - (count - front) :]] if count else []
-    kinds = ["slice", "int", "slice", *draw(st.sampled_from([[], ["array"], ["mask"]]))]
-    items = [draw(one_key(n, kinds)) for n in sizes]
-    masks = [i for i, k in enumerate(items) if isinstance(k, np.ndarray) and k.dtype.kind == "b"]
-    for i in masks[1:]:  # two masks must choose equally many
-        items[i] = slice(None)
-    if split is not None:
-        items.insert(split, Ellipsis)
-    for _ in range(draw(st.integers(0, 1))):
-        items.insert(draw(st.integers(0, len(items))), None)
-    return tuple(items)
-
-
-def one_key(n, kinds):
-    bound = st.none() | st.integers(-n - 2, n + 2)
-    step = st.sampled_from([None, 1, 2, -1, -2, 3])
-    arrays = np.array([[-1, 0], [n - 1, -n]])
-    sorts = {
-        "slice": st.builds(slice, bound, bound, step),
-        "int": st.integers(-n, n - 1),
-        "array": st.sampled_from([arrays, arrays[0], arrays[1]]),
-        "mask": st.sampled_from([np.arange(n) % 2 == 0, np.arange(n) % 2 == 1]),
-    }
-    return st.one_of([sorts[kind] for kind in kinds])
-
-
-@settings(max_examples=60)
-@given(st.lists(keys((3, 4, 5)), min_size=4, max_size=4))
-def test_square_brackets_are_numpys(chosen):
-    """Four keys to a program; values, and the gradient, which scatters."""
-    weights = [np.cos(np.arange(X[k].size)).reshape(X[k].shape) for k in chosen]
-    values = gl.jit(lambda x: [x[k] for k in chosen])(X)
-    for key, got in zip(chosen, values, strict=True):
-        np.testing.assert_array_equal(got, X[key], f"x[{key}]")
-    slope = gl.grad(lambda x: sum(gnp.sum(x[k] * w) for k, w in zip(chosen, weights, strict=True)))(
-        X
-    )
-    wanted = np.zeros_like(X)
-    for key, w in zip(chosen, weights, strict=True):
-        np.add.at(wanted, key, w)
-    np.testing.assert_allclose(slope, wanted, 1e-13, 1e-13)
 
 
 @settings(max_examples=60)
