@@ -1,4 +1,4 @@
-"""The rules by which a random graph grows: each adds a value of one kind of operator, or declines."""
+"""The rules by which a random graph grows: each adds one kind of operator, or declines."""
 
 from __future__ import annotations
 

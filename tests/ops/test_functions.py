@@ -202,64 +202,27 @@ CASES = [
     ("relu", lambda g, x: g.relu(x), X),
     ("astype", lambda g, x: [x.astype("float32"), (x * 3).astype("int32"), x.astype(bool)], X),
 ]
-OF_ONE = [
-    "positive",
-    "square",
-    "reciprocal",
-    "tan",
-    "sinh",
-    "cosh",
-    "arcsinh",
-    "arctanh",
-    "arcsin",
-    "arccos",
-    "exp2",
-    "log2",
-    "log10",
-    "deg2rad",
-    "rad2deg",
-    "isnan",
-    "isfinite",
-    "isinf",
-    "abs",
-    "negative",
-    "sign",
-    "floor",
-    "ceil",
-    "rint",
-    "trunc",
-    "sqrt",
-    "rsqrt",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "sin",
-    "cos",
-    "tanh",
-    "arctan",
-    "erf",
-    "sigmoid",
-    "softplus",
-]
-OF_TWO = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "floor_divide",
-    "remainder",
-    "maximum",
-    "minimum",
-    "less",
-    "less_equal",
-    "greater",
-    "greater_equal",
-    "equal",
-    "not_equal",
-]
-OF_BITS = ["bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"]
-OF_TRUTH = ["logical_and", "logical_or", "logical_xor"]
+
+
+def words(text):
+    return text.split()
+
+
+OF_ONE = words(
+    """
+    positive square reciprocal tan sinh cosh arcsinh arctanh arcsin arccos exp2 log2 log10
+    deg2rad rad2deg isnan isfinite isinf abs negative sign floor ceil rint trunc sqrt rsqrt exp
+    expm1 log log1p sin cos tanh arctan erf sigmoid softplus
+    """
+)
+OF_TWO = words(
+    """
+    add subtract multiply divide floor_divide remainder maximum minimum less less_equal greater
+    greater_equal equal not_equal
+    """
+)
+OF_BITS = words("bitwise_and bitwise_or bitwise_xor left_shift right_shift")
+OF_TRUTH = words("logical_and logical_or logical_xor")
 CASES += [(n, lambda g, p, n=n: [getattr(g, n)(p), getattr(g, n)(p * 0.7)], P) for n in OF_ONE]
 CASES += [(n, lambda g, x, p, n=n: getattr(g, n)(x, p), X[:, :1], P) for n in OF_TWO]
 CASES += [(n, lambda g, i, n=n: getattr(g, n)(abs(i), abs(i) + 1), I) for n in OF_BITS]
