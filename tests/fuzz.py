@@ -86,8 +86,7 @@ def random_case(seed: int, largest: int = 6000) -> Case:
     return Maker(Draws(random.Random(seed).randint), largest).case(RULES)
 
 
-CHECKS = {"compiled": (check, 6000), "text": (check_text, 300)}
-CHECKS["gradients"] = check_gradients, 6000
+CHECKS = {
     "compiled": (check, 6000),
     "text": (check_text, 300),
     "gradients": (check_gradients, 6000),

@@ -19,7 +19,7 @@ from gradloom.ir.op import OPS
 ROOT = Path(gradloom.errors.__file__).parent
 LAYERS = (
     *("ir", "frontend", "ops", "autodiff", "passes"),
-    *("plan", "codegen", "runtime", "train", "interop"),
+    *("plan", "codegen", "runtime", "train"),
 )
 LEAVES = ("errors.py", "version.py", "settings.py")  # in order: each may use those before it
 LINES = 450

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.interpreting import compiled
 
+import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
@@ -158,3 +159,18 @@ def test_an_update_that_is_an_output_and_one_that_is_returned_as_it_was():
     x, y = (parameter(TensorType((8, 8), "float64")) for _ in range(2))
     new = half(x)
     assert_updates(Graph((x, y), (new, new, x, y), ((x, new), (y, new))))
+
+
+def test_fusion_can_be_switched_off_to_find_a_fault():
+    def f(x, w):
+        return gnp.sum(gnp.tanh(x @ w + 1.0) * 2.0)
+
+    with gl.settings(disable=("fuse",)):
+        apart = planned(f, (4, 5), (5, 6))
+    together = planned(f, (4, 5), (5, 6))
+    assert len(apart.kernels) == 5  # product, add, tanh, multiply, sum
+    assert len(together.kernels) < len(apart.kernels)
+    x, w = np.linspace(-1, 1, 20).reshape(4, 5), np.linspace(0, 1, 30).reshape(5, 6)
+    with gl.settings(disable=("fuse",)):
+        found = gl.jit(f)(x, w)
+    np.testing.assert_allclose(found, gl.jit(f)(x, w), rtol=1e-12)

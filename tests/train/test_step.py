@@ -247,3 +247,17 @@ def test_verify_checks_every_step():
     step = gl.train_step(cross_entropy, gl.optim.adam(1e-2), verify=True)
     _, first = step(step.init(network((5, 4, 3), "float64")), x, y)
     assert np.isfinite(first)
+
+
+def test_an_update_may_be_another_parameters_old_value():
+    """`a` becomes the old `b`, which is itself doubled in place."""
+
+    def update(grads, state, params):
+        return {"a": params["b"] - params["a"], "b": params["b"]}, (params["b"],)
+
+    rule = gl.optim.GradientTransformation(lambda p: (p["b"] * 0,), update)
+    step = gl.train_step(lambda p, x: np.sum(p["a"] * p["b"] * x), rule)
+    state, _ = step(step.init({"a": np.zeros(5), "b": np.arange(5.0)}), np.ones(5))
+    np.testing.assert_array_equal(state.params["a"], np.arange(5.0))
+    np.testing.assert_array_equal(state.params["b"], 2 * np.arange(5.0))
+    np.testing.assert_array_equal(state.optimizer[0], np.arange(5.0))

@@ -174,45 +174,36 @@ def _updates(
         else:
             copies.append((source, state))
     kernels = [_substituted(k, moved) for k in kernels]
-    return _copied_last(graph, memory, kernels, needs, copies, moved)
+    _copy_last(memory, kernels, needs, copies, moved)
+    return kernels, needs
 
 
-def _copied_last(
-    graph: Graph,
+def _copy_last(
     memory: _Memory,
     kernels: list[Kernel],
     needs: list[set[int]],
     copies: list[tuple[int, int]],
     moved: dict[int, int],
-) -> tuple[list[Kernel], list[set[int]]]:
-    """Copies into the state, after every reader of its old values; sources in the state, which
-    other updates overwrite, are set aside first."""
-    first = len(kernels)
+) -> None:
+    """Add copies of new values into the state, after every reader of the old ones.
+
+    A new value that is another buffer's old one is set aside first, before anything writes there.
+    """
     pending = []
     for source, state in copies:
         if memory.spaces[source] == "state":
             aside = memory.arena(memory.nodes[source])
+            for k, kernel in enumerate(kernels):
+                if source in kernel.touched()[1]:
+                    needs[k].add(len(kernels))
             kernels.append(_copy(memory, source, aside))
             needs.append(set())
             source = aside
         pending.append((moved.get(source, source), state))
+    before = list(enumerate(kernels))
     for source, state in pending:
         kernels.append(_copy(memory, source, state))
-        needs.append(set())
-    for k in range(first, len(kernels)):
-        read, written = kernels[k].touched()
-        for other, kernel in enumerate(kernels[:k]):
-            its_read, its_written = kernel.touched()
-            if written & its_read or read & its_written:
-                needs[k].add(other)
-    # Kernels that write the state in place come after the copies that set its old value aside.
-    for k in range(first, first + len(kernels) - first - len(pending)):
-        source = next(iter(kernels[k].touched()[0]))
-        for other, kernel in enumerate(kernels[:first]):
-            if source in kernel.touched()[1]:
-                needs[other].add(k)
-                needs[k].discard(other)
-    return kernels, needs
+        needs.append({k for k, x in before if state in x.touched()[0] or source in x.touched()[1]})
 
 
 def _in_place(kernel: Kernel, old: int, new: int) -> bool:

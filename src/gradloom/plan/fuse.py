@@ -8,7 +8,7 @@ them.  Moves belong to no group: they are index expressions of whoever reads thr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradloom.ir.affine import Index
 from gradloom.ir.graph import Graph
@@ -16,6 +16,7 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
 from gradloom.plan.nest import access, broadcast, domain, domain_index, locate
+from gradloom.settings import current as current_settings
 
 HEADS = (Kind.REDUCE, Kind.CONTRACT)
 CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE)  # a MOVE that must be stored is a copy
@@ -65,6 +66,8 @@ def fuse(graph: Graph) -> list[Group]:
     computed = {n for n in order if is_computed(n) or n in pinned} - set(graph.inputs)
     reads = {n: list(_reads(n, computed)) for n in order if n in computed}
     late = _optimizer_cone(graph, reads)
+    if fuse.__name__ in current_settings().disable:
+        pinned, reads = computed, {n: [replace(r, direct=False) for r in reads[n]] for n in reads}
     parts = _grouped(reads, late)
     _decide_stored(parts, reads, pinned)
     _inline(parts, reads, pinned)
