@@ -10,7 +10,7 @@ import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.codegen.source import program_source, run_source
 from gradloom.frontend.pytree import flatten
-from gradloom.inspection import Inspectable
+from gradloom.inspectable import Inspectable
 
 RNG = np.random.default_rng(0)
 SCALE = np.full(6, 0.5, np.float32)

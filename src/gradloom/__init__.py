@@ -1,6 +1,8 @@
 """gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena,
 and let Numba compile the whole of it into one native call."""
 
+from typing import TYPE_CHECKING, Any
+
 from gradloom import numpy, special
 from gradloom.errors import (
     DtypeError,
@@ -20,9 +22,11 @@ from gradloom.jitted import jit
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
 from gradloom.train import nn, optim, random
-from gradloom.train.step import train_step
 from gradloom.transform import eager, grad, value_and_grad
 from gradloom.version import VERSION
+
+if TYPE_CHECKING:
+    from gradloom.train.step import train_step
 
 __version__ = VERSION
 
@@ -53,3 +57,13 @@ __all__ = [
     "tree_map",
     "value_and_grad",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`train_step` when it is first asked for: it brings the compiler with it."""
+    if name != "train_step":
+        raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
+    from gradloom.train.step import train_step
+
+    globals()[name] = train_step
+    return train_step

@@ -1,6 +1,6 @@
 """What every compiled thing can be asked: its kernels, memory, source, machine code and pictures.
 
-Each question is a function of a `Program`; `Inspectable` offers them as methods of what compiles.
+Each question is a function of a `Program`; `inspectable.py` offers them as methods.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gradloom.codegen.source import program_source
 from gradloom.ir.draw import graph_svg
@@ -24,51 +23,6 @@ from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
 CAPTURED = "captured_"
-
-
-class Inspectable:
-    """Answers questions about `self.program(...)`.
-
-    Every method takes the arguments of a call as examples, and compiles for them if that was not
-    done before, without running; with none it speaks of the program used last.
-    """
-
-    def program(self, *args: Any, **kwargs: Any) -> Program:
-        """The program for these arguments."""
-        raise NotImplementedError
-
-    def explain(self, *args: Any, **kwargs: Any) -> str:
-        """The kernels: loops, operations, bytes, the lines they come from, why they are apart."""
-        return explain(self.program(*args, **kwargs))
-
-    def memory(self, *args: Any, **kwargs: Any) -> MemoryReport:
-        """The bytes that a call uses, each buffer with its place and its lifetime."""
-        return memory(self.program(*args, **kwargs))
-
-    def source(self, *args: Any, **kwargs: Any) -> str:
-        """The program as a Python module that runs uncompiled, also under `pdb`."""
-        return source(self.program(*args, **kwargs))
-
-    def llvm(self, *args: Any, **kwargs: Any) -> str:
-        """The optimised LLVM text."""
-        return llvm(self.program(*args, **kwargs))
-
-    def assembly(self, *args: Any, **kwargs: Any) -> str:
-        """This machine's assembly."""
-        return assembly(self.program(*args, **kwargs))
-
-    def draw(self, *args: Any, path: str | Path | None = None, **kwargs: Any) -> Drawing:
-        """The graph and the arena as SVG; with a `path`, also as `path_graph.svg` and
-        `path_arena.svg`.  Notebooks show the result."""
-        if path is None and args and isinstance(args[0], str | Path):
-            path, args = (
-                args[0],
-                args[1:],
-            )  # no example argument is a text: gl.jit takes arrays and numbers
-        drawing = draw(self.program(*args, **kwargs))
-        if path is not None:
-            drawing.save(path)
-        return drawing
 
 
 # ---- kernels

@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradloom.errors import StateError, TracingError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths, unflatten
 from gradloom.frontend.trace import current
-from gradloom.inspection import Inspectable
+from gradloom.inspectable import Inspectable
 from gradloom.options import check_memory, parse
-from gradloom.pipeline import Program, compile_graph
-from gradloom.runtime.executable import contiguous
+from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Traced, is_wide, leaf_of, record
-from gradloom.verification import verify
+
+if TYPE_CHECKING:
+    from gradloom.program import Program
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Compiled:
         arrays = [contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=True)]
         arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
         if self.verified:
+            from gradloom.verification import verify
+
             verify(self.program, arrays)
         results = self.program.executable(arrays)
         return unflatten(self.traced.structure, [r if r.ndim else r[()] for r in results])
@@ -70,6 +73,8 @@ class Jitted(Inspectable):
         return found
 
     def _compile(self, leaves: list[Any], structure: Structure) -> Compiled:
+        from gradloom.pipeline import compile_graph  # 60 ms, needed once something is compiled
+
         kinds = tuple(map(leaf_of, leaves))
 
         def call(values: list[Any]) -> Any:

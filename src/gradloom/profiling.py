@@ -13,7 +13,8 @@ from gradloom.pipeline import native_entry
 from gradloom.plan.explain import moved_bytes
 from gradloom.plan.plan import Plan
 from gradloom.program import Program
-from gradloom.runtime.executable import Executable, address
+from gradloom.runtime.arrays import address
+from gradloom.runtime.executable import Executable
 
 # A kernel is repeated until this much time has passed, so that the call itself does not count.
 MEASURED_SECONDS = 2e-3

@@ -15,7 +15,7 @@ from gradloom.codegen import driver
 from gradloom.errors import SettingError, ShapeError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import EAGER, current
-from gradloom.runtime.executable import contiguous
+from gradloom.runtime.arrays import contiguous
 from gradloom.train.loop import Course, drive
 from gradloom.train.state import State
 

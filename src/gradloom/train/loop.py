@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.runtime.executable import Executable, Frame, address
+from gradloom.runtime.arrays import address
+from gradloom.runtime.executable import Executable, Frame
 
 # Runs that take longer than this by the planner's count of operations get a thread of their own, so
 # that Python stays responsive; starting one costs about 60 us (benchmarks/call_overhead.py).

@@ -10,7 +10,7 @@ from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import type_of
 from gradloom.ir.types import TensorType
 from gradloom.plan.arena import padded
-from gradloom.runtime.executable import address, aligned, contiguous
+from gradloom.runtime.arrays import address, aligned, contiguous
 
 
 class Storage:

@@ -13,12 +13,12 @@ from gradloom.codegen import driver
 from gradloom.errors import ShapeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current
-from gradloom.inspection import Inspectable
+from gradloom.inspectable import Inspectable
 from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
 from gradloom.options import check_memory, parse
 from gradloom.pipeline import Program, compile_graph
-from gradloom.runtime.executable import contiguous
+from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Leaf, Traced, leaf_of, record
 from gradloom.train.loop import Course, drive
 from gradloom.train.optim import GradientTransformation, apply_updates
