@@ -13,7 +13,7 @@ from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import host_target, target_machine
 from gradloom.plan.plan import Nest, Product
-from gradloom.runtime.executable import aligned
+from gradloom.runtime.arrays import aligned
 from gradloom.runtime.native import keep_only, link, optimise
 
 Array = np.ndarray

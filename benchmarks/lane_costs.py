@@ -51,12 +51,18 @@ def measure(
     """The tables of operators, accesses and thin products."""
     lanes = host_target().lanes(dtype)
     costs = operator_costs(dtype, seconds * 0.6, operators)
-    memory = access_costs(dtype, seconds * 0.2)
-    thin = thin_products(dtype, seconds * 0.2)
+    memory = access_costs(dtype, seconds * 0.15)
+    thin = thin_products(dtype, seconds * 0.15)
+    ragged = ragged_rows(dtype, seconds * 0.1)
     report = Report(
         f"lane_costs-{dtype}",
         f"Costs of lane operations, {dtype}, vectors of {lanes}",
-        [_operators(costs), _accesses(memory, costs), _products(thin)],
+        [
+            _operators(costs),
+            _accesses(memory, costs),
+            _microseconds("Thin products", thin),
+            _microseconds("Rows that end in a masked vector", ragged),
+        ],
         [
             "An addition is one of many independent ones in registers; `Op.cost` counts in it.",
             "A multiplication that feeds an addition is one instruction with it, and a change of "
@@ -72,7 +78,7 @@ def measure(
     report.raw = {
         "nanoseconds": {k: asdict(v) for k, v in (costs.nanoseconds | memory).items()},
         "additions": {k: asdict(v) for k, v in costs.additions.items()},
-        "thin_microseconds": {k: asdict(v) for k, v in thin.items()},
+        "microseconds": {k: asdict(v) for k, v in (thin | ragged).items()},
     }
     return report
 
@@ -194,6 +200,27 @@ def thin_products(dtype: str, seconds: float, size: int = 64) -> dict[str, Sprea
     return {name: timing.seconds(name) * (1e6 / REPEATS) for name in calls}
 
 
+def ragged_rows(dtype: str, seconds: float, rows: int = 64) -> dict[str, Spread]:
+    """Microseconds of `x + 1`, row by row, where a row is not a whole number of vectors and where
+    it is, into memory of its own and over `x`."""
+    calls = {}
+    for columns in (10, 16):
+        x, out = (random((rows, columns), dtype) for _ in range(2))
+        apart, over = _increment(columns, 1, dtype), _increment(columns, 0, dtype)
+        calls[f"{rows} rows of {columns}, apart"] = stage_call(apart, rows, [x, out])
+        calls[f"{rows} rows of {columns}, in place"] = stage_call(over, rows, [x])
+    timing = take_turns({name: repeated(call, REPEATS) for name, call in calls.items()}, seconds)
+    return {name: timing.seconds(name) * (1e6 / REPEATS) for name in calls}
+
+
+def _increment(columns: int, target: int, dtype: str) -> Nest:
+    at = Affine.axis(0) * columns + Affine.axis(1)
+    one = Constant(np.ones((), dtype).tobytes(), dtype)
+    steps: tuple[Step, ...] = (Load(0, at, dtype), one, Apply("add", (0, 1), dtype))
+    name = f"increment_{columns}_{target}"
+    return Nest(name, (ANY, columns), 0, 1, steps, (Store(target, at, 2, dtype),))
+
+
 def _as_nest(size: int, columns: int, dtype: str) -> Nest:
     """Lanes along the sum: rows x columns x depth."""
     row, column, k = Affine.axis(0), Affine.axis(1), Affine.axis(2)
@@ -251,6 +278,6 @@ def _accesses(memory: dict[str, Spread], costs: Costs) -> Section:
     )
 
 
-def _products(thin: dict[str, Spread]) -> Section:
-    rows = [[name, f"{s.median:.2f}", f"{s.low:.2f} to {s.high:.2f}"] for name, s in thin.items()]
-    return Section("Thin products, microseconds", ["", "median", "quartiles"], rows)
+def _microseconds(title: str, found: dict[str, Spread]) -> Section:
+    rows = [[name, f"{s.median:.2f}", f"{s.low:.2f} to {s.high:.2f}"] for name, s in found.items()]
+    return Section(f"{title}, microseconds", ["", "median", "quartiles"], rows)

@@ -12,4 +12,5 @@ os.environ["GRADLOOM_CACHE_DIR"] = _cache.name
 os.environ.setdefault("GRADLOOM_VERIFY", "2")
 
 settings.register_profile("gradloom", deadline=None, derandomize=True, database=None)
+settings.register_profile("long", settings.get_profile("gradloom"), max_examples=1000)
 settings.load_profile("gradloom")

@@ -88,7 +88,7 @@ def _wide(function: Function) -> Function:
 
 
 # fmt: off  (a table of derivatives, set by hand)
-_REAL: dict[str, Any] = {"accepts": "float", "cost": 8}
+_REAL: dict[str, Any] = {"accepts": "float"}
 _ANY: dict[str, Any] = {"accepts": "any", "returns": "bool"}
 _POSITIVE = ((0.1, 4.0),)
 _NONZERO = ((-2.0, 2.0), (0.3, 2.5))
@@ -145,7 +145,7 @@ divide = elementwise(
     lambda g, out, x, y: (g / y, -g * out / y),
     unit=1.0,
     accepts="float",
-    cost=4,
+    cost=16,
     domain=_NONZERO,
 )
 negative = elementwise("negative", np.negative, "(-{0})", operator.neg, lambda g, out, x: (-g,))
@@ -155,7 +155,7 @@ floor_divide = elementwise(
     "({0} // {1})",
     scalar.floor_divide,
     lambda g, out, x, y: (None, None),
-    cost=10,
+    cost=42,
     domain=_NONZERO,
 )
 remainder = elementwise(
@@ -164,7 +164,7 @@ remainder = elementwise(
     "({0} % {1})",
     scalar.remainder,
     lambda g, out, x, y: (g, -g * floor_divide(x, y)),
-    cost=10,
+    cost=39,
     domain=((0.1, 0.9), (1.0, 2.5)),
 )
 maximum = elementwise(
@@ -175,6 +175,7 @@ maximum = elementwise(
     lambda g, out, x, y: (_share(g, x > y, x == y), _share(g, y > x, x == y)),
     commutative=True,
     on_bool="logical_or",
+    cost=4,
 )
 minimum = elementwise(
     "minimum",
@@ -184,12 +185,13 @@ minimum = elementwise(
     lambda g, out, x, y: (_share(g, x < y, x == y), _share(g, y < x, x == y)),
     commutative=True,
     on_bool="logical_and",
+    cost=4,
 )
 abs_ = elementwise(
     "abs", np.absolute, "abs({0})", lambda x: x.abs(), lambda g, out, x: (g * sign(x),)
 )
 sign: Function = elementwise(
-    "sign", np.sign, "np.sign({0})", scalar.sign, lambda g, out, x: (None,), cost=2
+    "sign", np.sign, "np.sign({0})", scalar.sign, lambda g, out, x: (None,), cost=4
 )
 
 
@@ -207,6 +209,7 @@ floor = elementwise(
     lambda x: x.floor(),
     lambda g, out, x: (None,),
     accepts="float",
+    cost=2,
 )
 ceil = elementwise(
     "ceil",
@@ -215,6 +218,7 @@ ceil = elementwise(
     lambda x: x.ceil(),
     lambda g, out, x: (None,),
     accepts="float",
+    cost=2,
 )
 rint = elementwise(
     "rint",
@@ -223,6 +227,7 @@ rint = elementwise(
     lambda x: x.rint(),
     lambda g, out, x: (None,),
     accepts="float",
+    cost=2,
 )
 trunc = elementwise(
     "trunc",
@@ -231,6 +236,7 @@ trunc = elementwise(
     lambda x: x.trunc(),
     lambda g, out, x: (None,),
     accepts="float",
+    cost=2,
 )
 
 # ---- powers, exponentials, logarithms
@@ -242,7 +248,7 @@ sqrt = elementwise(
     lambda x: x.sqrt(),
     lambda g, out, x: (0.5 * g / out,),
     accepts="float",
-    cost=6,
+    cost=20,
     domain=_POSITIVE,
 )
 rsqrt = elementwise(
@@ -253,10 +259,19 @@ rsqrt = elementwise(
     lambda g, out, x: (-0.5 * g * out / x,),
     **_REAL,
     domain=_POSITIVE,
+    cost=38,
 )
-exp = elementwise("exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL)
+exp = elementwise(
+    "exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL, cost=19
+)
 expm1 = elementwise(
-    "expm1", np.expm1, "np.expm1({0})", scalar.expm1, lambda g, out, x: (g * (out + 1),), **_REAL
+    "expm1",
+    np.expm1,
+    "np.expm1({0})",
+    scalar.expm1,
+    lambda g, out, x: (g * (out + 1),),
+    **_REAL,
+    cost=21,
 )
 log = elementwise(
     "log",
@@ -266,6 +281,7 @@ log = elementwise(
     lambda g, out, x: (g / x,),
     **_REAL,
     domain=_POSITIVE,
+    cost=32,
 )
 log1p = elementwise(
     "log1p",
@@ -275,6 +291,7 @@ log1p = elementwise(
     lambda g, out, x: (g / (1 + x),),
     **_REAL,
     domain=((-0.5, 4.0),),
+    cost=41,
 )
 power: Function = elementwise(
     "power",
@@ -287,20 +304,26 @@ power: Function = elementwise(
     ),
     accepts="float",
     unit=1.0,
-    cost=20,
+    cost=157,
     domain=((0.2, 3.0), (-2.0, 2.5)),
 )
 
 # ---- periodic, hyperbolic, and the functions of neural networks
 
 sin = elementwise(
-    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL
+    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL, cost=36
 )
 cos: Function = elementwise(
-    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL
+    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL, cost=35
 )
 tanh = elementwise(
-    "tanh", np.tanh, "np.tanh({0})", scalar.tanh, lambda g, out, x: (g * (1 - out * out),), **_REAL
+    "tanh",
+    np.tanh,
+    "np.tanh({0})",
+    scalar.tanh,
+    lambda g, out, x: (g * (1 - out * out),),
+    **_REAL,
+    cost=33,
 )
 arctan = elementwise(
     "arctan",
@@ -309,6 +332,7 @@ arctan = elementwise(
     scalar.atan,
     lambda g, out, x: (g / (1 + x * x),),
     **_REAL,
+    cost=27,
 )
 erf = elementwise(
     "erf",
@@ -317,6 +341,7 @@ erf = elementwise(
     scalar.erf,
     lambda g, out, x: (g * (2 / math.sqrt(math.pi)) * exp(-x * x),),
     **_REAL,
+    cost=44,
 )
 sigmoid = elementwise(
     "sigmoid",
@@ -325,6 +350,7 @@ sigmoid = elementwise(
     scalar.sigmoid,
     lambda g, out, x: (g * out * (1 - out),),
     **_REAL,
+    cost=33,
 )
 softplus = elementwise(
     "softplus",
@@ -333,6 +359,7 @@ softplus = elementwise(
     scalar.softplus,
     lambda g, out, x: (g * sigmoid(x),),
     **_REAL,
+    cost=59,
 )
 
 # ---- comparison and logic

@@ -22,7 +22,7 @@ HEADS = (Kind.REDUCE, Kind.CONTRACT)
 CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE)  # a MOVE that must be stored is a copy
 
 # Work repeated for every reader is cheaper than a trip through memory up to about this many
-# additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 2 to 4).
+# additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 3).
 CHEAP = 4
 
 

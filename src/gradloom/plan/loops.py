@@ -11,9 +11,9 @@ from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import ANY, Inside, Load, Nest, Pick, Position, Step, Store
 
-# A vector read at a stride other than one takes a load a lane: 16 lanes of float32 cost about as
-# much as 12 contiguous vectors on AVX-512 (benchmarks/lane_costs.py).
-GATHER_COST = 12
+# A vector read at a stride other than one takes a load a lane: 16 lanes of float32 cost as much as
+# 14 contiguous vectors on AVX-512 (benchmarks/lane_costs.py).
+GATHER_COST = 14
 WIDEST_BYTES = 64  # plans are made for 64-byte vectors; narrower machines only unroll less
 
 

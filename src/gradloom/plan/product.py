@@ -12,8 +12,8 @@ from gradloom.plan.nest import Place, locate
 from gradloom.plan.plan import Product
 
 # Below this many rows or columns the microkernel leaves most of its lanes idle; a nest of
-# multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.9 us as a
-# nest, 2.4 us as a product with one column (benchmarks/lane_costs.py).
+# multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.7 us as a
+# nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).
 THIN = 2
 
 
