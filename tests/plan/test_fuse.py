@@ -174,3 +174,25 @@ def test_fusion_can_be_switched_off_to_find_a_fault():
     with gl.settings(disable=("fuse",)):
         found = gl.jit(f)(x, w)
     np.testing.assert_allclose(found, gl.jit(f)(x, w), rtol=1e-12)
+
+
+def test_a_long_chain_is_cut_into_kernels():
+    """Neither Python's stack nor the compiler's time grows with the chain."""
+
+    def chain(x):
+        for _ in range(500):
+            x = gnp.sin(x) * 1.01
+        return x
+
+    plan = planned(chain, (100,))
+    assert 8 <= len(plan.kernels) <= 32
+    assert max(len(s.code.steps) for k in plan.kernels for s in k.stages) <= 160
+
+
+def test_a_deep_network_is_planned_without_walking_it_again_and_again():
+    def deep(x, w):
+        for _ in range(300):
+            x = gnp.tanh(x @ w + x)
+        return gnp.sum(x)
+
+    assert len(planned(deep, (4, 4), (4, 4)).kernels) == 301

@@ -15,7 +15,7 @@ from gradloom.plan.fuse import fuse
 from gradloom.plan.lower import Lowering, ragged
 from gradloom.plan.nest import Draft, domain, domain_index
 from gradloom.plan.plan import Buffer, Kernel, Load, Nest, Plan, Stage
-from gradloom.plan.schedule import frugal, in_order, lifetimes, peak, reaches
+from gradloom.plan.schedule import ancestors, frugal, in_order, lifetimes, peak, reaches
 
 
 @dataclass
@@ -151,6 +151,8 @@ def _updates(
 ) -> tuple[list[Kernel], list[set[int]]]:
     """Let each update's kernel write the state itself where that is safe; else copy at the end."""
     needs = _needs(kernels)
+    touched = [k.touched() for k in kernels]
+    writers = {b: k for k, (_, written) in enumerate(touched) for b in written}
     taken: set[int] = set()
     moved: dict[int, int] = {}
     copies: list[tuple[int, int]] = []
@@ -159,8 +161,8 @@ def _updates(
         if target is node:
             continue
         source = buffer_of[node]
-        writer = next((k for k, x in enumerate(kernels) if source in x.touched()[1]), None)
-        readers = [k for k, x in enumerate(kernels) if state in x.touched()[0] and k != writer]
+        writer = writers.get(source)
+        readers = [k for k, (read, _) in enumerate(touched) if state in read and k != writer]
         free = memory.spaces[source] == "arena" and source not in taken
         if (
             free
@@ -274,10 +276,14 @@ def _update_as_one(
 ) -> tuple[list[Kernel], list[set[int]]]:
     """Kernels that only update state, and do not wait for each other, as one pass."""
     together: list[int] = []
+    chosen = waited_for = 0
+    before = ancestors(needs)
     for k, kernel in enumerate(kernels):
-        alone = not any(reaches(needs, a, b) for o in together for a, b in ((o, k), (k, o)))
+        alone = not (before[k] & chosen or waited_for >> k & 1)
         if alone and _updates_only(kernel, memory):
             together.append(k)
+            chosen |= 1 << k
+            waited_for |= before[k]
     if len(together) < 2:
         return kernels, needs
     first, *others = together

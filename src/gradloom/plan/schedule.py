@@ -22,6 +22,15 @@ def reaches(needs: Needs, first: int, last: int) -> bool:
     return False
 
 
+def ancestors(needs: Needs) -> list[int]:
+    """For each kernel those that must run before it, directly or not, as bits."""
+    before = [0] * len(needs)
+    for k in in_order(needs, lambda k: (float(k),)):
+        for needed in needs[k]:
+            before[k] |= before[needed] | 1 << needed
+    return before
+
+
 def in_order(needs: Needs, priority: Callable[[int], tuple[float, ...]]) -> list[int]:
     """All kernels, each after those it needs; among the ready ones the lowest `priority` first."""
     waiting = [len(n) for n in needs]
