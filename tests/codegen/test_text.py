@@ -38,12 +38,19 @@ def nest(sizes, steps, stores, reduced=0):
     return Nest("stage", tuple(sizes), reduced, None, tuple(steps), tuple(stores))
 
 
+def extent(code):
+    """Iterations of the outermost axis."""
+    if isinstance(code, Product):
+        return code.batch[0] if code.batch else code.rows
+    return code.sizes[0] if len(code.sizes) > code.reduced else 1
+
+
 def run(code, *operands, cuts=None):
     """Run the text over its whole extent, in the pieces that `cuts` name."""
     names = {}
     exec(preamble() + "\n\n" + stage_text(code), names)
     with np.errstate(all="ignore"):
-        for start, stop in itertools.pairwise(cuts or (0, code.extent)):
+        for start, stop in itertools.pairwise(cuts or (0, extent(code))):
             names[code.name](start, stop, *(x.reshape(-1) for x in operands))
 
 
@@ -217,7 +224,7 @@ def test_every_spelling_keeps_the_dtype(name):
 
 def assert_typed(code, xs, dtype):
     """The last step of `code` is a scalar of `dtype`, not one that a store would convert."""
-    out = np.empty(code.extent, "object")
+    out = np.empty(extent(code), "object")
     stored = nest(code.sizes, code.steps, [Store(len(xs), I, len(code.steps) - 1, dtype)])
     run(stored, *xs, out)
     assert {np.dtype(type(value)).name for value in out} == {dtype}
@@ -323,7 +330,7 @@ def test_products(batch, panel):
         stored = np.moveaxis(wide.reshape(*batch, k, 2, panel), -2, -3).copy()
         b_strides = row_strides(stored.shape)[: len(batch)]
     code = Product("stage", "float32", batch, m, n, k, a_strides, b_strides, c_strides, panel)
-    run(code, a, stored, out, cuts=(0, 1, code.extent))
+    run(code, a, stored, out, cuts=(0, 1, extent(code)))
     np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-5)
 
 

@@ -13,8 +13,8 @@ from gradloom.ir.node import Node, make
 class Graph:
     """A pure function of `inputs`, in which each `(input, node)` of `updates` is stored back.
 
-    >>> from gradloom import numpy as gnp, trace_graph
-    >>> print(trace_graph(lambda x: gnp.sum(x * x), "float32[3]"))
+    >>> import numpy as np, gradloom as gl
+    >>> print(gl.jit(lambda x: np.sum(x * x)).program(np.ones(3, "f4")).graph)
     inputs v0: float32[3]
     v1: float32[3] = multiply(v0, v0)
     v2: float32[] = sum(v1, axes=(0,))
