@@ -3,8 +3,13 @@
 import numpy as np
 
 import gradloom as gl
+from gradloom.inspection import STAGES
 from gradloom.profiling import profile
-from gradloom.reporting import STAGES
+from gradloom.reporting import LEVELS
+
+
+def test_every_stage_has_a_level_and_a_text():
+    assert set(LEVELS) == set(STAGES)
 
 
 def compiled():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,3 +196,14 @@ def _size(svg: str) -> tuple[int, int]:
     found = re.search(r'width="(\d+)" height="(\d+)"', svg)
     assert found, "every picture says its size"
     return int(found[1]), int(found[2])
+
+
+# What GRADLOOM_DEBUG and GRADLOOM_DUMP show of a compilation.
+STAGES: dict[str, Callable[[Program], str]] = {
+    "explain": lambda p: kernel_table(p.plan),
+    "trace": lambda p: p.traced.text(lines=True),
+    "graph": lambda p: "(unchanged)" if p.graph is p.traced else p.graph.text(lines=True),
+    "memory": lambda p: memory_table(p.plan),
+    "source": source,
+    "llvm": llvm,
+}

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradloom.codegen import driver
-from gradloom.codegen.source import program_source
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.passes.simplify import PASSES
@@ -22,7 +21,6 @@ from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
-from gradloom.runtime.uncompiled import uncompiled_entry
 from gradloom.settings import current as current_settings
 
 if TYPE_CHECKING:
@@ -66,6 +64,9 @@ def run_passes(graph: Graph) -> Graph:
 def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     """The native entry of a plan: from this process, from the cache, or from Numba."""
     if current_settings().interpret:
+        from gradloom.codegen.source import program_source
+        from gradloom.runtime.uncompiled import uncompiled_entry
+
         slots = sum(b.space != "arena" for b in plan.buffers) + 1
         words = driver.FAULTS + len(plan.kernels)
         return uncompiled_entry(program_source(plan, source), slots, words), False

@@ -24,7 +24,6 @@ from gradloom.train.loop import Course, drive
 from gradloom.train.optim import GradientTransformation, apply_updates
 from gradloom.train.state import State, Storage
 from gradloom.transform import check_float, value_and_grad
-from gradloom.verification import verify
 
 
 @dataclass
@@ -182,6 +181,8 @@ class TrainStep(Inspectable):
 
     def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
         if self.options.verify:
+            from gradloom.verification import verify
+
             captured = compiled.traced.captured
             verify(compiled.program, [*state.storage.views, *arrays, *captured])
 
