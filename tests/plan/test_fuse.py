@@ -196,3 +196,28 @@ def test_a_deep_network_is_planned_without_walking_it_again_and_again():
         return gnp.sum(x)
 
     assert len(planned(deep, (4, 4), (4, 4)).kernels) == 301
+
+
+def test_readers_of_one_value_are_one_pass_over_it():
+    plan = planned(lambda x: (gnp.sin(x), gnp.cos(x), x + 1.0), (100,))
+    assert len(plan.kernels) == 1
+    assert len(plan.kernels[0].stages[0].code.stores) == 3
+    (x,) = (np.linspace(-2, 2, 100),)
+    found = gl.jit(lambda x: (gnp.sin(x), gnp.cos(x), x + 1.0))(x)
+    for got, meant in zip(found, (np.sin(x), np.cos(x), x + 1.0), strict=True):
+        np.testing.assert_allclose(got, meant, rtol=1e-15, atol=1e-15)
+
+
+def test_siblings_stay_apart_where_a_third_stands_between():
+    """b needs a sum of a, so the two passes over x cannot be one."""
+
+    def f(x):
+        a = gnp.exp(x)
+        return a, gnp.sin(x) * gnp.sum(a)
+
+    assert len(planned(f, (100,)).kernels) == 3
+
+
+def test_single_numbers_are_computed_in_one_kernel():
+    plan = planned(lambda a, b: (gnp.exp(a), gnp.sin(b), a * b), (), ())
+    assert len(plan.kernels) == 1

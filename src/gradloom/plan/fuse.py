@@ -78,6 +78,8 @@ def fuse(graph: Graph) -> list[Group]:
     parts = _grouped(reads, late)
     _decide_stored(parts, reads, pinned)
     _inline(parts, reads, pinned)
+    if fuse.__name__ not in current_settings().disable:
+        _merge_siblings(parts, late, {n: i for i, n in enumerate(order)})
     return [g for g in parts.groups if g.stored]
 
 
@@ -285,6 +287,38 @@ def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node])
         if once or group.cost * copies <= CHEAP:
             group.stored.clear()
             group.copies = copies
+
+
+def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) -> None:
+    """Elementwise groups that read the same value element by element are one pass over it; so are
+    those of single numbers, which cost more to call than to compute."""
+    readers: dict[Node | None, list[Group]] = {}
+    for group in parts.groups:
+        if not group.stored or group.head or group.closed:
+            continue
+        seen = (_behind(operand) for member in group.members for operand in member.inputs)
+        shared = {n for n in seen if domain(n.type.shape) == group.domain}
+        for base in shared if group.domain else (None,):
+            readers.setdefault(base, []).append(group)
+    for groups in readers.values():
+        one = groups[0]
+        for other in groups[1:]:
+            alike = (one.members[0] in late) == (other.members[0] in late)
+            if alike and one is not other and other.stored and _joinable(one, other, late):
+                parts.merge(one, other)
+                if parts.home[other.members[0]] is one:
+                    one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
+                    other.stored = []
+
+
+def _behind(node: Node) -> Node:
+    """Through moves that keep every element at its place."""
+    while node.op.kind is Kind.MOVE and _relabels(node):
+        (x,) = node.inputs
+        if domain(x.type.shape) != domain(node.type.shape):
+            break
+        node = x
+    return node
 
 
 def _repeats(read: Read) -> bool:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
@@ -160,6 +159,8 @@ def _unpack(key: str, content: bytes) -> Entry | None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write beside the final name and rename, so that no reader meets half a file."""
+    import tempfile  # 3 ms that a hit does not need
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=path.stem[:8], suffix=".tmp", dir=path.parent)
     try:
