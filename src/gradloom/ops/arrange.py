@@ -10,6 +10,7 @@ import numpy as np
 
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import type_of
+from gradloom.ops.composite import zeros_like
 from gradloom.ops.elementwise import add, astype, multiply, where
 from gradloom.ops.join import concatenate, stack
 from gradloom.ops.move import broadcast_to, expand_dims, flip, moveaxis, reshape, take_slice
@@ -91,8 +92,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
 
 @public(np.empty_like)
 def empty_like(x: Any, dtype: Any = None) -> Any:
-    """Zeros in the shape of `x`; an array, also for a traced `x`."""
-    return np.zeros(shape(x), dtype or as_operand(x).dtype)
+    """Zeros in the shape of `x`: nothing is left to chance."""
+    return zeros_like(x, dtype)
 
 
 @public(np.linspace)

@@ -9,8 +9,9 @@ import numpy as np
 
 from gradloom.frontend.apply import apply, promote
 from gradloom.frontend.tensor import Tensor
+from gradloom.ir.node import Node
 from gradloom.ir.op import OPS
-from gradloom.ir.source import STOP
+from gradloom.ir.source import STOP, const
 from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, exp, log, where
 from gradloom.ops.move import broadcast_to, expand_dims
@@ -309,18 +310,21 @@ def polyval(coefficients: Any, x: Any) -> Any:
 
 def _like(x: Any, value: float, dtype: Any) -> Any:
     x = as_operand(x)
-    return np.full(tuple(x.shape), value, dtype_name(dtype or x.dtype))
+    chosen = dtype_name(dtype or x.dtype)
+    if isinstance(x, Tensor) and isinstance(x.node, Node):
+        return broadcast_to(Tensor(const(value, chosen)), tuple(x.shape))
+    return np.full(tuple(x.shape), value, chosen)
 
 
 @public(np.zeros_like)
 def zeros_like(x: Any, dtype: Any = None) -> Any:
-    """Zeros in the shape of `x`; an array, also for a traced `x`."""
+    """Zeros in the shape of `x`."""
     return _like(x, 0, dtype)
 
 
 @public(np.ones_like)
 def ones_like(x: Any, dtype: Any = None) -> Any:
-    """Ones in the shape of `x`; an array, also for a traced `x`."""
+    """Ones in the shape of `x`."""
     return _like(x, 1, dtype)
 
 
