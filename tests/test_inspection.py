@@ -10,7 +10,6 @@ import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.codegen.source import program_source, run_source
 from gradloom.frontend.pytree import flatten
-from gradloom.inspectable import Inspectable
 
 RNG = np.random.default_rng(0)
 SCALE = np.full(6, 0.5, np.float32)
@@ -94,8 +93,6 @@ def test_nothing_runs_before_it_is_asked():
 def test_what_was_never_compiled_says_so():
     with pytest.raises(gl.StateError, match="not been compiled"):
         gl.jit(lambda x: x).explain()
-    with pytest.raises(NotImplementedError):
-        Inspectable().memory()
 
 
 def test_llvm_and_assembly(asked):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from gradloom.inspection import Drawing, MemoryReport
@@ -16,7 +16,7 @@ def inspection() -> Any:
     return importlib.import_module("gradloom.inspection")
 
 
-class Inspectable:
+class Inspectable(Protocol):
     """Answers questions about `self.program(...)`.
 
     Every method takes the arguments of a call as examples, and compiles for them if that was not
@@ -25,7 +25,7 @@ class Inspectable:
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments."""
-        raise NotImplementedError
+        ...
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """The kernels: loops, operations, bytes, the lines they come from, why they are apart."""

@@ -7,10 +7,10 @@ Tracing and differentiation happen while the user's function runs; what follows 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
@@ -35,7 +35,7 @@ def compile_graph(
     graph: Graph, names: Sequence[str] = (), text: driver.Writer = driver.program_text
 ) -> Program:
     """Graph to native code."""
-    clock = _Clock()
+    clock = Clock()
     simple = run_passes(graph)
     clock.mark("passes")
     plan = make_plan(simple, names)
@@ -107,14 +107,3 @@ def build(plan: Plan, source: str) -> Build:
 def _code_only(source: str) -> str:
     """The driver without the user's lines, which may move without changing the program."""
     return "\n".join(line.partition("#")[0].rstrip() for line in source.splitlines())
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        reading = time.perf_counter()
-        self.seconds[stage] = reading - self._last
-        self._last = reading

@@ -78,7 +78,7 @@ def test_a_batch_larger_than_the_data_is_refused(size):
 def test_rows_that_do_not_agree_are_refused():
     step = gl.train_step(cross_entropy, gl.optim.sgd(0.1))
     state = step.init(network((5, 3), "float32"))
-    with pytest.raises(gl.ShapeError, match="numbers of rows do not agree"):
+    with pytest.raises(gl.ShapeError, match="leading axes do not agree"):
         step.fit(state, (np.ones((8, 5), "float32"), np.ones(7, int)))
 
 
@@ -119,3 +119,23 @@ def test_the_bar_is_quiet_unless_asked_for(monkeypatch):
     fitted(batch_size=16, progress=True)
     assert silent.getvalue() == ""
     assert "5/5" in shown.getvalue()
+
+
+def test_a_loss_with_aux_fits_both_ways():
+    def loss(p, x):
+        error = x - p
+        return np.mean(error**2), {"error": error}
+
+    step = gl.train_step(loss, gl.optim.sgd(0.3))
+    data = np.arange(14.0).reshape(7, 2)
+    _, history = step.fit(step.init(np.zeros(2)), data, batch_size=3, epochs=2)
+    with gl.eager():
+        _, meant = step.fit(step.init(np.zeros(2)), data, batch_size=3, epochs=2)
+    np.testing.assert_allclose(history["loss"], meant["loss"], rtol=1e-12)
+
+
+def test_no_rows_are_refused():
+    step = gl.train_step(cross_entropy, gl.optim.sgd(0.1))
+    state = step.init(network((5, 3), "float32"))
+    with pytest.raises(gl.ShapeError, match="the data has no rows"):
+        step.fit(state, (np.ones((0, 5), "float32"), np.ones(0, int)))

@@ -27,9 +27,10 @@ from numba.core.errors import NumbaError
 from numba.core.imputils import Registry
 from numba.core.typing import templates
 
+from gradloom.clock import Clock
 from gradloom.codegen.primitives import PRIMITIVES, namespace
 from gradloom.errors import InternalError
-from gradloom.runtime.native import Build, Clock, make_object
+from gradloom.runtime.native import Build, make_object
 
 I8 = ir.IntType(8)
 I64 = ir.IntType(64)

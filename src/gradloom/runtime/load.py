@@ -29,7 +29,7 @@ def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Callable[..., 
     )
     kinds = [C_TYPES[name] for name in arguments]
     function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(library[entry])
-    function.library = library
+    function.keeps = library
     return function
 
 

@@ -6,12 +6,12 @@ needs no Numba runtime and no Python, only the C library's names in ALLOWED.
 
 import itertools
 import struct
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
+from gradloom.clock import Clock
 from gradloom.errors import InternalError
 
 MEMORY = {"memcpy", "memset", "memmove"}
@@ -30,20 +30,6 @@ class Build:
     object: bytes
     llvm: str
     seconds: Mapping[str, float]
-
-
-class Clock:
-    """Seconds between marks, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        """Book the time since the last mark under `stage`."""
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
 
 
 def make_object(texts: list[str], entry: str, cpu: str, features: str, clock: Clock) -> Build:

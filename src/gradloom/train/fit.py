@@ -16,7 +16,7 @@ from gradloom.errors import SettingError, ShapeError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import EAGER, current
 from gradloom.runtime.arrays import contiguous
-from gradloom.train.loop import Course, drive
+from gradloom.train.loop import Course, drive, leading
 from gradloom.train.state import State
 
 if TYPE_CHECKING:
@@ -25,13 +25,121 @@ if TYPE_CHECKING:
 History = dict[str, np.ndarray]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rows:
     """The data of a fit: arrays with one leading axis."""
 
     arrays: list[np.ndarray]
     structure: Structure
     count: int
+
+    def tree(self, picked: Any = slice(None)) -> Any:
+        """Some rows, in the structure that the data had."""
+        return unflatten(self.structure, [a[picked] for a in self.arrays])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One call of `TrainStep.fit`; `advance` is told how many batches are done."""
+
+    step: TrainStep
+    state: State
+    rows: Rows
+    batch_size: int
+    epochs: int
+    key: Any
+    held_out: Rows | None
+    advance: Callable[[int], None] | None
+
+    @property
+    def batches(self) -> int:
+        """Updates in an epoch, a smaller last one included."""
+        return -(-self.rows.count // self.batch_size)
+
+    # ---- natively
+
+    def native(self) -> tuple[np.ndarray, np.ndarray]:
+        """Losses by epoch, in training and held out."""
+        rows, size = self.rows, self.batch_size
+        whole, rest = divmod(rows.count, size)
+        main = self._compiled(size)
+        small = self._compiled(rest) if rest else None
+        order = np.empty(rows.count, np.int64)
+        losses: list[Any] = []
+        checks: list[float] = []
+        together = self.epochs if small is None and self.held_out is None else 1
+        for epoch in range(0, self.epochs, together):
+            course = self._course(main, whole, order)
+            course.epochs, course.first_epoch = together, epoch
+            course.key, course.mode = self._mode()
+            found = self._drive(course, epoch * self.batches)
+            if small is None:
+                losses += list(found.reshape(together, whole).mean(axis=1))
+            else:
+                course = self._course(small, 1, order)
+                course.first_row = whole * size
+                course.mode = min(self._mode()[1], driver.GATHER)  # the order is there already
+                tail = self._drive(course, epoch * self.batches + whole)
+                losses.append((found.sum() * size + tail[0] * rest) / rows.count)
+            checks += self._validated()
+        return np.array(losses), np.array(checks)
+
+    def _compiled(self, size: int) -> Compiled:
+        arrays = [a[:size] for a in self.rows.arrays]
+        return self.step.compiled(self.state, arrays, self.rows.structure)
+
+    def _course(self, compiled: Compiled, batches: int, order: np.ndarray) -> Course:
+        pairs = zip(self.rows.arrays, compiled.types, strict=True)
+        arrays = [contiguous(a, t.type.dtype) for a, t in pairs]
+        arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
+        executable, places = compiled.program.executable, self.state.storage.addresses
+        return Course(executable, places, arrays, [], batches, order=order)
+
+    def _drive(self, course: Course, done: int) -> np.ndarray:
+        """The losses of all batches of a course, `done` batches into the fit."""
+        steps = course.batches * course.epochs
+        course.results = [
+            np.empty((steps if i == 0 else 1, *b.type.shape), b.type.dtype)
+            for i, b in enumerate(course.executable.outputs)
+        ]
+        advance = self.advance
+        watch = (lambda batch: advance(done + batch)) if advance else None
+        losses = drive(course, interruptible=True, watch=watch)[0]
+        if advance:
+            advance(done + steps)
+        return losses
+
+    def _mode(self) -> tuple[tuple[int, int], int]:
+        if self.key is None:
+            return (0, 0), driver.IN_PLACE
+        low, high = (int(word) for word in np.asarray(self.key, np.uint32))
+        return (low, high), driver.SHUFFLE
+
+    def _validated(self) -> list[float]:
+        """The loss on held-out rows, in one compiled call; nothing without such rows."""
+        if self.held_out is None:
+            return []
+        params = unflatten(self.state.structure, self.state.storage.views)[0]
+        return [float(self.step.evaluate(params, *self.held_out.tree()))]
+
+    # ---- eagerly
+
+    def eager(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same in NumPy, operator by operator."""
+        losses: list[float] = []
+        checks: list[float] = []
+        for epoch in range(self.epochs):
+            order = permutation(self.key, epoch, self.rows.count)
+            total = 0.0
+            for batch in range(self.batches):
+                picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+                out = self.step.eager_update(self.state, self.rows.tree(picked))
+                total += float(out[0] if isinstance(out, tuple) else out) * len(picked)
+                if self.advance:
+                    self.advance(epoch * self.batches + batch + 1)
+            losses.append(total / self.rows.count)
+            checks += self._validated()
+        return np.array(losses), np.array(checks)
 
 
 def fit(
@@ -55,136 +163,25 @@ def fit(
                 f"choose a batch size from 1 to {rows.count}",
             )
         )
-    whole, rest = divmod(rows.count, batch_size)
     held_out = rows_of(validation, "the validation data") if validation is not None else None
-    with _bar(epochs * (whole + bool(rest)), progress) as advance:
-        run = _eager_epochs if current() is EAGER else _native_epochs
-        losses, checks = run(step, state, rows, batch_size, epochs, shuffle, held_out, advance)
+    steps = epochs * -(-rows.count // batch_size)
+    with _bar(steps, progress) as advance:
+        work = Fit(step, state, rows, batch_size, epochs, shuffle, held_out, advance)
+        losses, checks = work.eager() if current() is EAGER else work.native()
     history = {"loss": losses}
     if held_out is not None:
         history["validation_loss"] = checks
-    return state.spend(epochs * (whole + bool(rest))), history
+    return state.spend(steps), history
 
 
 def rows_of(data: Any, what: str) -> Rows:
     """Check that all arrays have as many rows, and at least one."""
     leaves, structure = flatten(data if isinstance(data, tuple) else (data,))
     arrays = [np.asarray(leaf) for leaf in leaves]
-    counts = {a.shape[0] if a.ndim else -1 for a in arrays}
-    if len(counts) != 1 or not counts - {-1, 0}:
-        shapes = ", ".join(str(a.shape) for a in arrays) or "nothing"
-        raise ShapeError(
-            message(
-                f"{what} has shapes {shapes}: the numbers of rows do not agree, or there are none",
-                user_where(),
-                "give arrays with the same, nonzero length of their first axis",
-            )
-        )
-    return Rows(arrays, structure, counts.pop())
-
-
-def _native_epochs(
-    step: TrainStep,
-    state: State,
-    rows: Rows,
-    batch_size: int,
-    epochs: int,
-    shuffle: Any,
-    held_out: Rows | None,
-    advance: Callable[[int], None] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    whole, rest = divmod(rows.count, batch_size)
-    main = step.compiled(state, [a[:batch_size] for a in rows.arrays], rows.structure)
-    small = step.compiled(state, [a[:rest] for a in rows.arrays], rows.structure) if rest else None
-    order = np.empty(rows.count, np.int64)
-    losses, checks = [], []
-    together = epochs if small is None and held_out is None else 1
-    done = 0
-    for epoch in range(0, epochs, together):
-        course = _course(main, state, rows, whole, order)
-        course.epochs, course.first_epoch = together, epoch
-        course.key, course.mode = _mode(shuffle)
-        found = _drive(course, advance, done)
-        done += whole * together
-        if small is not None:
-            course = _course(small, state, rows, 1, order)
-            course.first_row = whole * batch_size
-            course.mode = min(_mode(shuffle)[1], driver.GATHER)
-            tail = _drive(course, advance, done)
-            done += 1
-            losses.append((found.sum() * batch_size + tail[0] * rest) / rows.count)
-        else:
-            losses += list(found.reshape(together, whole).mean(axis=1))
-        if held_out is not None:
-            checks.append(_validate(step, state, held_out))
-    return np.array(losses), np.array(checks)
-
-
-def _course(
-    compiled: Compiled, state: State, rows: Rows, batches: int, order: np.ndarray
-) -> Course:
-    arrays = [contiguous(a, t.type.dtype) for a, t in zip(rows.arrays, compiled.types, strict=True)]
-    captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
-    executable = compiled.program.executable
-    return Course(
-        executable, state.storage.addresses, [*arrays, *captured], [], batches, order=order
-    )
-
-
-def _drive(course: Course, advance: Callable[[int], None] | None, done: int) -> np.ndarray:
-    """The losses of all batches of a course."""
-    outputs = course.executable.outputs
-    steps = course.batches * course.epochs
-    course.results = [
-        np.empty((steps if i == 0 else 1, *b.type.shape), b.type.dtype)
-        for i, b in enumerate(outputs)
-    ]
-    watch = (lambda batch: advance(done + batch)) if advance else None
-    losses = drive(course, interruptible=True, watch=watch)[0]
-    if advance:
-        advance(done + steps)
-    return losses
-
-
-def _mode(shuffle: Any) -> tuple[tuple[int, int], int]:
-    if shuffle is None:
-        return (0, 0), driver.IN_PLACE
-    low, high = (int(word) for word in np.asarray(shuffle, np.uint32))
-    return (low, high), driver.SHUFFLE
-
-
-def _validate(step: TrainStep, state: State, rows: Rows) -> float:
-    """The loss on held-out rows, in one compiled call."""
-    views = state.storage.views
-    params = unflatten(state.structure, views)[0]
-    return float(step.evaluate(params, *unflatten(rows.structure, rows.arrays)))
-
-
-def _eager_epochs(
-    step: TrainStep,
-    state: State,
-    rows: Rows,
-    batch_size: int,
-    epochs: int,
-    shuffle: Any,
-    held_out: Rows | None,
-    advance: Callable[[int], None] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    losses, checks = [], []
-    batches = -(-rows.count // batch_size)
-    for epoch in range(epochs):
-        order = permutation(shuffle, epoch, rows.count)
-        total = 0.0
-        for batch in range(batches):
-            picked = order[batch * batch_size : (batch + 1) * batch_size]
-            arrays = unflatten(rows.structure, [a[picked] for a in rows.arrays])
-            total += float(step.eager_update(state, arrays)) * len(picked)
-            if advance:
-                advance(epoch * batches + batch + 1)
-        losses.append(total / rows.count)
-        if held_out is not None:
-            checks.append(_validate(step, state, held_out))
-    return np.array(losses), np.array(checks)
+    count = leading(arrays, what)
+    if not count:
+        raise ShapeError(message(f"{what} has no rows", user_where(), "give it at least one"))
+    return Rows(arrays, structure, count)
 
 
 def permutation(key: Any, epoch: int, rows: int) -> np.ndarray:

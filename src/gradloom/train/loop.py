@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradloom.codegen import driver
+from gradloom.errors import ShapeError, message, user_where
 from gradloom.runtime.arrays import address
 from gradloom.runtime.executable import Executable, Frame
 
@@ -96,3 +97,18 @@ def _in_thread(executable: Executable, frame: Frame, watch: Callable[[int], None
         frame.control[driver.STOP] = 1
         worker.join()
         raise
+
+
+def leading(arrays: Sequence[np.ndarray], what: str) -> int:
+    """The common size of the leading axes; raises `ShapeError` if they differ or one is missing."""
+    counts = {a.shape[0] if a.ndim else -1 for a in arrays}
+    if len(counts) != 1 or -1 in counts:
+        shapes = ", ".join(str(a.shape) for a in arrays) or "nothing"
+        raise ShapeError(
+            message(
+                f"{what} has shapes {shapes}: the leading axes do not agree",
+                user_where(),
+                "give every array the same length of its first axis",
+            )
+        )
+    return counts.pop()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.errors import ShapeError, StateError, message, user_where
+from gradloom.errors import StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current
 from gradloom.inspectable import Inspectable
@@ -20,7 +20,7 @@ from gradloom.options import check_memory, parse
 from gradloom.pipeline import Program, compile_graph
 from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Leaf, Traced, leaf_of, record
-from gradloom.train.loop import Course, drive
+from gradloom.train.loop import Course, drive, leading
 from gradloom.train.optim import GradientTransformation, apply_updates
 from gradloom.train.state import State, Storage
 from gradloom.transform import check_float, value_and_grad
@@ -84,17 +84,7 @@ class TrainStep(Inspectable):
         state.check()
         leaves, structure = flatten(batches)
         arrays = [np.asarray(leaf) for leaf in leaves]
-        counts = {a.shape[0] if a.ndim else -1 for a in arrays}
-        if len(counts) != 1 or -1 in counts:
-            shapes = ", ".join(str(a.shape) for a in arrays) or "nothing"
-            raise ShapeError(
-                message(
-                    f"run was given {shapes}: the leading axes do not agree",
-                    user_where(),
-                    "stack the batches on a leading axis: (number of batches, batch size, ...)",
-                )
-            )
-        (count,) = counts
+        count = leading(arrays, "the stack of batches")
         if current() is EAGER:
             return self._eager_run(state, arrays, structure, count)
         compiled = self._find(state, [_first(a) for a in arrays], structure)
