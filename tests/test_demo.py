@@ -169,11 +169,11 @@ def test_cache_counts_and_clears(tmp_path, capsys):
     with gl.settings(cache_dir=str(tmp_path)):
         gl.jit(lambda x: x * 3.25)(np.ones(7))
         assert main(["cache"]) == 0
-        assert f"{tmp_path}: 1 programs" in capsys.readouterr().out
+        assert f"{tmp_path}: 2 entries" in capsys.readouterr().out
         assert main(["cache", "--clear"]) == 0
-        assert "deleted 1 programs" in capsys.readouterr().out
+        assert "deleted 2 entries" in capsys.readouterr().out
         assert main(["cache"]) == 0
-        assert f"{tmp_path}: 0 programs, 0 bytes" in capsys.readouterr().out
+        assert f"{tmp_path}: 0 entries (plans and programs), 0 bytes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), ([], 2), (["nope"], 2)])

@@ -121,9 +121,9 @@ def _cache(chosen: argparse.Namespace) -> int:
     if chosen.clear:
         for file in files:
             file.unlink(missing_ok=True)
-        _say(f"{place}: deleted {len(files)} programs, {size:,} bytes")
+        _say(f"{place}: deleted {len(files)} entries (plans and programs), {size:,} bytes")
     else:
-        _say(f"{place}: {len(files)} programs, {size:,} bytes")
+        _say(f"{place}: {len(files)} entries (plans and programs), {size:,} bytes")
     return 0
 
 

@@ -7,6 +7,8 @@ Tracing and differentiation happen while the user's function runs; what follows 
 
 from __future__ import annotations
 
+import importlib
+import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +17,6 @@ from gradloom.codegen import driver
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.passes.simplify import PASSES
-from gradloom.plan.assemble import make_plan
-from gradloom.plan.plan import Plan
 from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report
@@ -24,6 +24,7 @@ from gradloom.runtime.executable import Entry, Executable
 from gradloom.settings import current as current_settings
 
 if TYPE_CHECKING:
+    from gradloom.plan.plan import Plan
     from gradloom.runtime.native import Build
 
 
@@ -36,11 +37,11 @@ def compile_graph(
 ) -> Program:
     """Graph to native code."""
     clock = Clock()
+    importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
+    clock.mark("imports")
     simple = run_passes(graph)
     clock.mark("passes")
-    plan = make_plan(simple, names)
-    if current_settings().verify:
-        verify_plan(plan)
+    plan = planned(simple, names)
     clock.mark("plan")
     source = text(plan)
     entry, cached = native_entry(plan, source)
@@ -61,6 +62,32 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
+def planned(graph: Graph, names: Sequence[str]) -> Plan:
+    """The plan of a graph: from the cache, if this graph of these lines was planned before."""
+    from gradloom.runtime import cache
+
+    settings = current_settings()
+    key = cache.make_key(
+        kind="plan",
+        graph=graph.text(),
+        lines=repr([node.where for node in graph.nodes()]),
+        names=repr(tuple(names)),
+        disabled=repr(settings.disable),
+        host=cache.host_key(),
+    )
+    found = cache.fetch(key)
+    if found is None:
+        from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
+
+        plan = make_plan(graph, names)
+        cache.store(key, pickle.dumps(plan), kind="plan")
+    else:
+        plan = pickle.loads(found.object)
+    if settings.verify:
+        verify_plan(plan)
+    return plan
+
+
 def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     """The native entry of a plan: from this process, from the cache, or from Numba."""
     if current_settings().interpret:
@@ -70,7 +97,7 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
         slots = sum(b.space != "arena" for b in plan.buffers) + 1
         words = driver.FAULTS + len(plan.kernels)
         return uncompiled_entry(program_source(plan, source), slots, words), False
-    from gradloom.runtime import cache  # llvmlite: 50 ms that importing gradloom should not cost
+    from gradloom.runtime import cache
     from gradloom.runtime.load import load
 
     codes = "\n".join(map(repr, plan.codes()))

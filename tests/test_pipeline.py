@@ -1,0 +1,80 @@
+"""The caches, as a user's second process meets them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+MODEL = """\
+import json, sys
+import numpy as np
+import gradloom as gl
+
+def loss(params, x, y):
+    h = np.tanh(x @ params["w"] + params["b"])
+    return np.mean((h - y) ** 2)
+
+step = gl.train_step(loss, gl.optim.adam(RATE))
+state = step.init({"w": np.ones((3, 2)), "b": np.zeros(2)})
+state, value = step(state, np.ones((4, 3)), np.zeros((4, 2)))
+found = [line for line in step.explain().splitlines() if "in loss" in line]
+print(json.dumps({
+    "value": float(value),
+    "cached": step.program().cached,
+    "numba": "numba" in sys.modules,
+    "planner": "gradloom.plan.assemble" in sys.modules,
+    "lines": found[0].split("model.py:")[1].split()[0],
+}))
+"""
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Runs the model in a process of its own, with a cache that the runs share."""
+
+    def run(text, **environment):
+        file = tmp_path / "model.py"
+        file.write_text(text)
+        variables = {**os.environ, "GRADLOOM_CACHE_DIR": str(tmp_path / "cache"), **environment}
+        variables["GRADLOOM_VERIFY"] = "0"
+        done = subprocess.run(
+            [sys.executable, str(file)], env=variables, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_a_second_process_neither_plans_nor_compiles(trained):
+    text = MODEL.replace("RATE", "1e-3")
+    first, second = trained(text), trained(text)
+    assert first["numba"]
+    assert first["planner"]
+    assert not second["numba"]
+    assert not second["planner"]
+    assert second["cached"]
+    assert second["value"] == first["value"]
+
+
+def test_lines_that_moved_are_planned_anew_but_not_compiled(trained):
+    text = MODEL.replace("RATE", "1e-3")
+    first, moved = trained(text), trained("\n\n\n" + text)
+    assert int(moved["lines"]) == int(first["lines"]) + 3
+    assert moved["planner"]
+    assert not moved["numba"]
+
+
+def test_another_learning_rate_neither_plans_nor_compiles(trained):
+    trained(MODEL.replace("RATE", "1e-3"))
+    other = trained(MODEL.replace("RATE", "5e-2"))
+    assert not other["numba"]
+    assert not other["planner"]
+
+
+def test_without_the_cache_everything_is_done_again(trained):
+    text = MODEL.replace("RATE", "1e-3")
+    first, second = trained(text), trained(text, GRADLOOM_CACHE="0")
+    assert second["numba"]
+    assert second["value"] == first["value"]
