@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+import gradloom as gl
 from gradloom.autodiff.reverse import pull
 from gradloom.codegen.driver import program_text
 from gradloom.codegen.source import program_source, run_source
@@ -118,4 +119,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with gl.settings(cache=False):  # none of these programs will be met again
+        sys.exit(main())
