@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.errors import StateError, TracingError, message, user_where
-from gradloom.frontend.pytree import Structure, flatten, paths, unflatten
+from gradloom.frontend.pytree import Structure, flatten, of_call, paths, unflatten
 from gradloom.frontend.trace import current
 from gradloom.inspectable import Inspectable
 from gradloom.options import check_memory, parse
@@ -57,7 +57,11 @@ class Jitted(Inspectable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
             return self.function(*args, **kwargs)
-        leaves, structure = flatten((args, kwargs))
+        if kwargs:
+            leaves, structure = flatten((args, kwargs))
+        else:
+            leaves, structure = flatten(args)
+            structure = of_call(structure)
         return self._find(leaves, structure)(leaves)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

@@ -6,7 +6,10 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from gradloom.errors import StructureError, message, user_where
 
@@ -73,6 +76,17 @@ def _sorted_keys(tree: dict[Any, Any]) -> tuple[Any, ...]:
         ) from None
 
 
+@cache
+def _plain_tuple(size: int) -> Structure:
+    return Structure(tuple, tuple(range(size)), (LEAF,) * size)
+
+
+@cache
+def of_call(arguments: Structure) -> Structure:
+    """The structure of `(args, {})` for that of `args`."""
+    return Structure(tuple, (0, 1), (arguments, Structure(dict)))
+
+
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """Leaves in a fixed order (dict keys sorted), and the structure that `unflatten` needs.
 
@@ -80,6 +94,8 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     >>> leaves, str(structure)
     ([2, 1], 'dict(b: tuple(0: *, 1: None), w: *)')
     """
+    if type(tree) is tuple and all(type(leaf) is np.ndarray for leaf in tree):
+        return list(tree), _plain_tuple(len(tree))  # what most calls are given
     leaves: list[Any] = []
 
     def walk(node: Any) -> Structure:
@@ -98,6 +114,8 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 def unflatten(structure: Structure, leaves: Any) -> Any:
     """The tree with these leaves."""
     remaining = iter(leaves)
+    if structure.kind is None:
+        return next(remaining)
 
     def build(node: Structure) -> Any:
         if node.kind is None:

@@ -26,6 +26,7 @@ class Frame:
     control: Any  # ctypes arrays: cheaper than NumPy's to fill word by word
     table: Any
     addresses: tuple[int, int, int]
+    tenant: Any = None  # whose addresses stand in the table already
 
 
 class Executable:

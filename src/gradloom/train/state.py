@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 from gradloom.errors import StateError, message, user_where
@@ -110,7 +109,8 @@ class State:
     def spend(self, steps: int) -> State:
         """The handle after `steps` more updates; this one is spent."""
         self._spent = True
-        following = copy(self)
+        following = object.__new__(State)
+        following.__dict__.update(self.__dict__)
         following.steps += steps
         following._spent = False
         return following

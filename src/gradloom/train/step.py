@@ -295,5 +295,7 @@ def _first(array: np.ndarray) -> np.ndarray:
 
 def _result(compiled: Compiled, results: list[np.ndarray], index: int | None) -> Any:
     picked = results if index is None else [r[index] for r in results]
+    if not compiled.has_aux:
+        return picked[0]
     value, aux = unflatten(compiled.traced.structure, picked)
-    return (value, aux) if compiled.has_aux else value
+    return value, aux
