@@ -12,7 +12,7 @@ import numpy as np
 from gradloom.errors import DtypeError, GradloomError, RangeError, TracingError, message, user_where
 from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.ir.node import Node
-from gradloom.ir.source import CONST, const, parameter
+from gradloom.ir.source import const, parameter
 from gradloom.ir.types import DTYPES, INTEGERS, TensorType
 
 
@@ -144,8 +144,3 @@ def scalar_dtype(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     return "int64" if isinstance(value, int) else "float64"
-
-
-def absorbed(nodes: list[Node]) -> list[Node]:
-    """The constants of a trace, which are part of the code."""
-    return [node for node in nodes if node.op is CONST]

@@ -13,7 +13,7 @@ from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
 from gradloom.plan.fuse import fuse
 from gradloom.plan.lower import Lowering, ragged
-from gradloom.plan.nest import Draft, domain, domain_index
+from gradloom.plan.nest import Draft, domain
 from gradloom.plan.plan import Buffer, Kernel, Load, Nest, Plan, Stage
 from gradloom.plan.schedule import ancestors, frugal, in_order, lifetimes, peak, reaches
 
@@ -119,16 +119,15 @@ def _results(graph: Graph, memory: _Memory, buffer_of: dict[Node, int]) -> list[
 
 
 def _copy(memory: _Memory, source: int, target: int) -> Kernel:
+    """All elements in a row, from one buffer to another."""
     node = memory.nodes[source]
-    shape = node.type.shape
-    draft = Draft(domain(shape), 0, {node: source}.get)
-    step = draft.value(node, domain_index(shape))
-    at = Affine.axis(0) if domain(shape) else Affine()
-    flat = Draft((node.type.size,) if domain(shape) else (), 0, {node: source}.get)
-    step = flat.emit(Load(flat.operand(source), at, node.type.dtype))
-    flat.put(target, at, step, node.type.dtype)
+    flat = (node.type.size,) if domain(node.type.shape) else ()
+    draft = Draft(flat, 0, {node: source}.get)
+    at = Affine.axis(0) if flat else Affine()
+    step = draft.emit(Load(draft.operand(source), at, node.type.dtype))
+    draft.put(target, at, step, node.type.dtype)
     lines = (node.where,) if node.where else ()
-    return Kernel("copy", (flat.finish("copy"),), 0, lines, 0)
+    return Kernel("copy", (draft.finish("copy"),), 0, lines, 0)
 
 
 # ---- updates in place

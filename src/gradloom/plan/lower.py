@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from gradloom.plan.product import Matrices, as_product
 BLOCK_BYTES = 16384
 LANES = 16  # of float32 in the widest vector
 ROW_TILE = 16  # a multiple of every microkernel's rows
-COPIED_STRIDE = 1024  # bytes between rows of B from which the product copies B first
+COPIED_STRIDE = 1024  # bytes between rows of B from which `codegen.cpu.product` copies B first
 
 
 @dataclass
@@ -32,7 +32,6 @@ class Lowering:
 
     buffer_of: dict[Node, int]
     scratch: Callable[[Node], int]  # a new arena buffer for a value that is in no group's `stored`
-    kernels: list[Kernel] = field(default_factory=list)
 
     def lower(self, group: Group) -> Kernel:
         kind = group.head.op.kind if group.head else group.members[0].op.kind
