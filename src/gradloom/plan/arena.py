@@ -26,20 +26,20 @@ def place(
     ([128, 128, 0], 192)
     """
     roots = {i: _root(i, same or {}) for i in range(len(sizes))}
-    spans: dict[int, list[tuple[int, int]]] = {}
+    life: dict[int, tuple[int, int]] = {}  # of a buffer and its heirs, who follow without a gap
     need: dict[int, int] = {}
     for i, root in roots.items():
-        spans.setdefault(root, []).append(lives[i])
+        born, dies = life.get(root, lives[i])
+        life[root] = min(born, lives[i][0]), max(dies, lives[i][1])
         need[root] = max(need.get(root, 0), padded(sizes[i]))
     placed: dict[int, int] = {}
-    for root in sorted(need, key=lambda r: (-need[r], spans[r][0], r)):
-        taken = sorted(
-            (placed[other], placed[other] + need[other])
-            for other in placed
-            if _together(spans[root], spans[other])
-        )
-        placed[root] = _best_gap(taken, need[root])
-    total = max((placed[r] + need[r] for r in placed), default=0)
+    taken: list[tuple[int, int, int, int]] = []
+    for root in sorted(need, key=lambda r: (-need[r], life[r][0], r)):
+        born, dies = life[root]
+        together = sorted((start, end) for b, d, start, end in taken if b <= dies and born <= d)
+        placed[root] = _best_gap(together, need[root])
+        taken.append((born, dies, placed[root], placed[root] + need[root]))
+    total = max((end for *_, end in taken), default=0)
     return [placed[roots[i]] for i in range(len(sizes))], total
 
 
@@ -47,10 +47,6 @@ def _root(i: int, same: dict[int, int]) -> int:
     while i in same:
         i = same[i]
     return i
-
-
-def _together(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> bool:
-    return any(a <= d and c <= b for a, b in one for c, d in other)
 
 
 def _best_gap(taken: list[tuple[int, int]], need: int) -> int:

@@ -26,11 +26,13 @@ class _Memory:
     spaces: list[str] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set)
 
     def add(self, node: Node, space: str, where: int, name: str) -> int:
         name = _variable(name)
-        if name in self.names:
+        if name in self._taken:
             name = f"{name}_{len(self.names)}"
+        self._taken.add(name)
         self.nodes.append(node)
         self.spaces.append(space)
         self.places.append(where)

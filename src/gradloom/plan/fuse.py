@@ -42,7 +42,7 @@ class Group:
     closed: bool
     bits: int = 0  # its own numbers
     before: int = 0  # those of the groups that it needs, directly or not
-    after: int = 0  # those of the groups that need it
+    followers: list[Node] = field(default_factory=list)  # who read its members
     stored: list[Node] = field(default_factory=list)
     aside: set[Node] = field(default_factory=set)  # what its members read, but elsewhere
     copies: int = 1  # how often its work stands in the kernel that does it
@@ -178,62 +178,67 @@ def _optimizer_cone(graph: Graph, reads: dict[Node, list[Read]]) -> set[Node]:
 
 
 class _Partition:
-    """Groups with their order, as bit sets: `before` and `after` are transitively closed."""
+    """Groups, and the order that their reads impose.
+
+    `before` is transitively closed; of a group that came of a merge, either number stands for it.
+    """
 
     def __init__(self) -> None:
         self.home: dict[Node, Group] = {}
-        self._by_bit: list[Group] = []
+        self._made: list[Group] = []
 
     @property
     def groups(self) -> list[Group]:
-        return list(dict.fromkeys(self._by_bit))
+        return sorted((g for g in self._made if g.members), key=lambda g: g.bits & -g.bits)
 
     def add(self, node: Node, reads: list[Read]) -> Group:
         kind = node.op.kind
         group = Group([node], node if kind in HEADS else None, kind in CLOSED)
-        group.bits = 1 << len(self._by_bit)
+        group.bits = 1 << len(self._made)
         group.aside = {read.node for read in reads if not read.direct}
-        self._by_bit.append(group)
+        self._made.append(group)
         self.home[node] = group
         for source in (self.home[read.node] for read in reads):
             group.before |= source.before | source.bits
-        self._close(group)
+            source.followers.append(node)
         return group
 
-    def merge(self, one: Group, other: Group) -> Group:
-        """One group of both, unless a third must run between them, or one must be finished before
-        the other begins, which reads it elsewhere than at its own element."""
-        both = one.bits | other.bits
-        if (one.before & other.after | other.before & one.after) & ~both:
-            return one
+    def merge(self, one: Group, other: Group) -> bool:
+        """Make one group of both, unless a third must run between them, or one must be finished
+        before the other begins, which reads it elsewhere than at its own element."""
+        if self._between(one, other) or self._between(other, one):
+            return False
         if self._crossed(one, other) or self._crossed(other, one):
-            return one
+            return False
         for member in other.members:
             self.home[member] = one
         one.members += other.members
+        one.followers += other.followers
         one.head = one.head or other.head
-        one.bits = both
+        one.bits |= other.bits
         one.aside |= other.aside
-        one.before = (one.before | other.before) & ~both
-        one.after = (one.after | other.after) & ~both
-        self._by_bit = [one if g is other else g for g in self._by_bit]
-        self._close(one)
-        return one
+        one.before = (one.before | other.before) & ~one.bits
+        other.members = []
+        self._tell_followers(one)
+        return True
+
+    def _between(self, first: Group, last: Group) -> bool:
+        """Whether a third group reads `first` and must run before `last`."""
+        thirds = (self.home[node] for node in first.followers)
+        return any(g.bits & last.before for g in thirds if g is not first and g is not last)
 
     def _crossed(self, reader: Group, source: Group) -> bool:
         return any(self.home[node] is source for node in reader.aside)
 
-    def _close(self, group: Group) -> None:
-        for earlier in self._in(group.before):
-            earlier.after |= group.after | group.bits
-        for later in self._in(group.after):
-            later.before |= group.before | group.bits
-
-    def _in(self, bits: int) -> Iterator[Group]:
-        while bits:
-            group = self._by_bit[(bits & -bits).bit_length() - 1]
-            bits &= ~group.bits
-            yield group
+    def _tell_followers(self, group: Group) -> None:
+        """What a group must follow, those that follow it must too."""
+        waiting = [group]
+        while waiting:
+            earlier = waiting.pop()
+            for later in {self.home[node] for node in earlier.followers} - {earlier}:
+                if earlier.before & ~later.before:
+                    later.before |= earlier.before
+                    waiting.append(later)
 
 
 def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
@@ -244,7 +249,7 @@ def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
         for read in sources:
             other = parts.home[read.node]
             if read.direct and other is not own and _joinable(own, other, late):
-                own = parts.merge(own, other)
+                parts.merge(own, other)
     return parts
 
 
@@ -300,15 +305,14 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
         shared = {n for n in seen if domain(n.type.shape) == group.domain}
         for base in shared if group.domain else (None,):
             readers.setdefault(base, []).append(group)
-    for groups in readers.values():
-        one = groups[0]
-        for other in groups[1:]:
+    for one, *others in readers.values():
+        for other in others:
+            if one is other or not other.stored or not _joinable(one, other, late):
+                continue
             alike = (one.members[0] in late) == (other.members[0] in late)
-            if alike and one is not other and other.stored and _joinable(one, other, late):
-                parts.merge(one, other)
-                if parts.home[other.members[0]] is one:
-                    one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
-                    other.stored = []
+            if alike and parts.merge(one, other):
+                one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
+                other.stored = []
 
 
 def _behind(node: Node) -> Node:

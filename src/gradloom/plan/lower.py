@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradloom.ir.affine import Affine, linear
-from gradloom.ir.graph import topological
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.types import ITEMSIZE, row_strides
@@ -165,9 +164,14 @@ class Lowering:
 
     def _covered(self, group: Group) -> list[Node]:
         """Every node that this kernel computes, moves and what was pulled in included."""
-        stops = [n for n in self.buffer_of if n not in group.stored]
-        found = topological(group.stored, stops)[len(stops) :]
-        return [n for n in found if n.op.kind is not Kind.SOURCE]
+        found: dict[Node, None] = {}
+        stack = list(group.stored)
+        while stack:
+            node = stack.pop()
+            if node not in found and (node in group.stored or node not in self.buffer_of):
+                found[node] = None
+                stack.extend(node.inputs)
+        return [n for n in reversed(found) if n.op.kind is not Kind.SOURCE]
 
     def _hint(self, group: Group) -> str:
         first = group.head or group.members[0]
