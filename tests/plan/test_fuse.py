@@ -221,3 +221,35 @@ def test_siblings_stay_apart_where_a_third_stands_between():
 def test_single_numbers_are_computed_in_one_kernel():
     plan = planned(lambda a, b: (gnp.exp(a), gnp.sin(b), a * b), (), ())
     assert len(plan.kernels) == 1
+
+
+def test_siblings_of_siblings_are_found():
+    """a and b share x, b and c share y: all three are one pass, whichever pair is met first."""
+
+    def f(x, y):
+        return gnp.sin(x), gnp.cos(x) * y, gnp.exp(y), gnp.tanh(x), y + 1.0
+
+    plan = planned(f, (50,), (50,))
+    assert len(plan.kernels) == 1
+    x, y = np.linspace(-1, 1, 50), np.linspace(0, 2, 50)
+    for got, meant in zip(gl.jit(f)(x, y), f(x, y), strict=True):
+        np.testing.assert_allclose(got, meant, rtol=1e-14)
+
+
+def test_the_same_program_has_the_same_plan_every_time():
+    """Nodes lie elsewhere in memory each time; no decision may hang on it, or caches would miss."""
+
+    def f(x, y, w):
+        h = gnp.tanh(x @ w) + y
+        return gnp.sum(gnp.log_softmax(h) * y), gnp.sin(x), gnp.cos(x) * 2.0, gnp.exp(y), y + h
+
+    def model(x, y, w):
+        return gl.grad(lambda w: f(x, y, w)[0])(w), *f(x, y, w)
+
+    kept = []  # so that no address is used again
+    for _ in range(8):
+        kept.append([parameter(TensorType((3,), "float32")) for _ in range(50)])
+        kept.append(planned(model, (20, 6), (20, 7), (6, 7)))
+    plans = kept[1::2]
+    assert all(repr(p.kernels) == repr(plans[0].kernels) for p in plans)
+    assert all(p.arena_bytes == plans[0].arena_bytes for p in plans)

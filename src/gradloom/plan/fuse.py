@@ -297,20 +297,21 @@ def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node])
 def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) -> None:
     """Elementwise groups that read the same value element by element are one pass over it; so are
     those of single numbers, which cost more to call than to compute."""
-    readers: dict[Node | None, list[Group]] = {}
+    readers: dict[Node | None, list[Node]] = {}  # a node of each group, since groups merge
     for group in parts.groups:
         if not group.stored or group.head or group.closed:
             continue
         seen = (_behind(operand) for member in group.members for operand in member.inputs)
-        shared = {n for n in seen if domain(n.type.shape) == group.domain}
+        shared = dict.fromkeys(n for n in seen if domain(n.type.shape) == group.domain)
         for base in shared if group.domain else (None,):
-            readers.setdefault(base, []).append(group)
-    for one, *others in readers.values():
-        for other in others:
-            if one is other or not other.stored or not _joinable(one, other, late):
+            readers.setdefault(base, []).append(group.stored[0])
+    for first, *rest in readers.values():
+        for node in rest:
+            one, other = parts.home[first], parts.home[node]
+            alike = (first in late) == (node in late)
+            if one is other or not alike or not _joinable(one, other, late):
                 continue
-            alike = (one.members[0] in late) == (other.members[0] in late)
-            if alike and parts.merge(one, other):
+            if parts.merge(one, other):
                 one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
                 other.stored = []
 
