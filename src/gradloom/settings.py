@@ -5,13 +5,13 @@ may change a number is an argument of the function that compiles, and part of th
 
 | variable                 | meaning                                                            |
 |--------------------------|--------------------------------------------------------------------|
-| `GRADLOOM_DEBUG=0..5`    | 1 a line a compilation; 2 + a line a kernel; 3 + the graph after   |
-|                          | each pass that changed it; 4 + the generated source; 5 + LLVM      |
+| `GRADLOOM_DEBUG=0..5`    | 1 a line a compilation; 2 + a line a kernel; 3 + the graph before  |
+|                          | and after the passes, the buffers; 4 + the source; 5 + LLVM        |
 | `GRADLOOM_DUMP=a,b`      | write these stages to files in `GRADLOOM_DUMP_DIR`                 |
 | `GRADLOOM_DUMP_DIR`      | where to; `gradloom-dump` unless set                               |
 | `GRADLOOM_DISABLE=a,b`   | skip these passes, to find the one at fault                        |
 | `GRADLOOM_VERIFY=0..2`   | 1 verify the plan; 2 verify after every stage and poison the arena |
-| `GRADLOOM_INTERPRET=0,1` | run with the NumPy interpreter instead of compiled code            |
+| `GRADLOOM_INTERPRET=0,1` | run the program's Python text instead of compiled code             |
 | `GRADLOOM_CACHE=0,1`     | whether compiled programs are kept on disk                         |
 | `GRADLOOM_CACHE_DIR`     | where; the platform's cache folder of the user unless set          |
 """

@@ -1,44 +1,24 @@
 """Nests as machine code: ranges, ragged rows, long sums, and processors other than this one."""
 
-import ctypes
-
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvmlite import ir
+from benchmarks.kernels import stage_function
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.codegen.cpu.nest import emit_nest
-from gradloom.codegen.cpu.target import host_target, named_target, target_machine
+from gradloom.codegen.cpu.target import named_target, target_machine
 from gradloom.codegen.module import kernels_text
 from gradloom.ir.affine import Affine
 from gradloom.plan.plan import ANY, Apply, Constant, Fold, Load, Nest, Store
-from gradloom.runtime.native import keep_only, link, optimise
 
 ROW, COLUMN = Affine.axis(0), Affine.axis(1)
 
 
-def native(nest, target=None):
+def native(nest):
     """The nest as a callable of a range and arrays."""
-    target = target or host_target()
-    module = ir.Module("test")
-    module.triple = target.triple
-    emit_nest(module, nest, target).linkage = ""
-    machine = target_machine(target)
-    linked = link([str(module)], machine)
-    keep_only(linked, nest.name)
-    optimise(linked, machine)
-    engine = llvm.create_mcjit_compiler(linked, machine)
-    engine.finalize_object()
-    place = engine.get_function_address(nest.name)
-
-    def call(start, stop, *arrays):
-        kinds = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * len(arrays)
-        ctypes.CFUNCTYPE(None, *kinds)(place)(start, stop, *(a.ctypes.data for a in arrays))
-
-    call.engine = engine  # which holds the code
-    return call
+    function = stage_function(nest)
+    return lambda start, stop, *arrays: function(start, stop, *(a.ctypes.data for a in arrays))
 
 
 def increment(columns, dtype="float32"):

@@ -95,6 +95,15 @@ def _relabels(node: Node) -> bool:
     return node.type.size == node.inputs[0].type.size
 
 
+def _keeps_place(node: Node) -> bool:
+    """A move that only adds or drops axes of size one."""
+    (x,) = node.inputs
+    if domain(x.type.shape) != domain(node.type.shape):
+        return False
+    found = access(node, domain_index(node.type.shape))
+    return found == (domain_index(x.type.shape), ())
+
+
 def in_memory(node: Node, pinned: set[Node]) -> bool:
     return node.op is PARAMETER or node in pinned or is_computed(node)
 
@@ -144,11 +153,7 @@ def _reads(node: Node, computed: set[Node]) -> Iterator[Read]:
         direct &= domain(operand.type.shape) == domain(node.type.shape)
         while operand not in computed and operand.op.kind is Kind.MOVE:
             (x,) = operand.inputs
-            direct &= _relabels(operand) and domain(x.type.shape) == domain(operand.type.shape)
-            direct &= index is not None and access(operand, domain_index(operand.type.shape)) == (
-                domain_index(x.type.shape),
-                (),
-            )
+            direct &= index is not None and _keeps_place(operand)
             found = access(operand, index) if index is not None else None
             index = found[0] if found is not None else None
             operand = x
@@ -318,11 +323,8 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
 
 def _behind(node: Node) -> Node:
     """Through moves that keep every element at its place."""
-    while node.op.kind is Kind.MOVE and _relabels(node):
-        (x,) = node.inputs
-        if domain(x.type.shape) != domain(node.type.shape):
-            break
-        node = x
+    while node.op.kind is Kind.MOVE and _keeps_place(node):
+        (node,) = node.inputs
     return node
 
 
