@@ -60,7 +60,7 @@ def check_gradients(case: Case) -> None:
         outputs = [Tensor(n) for n in case.graph.outputs if n.type.is_float]
         total = sum((astype(sum_(o), "float64") for o in outputs), Tensor(const(0.0, "float64")))
         inputs = [Tensor(n) for n in case.graph.inputs if n.type.is_float]
-        slopes = tuple(g.node for g in pull(total, inputs, 1.0) if g is not None)
+        slopes = tuple(g.node for g in pull([total], inputs, [1.0]) if g is not None)
     assert not trace.captured
     graph = Graph(case.graph.inputs, slopes)
     loose = 1e-3 if any(n.type.dtype == "float32" for n in graph.nodes()) else 1e-7

@@ -75,7 +75,7 @@ def test_the_graph_verifier_knows_its_own_parameters():
 
 def test_the_graph_verifier_infers_every_type_anew():
     x = parameter(TensorType((3,), "float64"))
-    wrong = nodes.Node(OPS["exp"], (x,), (), TensorType((4,), "float64"), None)
+    wrong = nodes.Node(OPS["exp"], (x,), (), TensorType((4,), "float64"), None, 0)
     with pytest.raises(InternalError, match=r"its row infers float64\[3\], it says float64\[4\]"):
         verify_graph(Graph((x,), (wrong,)), "a test")
 

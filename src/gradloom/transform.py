@@ -113,7 +113,7 @@ def _differentiate(
         result = function(*full, **kwargs)
         out, aux = _pair(result, function) if has_aux else (result, None)
         _check_scalar(out, function)
-        pulled = pull(out, marks, np.ones((), type_of(out).dtype))
+        pulled = pull([out], marks, [np.ones((), type_of(out).dtype)])
     finally:
         close(marks)
     slopes = [_zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)]

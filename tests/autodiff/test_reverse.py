@@ -119,10 +119,10 @@ def test_marks_are_aliases_that_closures_do_not_share():
         x = Tensor(parameter(TensorType((), "float64")))
         (marked,) = mark([x])
         out = marked * x  # x itself is constant here
-        (slope,) = pull(out, [marked], 1.0)
+        (slope,) = pull([out], [marked], [1.0])
         assert slope.node.op.name == "multiply"
         assert x.node in slope.node.inputs
-        assert pull(x * 2, [marked], 1.0) == [None]
+        assert pull([x * 2], [marked], [1.0]) == [None]
 
 
 def test_an_operator_without_a_derivative_is_refused_by_name():

@@ -135,7 +135,7 @@ def projected(function, weights):
     def both(x):
         (marked,) = mark([x])
         out = function(marked)
-        (gradient,) = pull(out, [marked], weights)
+        (gradient,) = pull([out], [marked], [weights])
         return out, gradient
 
     return both

@@ -18,8 +18,9 @@ from gradloom.frontend.apply import apply
 from gradloom.frontend.record import OPEN, Record
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, lift
-from gradloom.ir.node import Node, blaming, fresh
-from gradloom.ir.source import MARK
+from gradloom.ir.node import Node, blaming, fresh, make
+from gradloom.ir.source import ITEM, MARK
+from gradloom.ir.types import TupleType
 from gradloom.ops.elementwise import astype
 from gradloom.ops.move import reshape
 from gradloom.ops.reduce import sum_
@@ -45,16 +46,17 @@ def close(marks: Sequence[Tensor]) -> None:
     OPEN.difference_update(m.node.level for m in marks if isinstance(m.node, Record))
 
 
-def pull(out: Any, marks: Sequence[Tensor], cotangent: Any) -> list[Any]:
-    """The cotangents of `marks`, given that of `out`; None where `out` does not depend on one."""
+def pull(outs: Sequence[Any], marks: Sequence[Tensor], cotangents: Sequence[Any]) -> list[Any]:
+    """The cotangents of `marks`, given those of `outs`; None where no out depends on one."""
     wanted = [m.node for m in marks]
     found: dict[Any, Any] = {}
-    if isinstance(out, Tensor):
-        order = _between(out.node, wanted)
-        if out.node in order or out.node in wanted:
-            found[out.node] = _traced(cotangent, out.node)
-        for node in reversed(order):
-            _pull_through(node, found, order)
+    reached = [(o, g) for o, g in zip(outs, cotangents, strict=True) if isinstance(o, Tensor)]
+    order = _between([out.node for out, _ in reached], wanted)
+    for out, cotangent in reached:
+        if out.node in order and cotangent is not None:
+            _add(found, out.node, _traced(cotangent, out.node))
+    for node in reversed(order):
+        _pull_through(node, found, order)
     return [found.get(node) for node in wanted]
 
 
@@ -71,8 +73,12 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
     g = found.get(node)
     if g is None or not order[node]:
         return
-    rule = node.op.vjp
-    if rule is None:
+    if node.op is ITEM:
+        (whole,) = node.inputs
+        results = found.setdefault(whole, [None] * len(whole.type.types))
+        results[node.attrs["index"] if isinstance(node, Record) else node["index"]] = g
+        return
+    if node.op.vjp is None:
         raise TracingError(
             message(
                 f"{node.op.name} has no derivative",
@@ -80,21 +86,25 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
                 "keep it off the way from parameters to loss, or cover it with gl.stop_gradient",
             )
         )
-    out, inputs, attrs = _operands(node)
+    out, inputs, attrs = operands(node)
+    if isinstance(g, list):
+        g = tuple(g)
     with blaming(node.where):
-        for operand, pulled in zip(node.inputs, rule(g, out, *inputs, **attrs), strict=True):
-            if pulled is None or operand not in order or not operand.type.is_float:
-                continue
-            pulled = _fit(pulled, operand.type)
-            before = found.get(operand)
-            found[operand] = pulled if before is None else before + pulled
+        for operand, pulled in zip(node.inputs, node.op.vjp(g, out, *inputs, **attrs), strict=True):
+            if pulled is not None and operand in order and operand.type.is_float:
+                _add(found, operand, fit(pulled, operand.type))
 
 
-def _between(out: Any, wanted: list[Any]) -> dict[Any, bool]:
-    """Nodes from `wanted` to `out`, operands first; True where the node's own rule must run."""
+def _add(found: dict[Any, Any], node: Any, cotangent: Any) -> None:
+    before = found.get(node)
+    found[node] = cotangent if before is None else before + cotangent
+
+
+def _between(outs: list[Any], wanted: list[Any]) -> dict[Any, bool]:
+    """Nodes from `wanted` to `outs`, operands first; True where the node's own rule must run."""
     order: dict[Any, bool] = dict.fromkeys(wanted, False)
     seen = set(wanted)
-    stack = [(out, False)]
+    stack = [(out, False) for out in reversed(outs)]
     while stack:
         node, ready = stack.pop()
         if ready:
@@ -109,13 +119,20 @@ def _between(out: Any, wanted: list[Any]) -> dict[Any, bool]:
     return order
 
 
-def _operands(node: Node | Record) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def operands(node: Node | Record) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """What the rules of a node's row are given: its result, its operands, its attributes."""
     if isinstance(node, Record):
         return node.value, node.args, node.attrs
-    return Tensor(node), tuple(map(Tensor, node.inputs)), dict(node.attrs)
+    return _results(node), tuple(map(Tensor, node.inputs)), dict(node.attrs)
 
 
-def _fit(g: Any, to: Any) -> Any:
+def _results(node: Node) -> Any:
+    if isinstance(node.type, TupleType):
+        return tuple(Tensor(make(ITEM, node, index=i)) for i in range(len(node.type.types)))
+    return Tensor(node)
+
+
+def fit(g: Any, to: Any) -> Any:
     """Broadcasting and promotion undone, here and nowhere else."""
     shape = tuple(np.shape(g)) if not isinstance(g, Tensor) else g.shape
     if shape != to.shape:

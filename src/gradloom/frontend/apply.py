@@ -13,7 +13,8 @@ from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.frontend.trace import Trace, current, fits, leaked, lift, type_of
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind, Op
-from gradloom.ir.types import DTYPES, FLOATS
+from gradloom.ir.source import ITEM
+from gradloom.ir.types import DTYPES, FLOATS, TupleType
 
 _PROMOTING = (Kind.ELEMENTWISE, Kind.CONTRACT, Kind.JOIN)
 _SAMPLE = {"bool": False, "int64": 0, "float64": 0.0}
@@ -33,6 +34,16 @@ def apply(op: Op, *args: Any, **attrs: Any) -> Any:
     if traced or not args:
         return _trace(op, args, attrs)
     return op.reference(*args, **attrs)
+
+
+def apply_many(op: Op, *args: Any, **attrs: Any) -> tuple[Any, ...]:
+    """The results of an operator that has several."""
+    whole = apply(op, *args, **attrs)
+    if isinstance(whole, tuple):
+        return whole
+    kind = whole.node.type
+    assert isinstance(kind, TupleType)
+    return tuple(apply(ITEM, whole, index=i) for i in range(len(kind.types)))
 
 
 def _tape(op: Op, level: int, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:

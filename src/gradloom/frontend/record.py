@@ -9,7 +9,7 @@ import numpy as np
 
 from gradloom.errors import Where
 from gradloom.ir.op import Op
-from gradloom.ir.types import TensorType
+from gradloom.ir.types import TensorType, TupleType
 
 # Levels of gradients that are being taken.  A record of any other leaked out of its gradient.
 OPEN: set[int] = set()
@@ -33,5 +33,14 @@ class Record:
 
     @property
     def type(self) -> TensorType:
-        value = self.value if hasattr(self.value, "dtype") else np.asarray(self.value)
-        return TensorType(value.shape, value.dtype.name)
+        return _type(self.value)
+
+
+def _type(value: Any) -> TensorType:
+    if isinstance(value, tuple):
+        return TupleType(tuple(map(_type, value)))
+    if hasattr(value, "node"):  # a traced or taped value of an outer level
+        found: TensorType = value.node.type
+        return found
+    array = np.asarray(value)
+    return TensorType(array.shape, array.dtype.name)

@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
-from gradloom.ir.types import FLOATS
+from gradloom.ir.types import FLOATS, TensorType, TupleType
 
 Values = dict[Node, Any]
 
@@ -34,14 +34,19 @@ def interpret(graph: Graph, *arrays: Any, wide: bool = False) -> list[np.ndarray
     return [values[node] for node in graph.roots]
 
 
-def _value(node: Node, values: Values, wide: bool) -> np.ndarray:
+def _value(node: Node, values: Values, wide: bool) -> Any:
     result = node.op.reference(*(values[n] for n in node.inputs), **dict(node.attrs))
-    is_float = node.type.dtype in FLOATS
-    if wide and is_float:
-        return np.asarray(result, "float64")
+    if isinstance(node.type, TupleType):
+        pairs = zip(result, node.type.types, strict=True)
+        return tuple(_typed(np.asarray(value), kind, wide) for value, kind in pairs)
     if node.op.kind is Kind.SOURCE or result.__class__ is not np.ndarray:
-        return np.asarray(result, node.type.dtype)
-    return result.astype(node.type.dtype, copy=False)
+        result = np.asarray(result)
+    return _typed(result, node.type, wide)
+
+
+def _typed(result: np.ndarray, kind: TensorType, wide: bool) -> np.ndarray:
+    dtype = "float64" if wide and kind.dtype in FLOATS else kind.dtype
+    return result.astype(dtype, copy=False)
 
 
 def _widened(array: np.ndarray, wide: bool) -> np.ndarray:

@@ -23,7 +23,8 @@ class Node:
     """One operation applied to nodes.
 
     `where` is the user's line that asked for it first.  It is not part of a node's identity: the
-    same computation on two lines is still one node.
+    same computation on two lines is still one node.  `born` counts up: what was made since a trace
+    began is told by it from what was there before.
     """
 
     op: Op
@@ -31,6 +32,7 @@ class Node:
     attrs: Attrs
     type: TensorType
     where: Where | None
+    born: int
 
     def __getitem__(self, attr: str) -> Any:
         for name, value in self.attrs:
@@ -81,6 +83,6 @@ def make(op: Op, *inputs: Node, where: Where | None = None, **attrs: Any) -> Nod
     node = _interned.get(key)
     if node is None:
         found = op.infer(*(n.type for n in inputs), **attrs)
-        node = Node(op, inputs, items, found, where or _blamed.get() or user_where())
+        node = Node(op, inputs, items, found, where or _blamed.get() or user_where(), fresh())
         _interned[key] = node
     return node

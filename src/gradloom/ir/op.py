@@ -22,6 +22,10 @@ class Kind(Enum):
     CONTRACT = auto()  # the product of two operands, summed over shared labels
     GATHER = auto()  # out[i] is x[indices[i]]
     SCATTER = auto()  # zeros, with updates[i] added at indices[i]
+    CONTROL = auto()  # a loop or a branch over graphs, which its attributes hold
+    CALL = auto()  # a graph with a rule of its own; in its place once differentiation is over
+    ROUTINE = auto()  # sequential code over whole arrays: sorting, factorisations, transforms
+    ITEM = auto()  # one of the results of an operation that has several
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +33,13 @@ class Op:
     """One operator: its type, meaning, derivative, spelling and facts.
 
     `vjp(g, out, *inputs, **attrs)` returns one cotangent (or None) an input; it is written with
-    public operations and never undoes broadcasting: `autodiff.reverse` does.
+    public operations and never undoes broadcasting: `autodiff.reverse` does.  Of a row with several
+    results, `g` and `out` are tuples, and a cotangent may be None.
+
+    Where a kind does not give them: `jvp(tangents, out, *inputs, **attrs)` returns the tangent (of
+    several results a tuple) for those of the inputs, None where an input has none; `batch(size,
+    batched, *inputs, **attrs)` returns the result for inputs of which those that are `batched`
+    have a leading axis of `size`, and so has the result (of several results: each).
     """
 
     name: str
@@ -54,6 +64,9 @@ class Op:
     cost: int = 1  # in additions; measured by benchmarks/lane_costs.py
     access: Callable[..., Any] | None = None  # MOVE: (index, type of x, **attrs) -> where x is read
     domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)  # where tests sample each operand
+    jvp: Callable[..., Any] | None = None  # None: the kind's, or the transpose of `vjp`
+    batch: Callable[..., Any] | None = None  # None: the kind's
+    linear: bool = False  # in all floating operands together, so the tangent is op(*tangents)
     samples: Callable[..., Any] | None = None  # (rng, dtype) -> [(arrays, attrs), ...] for tests
     doc: str = field(default="")
 

@@ -36,6 +36,14 @@ CONST = define(
     )
 )
 IOTA = define(Op("iota", Kind.SOURCE, lambda shape, axis, dtype: TensorType(shape, dtype), _iota))
+ITEM = define(
+    Op(
+        "item",
+        Kind.ITEM,
+        lambda whole, index: whole.types[index],
+        lambda whole, index: whole[index],
+    )
+)
 # What a gradient is taken with respect to: an alias of its operand, so that captured uses of the
 # same value by a closure stay apart from it.
 MARK = define(

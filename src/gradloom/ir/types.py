@@ -44,6 +44,29 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class TupleType(TensorType):
+    """The type of an operation with several results, which its items are projected from.
+
+    >>> str(TupleType((TensorType((2,), "float32"), TensorType((), "int64"))))
+    '(float32[2], int64[])'
+    """
+
+    types: tuple[TensorType, ...]
+
+    def __init__(self, types: tuple[TensorType, ...]) -> None:
+        object.__setattr__(self, "shape", ())
+        object.__setattr__(self, "dtype", "tuple")
+        object.__setattr__(self, "types", types)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in self.types)
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.types))})"
+
+
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides, in elements, of a contiguous row-major array."""
     strides = []
