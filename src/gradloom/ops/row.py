@@ -1,0 +1,67 @@
+"""Making the row of an elementwise operator, and its public function with it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradloom.frontend.apply import apply
+from gradloom.ir.op import Kind, Op, define
+from gradloom.ir.types import TensorType
+from gradloom.ops.public import public, wrong_shape
+
+Function = Callable[..., Any]
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape of operands; `ShapeError` if there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        shown = " with ".join(map(str, shapes))
+        raise wrong_shape(
+            f"shapes do not broadcast: {shown}",
+            "sizes must agree from the right, or be 1; add axes with x[:, None] or reshape",
+        ) from None
+
+
+def elementwise(
+    name: str,
+    reference: Function,
+    spelling: str,
+    lanes: Function,
+    vjp: Function | None = None,
+    **facts: Any,
+) -> Function:
+    """Define a row and return its public function."""
+    returns = facts.get("returns", "same")
+
+    def infer(*types: TensorType, **attrs: Any) -> TensorType:
+        dtype = attrs.get("dtype") or (types[-1].dtype if returns == "same" else returns)
+        return TensorType(broadcast_shape(*(t.shape for t in types)), dtype)
+
+    operands = 1 + max(i for i in range(3) if f"{{{i}}}" in spelling)
+    meaning = (infer, reference, vjp, spelling, lanes)
+    row = define(Op(name, Kind.ELEMENTWISE, *meaning, operands=operands, **facts))
+
+    def function(*args: Any) -> Any:
+        if len(args) != operands:
+            raise TypeError(f"{name}() takes {operands} arguments, but {len(args)} were given")
+        return apply(row, *args)
+
+    function.__name__ = function.__qualname__ = name
+    function.__signature__ = _takes(operands)  # type: ignore[attr-defined]
+    function.__doc__ = f"{name}, element by element, with broadcasting: `{spelling}`."
+    public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
+    return function
+
+
+def _takes(count: int) -> inspect.Signature:
+    """What `help` shows: `(x, y, /)`."""
+    names = ("condition", "x", "y") if count == 3 else ("x", "y")[:count]
+    return inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    )
