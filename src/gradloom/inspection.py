@@ -114,7 +114,8 @@ def memory(program: Program) -> MemoryReport:
     plan, executable = program.plan, program.executable
     spaces: dict[str, list[int]] = {"state": [], "input": [], "output": [], "arena": []}
     for buffer in plan.buffers:
-        spaces[buffer.space].append(buffer.type.nbytes)
+        if buffer.space in spaces:  # a row is part of another
+            spaces[buffer.space].append(buffer.type.nbytes)
     return MemoryReport(
         plan.arena_bytes,
         side_by_side(plan),

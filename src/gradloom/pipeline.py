@@ -70,7 +70,7 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
     key = cache.make_key(
         kind="plan",
         graph=graph.text(),
-        lines=repr([node.where for node in graph.nodes()]),
+        lines=repr(graph.lines()),
         names=repr(tuple(names)),
         disabled=repr(settings.disable),
         host=cache.host_key(),
@@ -94,7 +94,7 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
         from gradloom.codegen.source import program_source
         from gradloom.runtime.uncompiled import uncompiled_entry
 
-        slots = sum(b.space != "arena" for b in plan.buffers) + 1
+        slots = sum(b.space not in ("arena", "row") for b in plan.buffers) + 1
         words = driver.FAULTS + len(plan.kernels)
         return uncompiled_entry(program_source(plan, source), slots, words), False
     from gradloom.runtime import cache

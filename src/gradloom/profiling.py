@@ -88,6 +88,7 @@ def _text(plan: Plan) -> str:
         f"    mode = get(control, {driver.MODE})",
         f"    batches = get(control, {driver.BATCHES})",
         *(f"    {line}" for line in driver.addresses(plan.buffers)),
+        *(f"    {line}" for line in driver.rows(plan)),
         "    for batch in range(batches):",
         *_branches(plan),
     ]

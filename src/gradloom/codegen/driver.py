@@ -3,11 +3,12 @@ through."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.arena import padded
-from gradloom.plan.plan import Buffer, Kernel, Operand, Plan, Stage
+from gradloom.plan.plan import Buffer, Kernel, Operand, Part, Plan, Region, Stage
 
 FAULTS = 16  # the first word of `control` that belongs to a kernel
 ENTRY = "program"
@@ -164,20 +165,84 @@ def external_slot(plan_buffers: tuple[Buffer, ...], buffer: Buffer) -> int:
 
 
 def addresses(buffers: tuple[Buffer, ...]) -> Iterator[str]:
-    """A variable for every buffer."""
+    """A variable for every buffer that is not a row of another."""
     for buffer in buffers:
         name = buffer.name
         if buffer.space == "arena":
             yield f"{name} = view(arena, {buffer.offset})"
-        else:
+        elif buffer.space != "row":
             yield f"{name} = get_ptr(table, {external_slot(buffers, buffer)})"
+
+
+def rows(plan: Plan) -> Iterator[str]:
+    """A variable for every row of another buffer: the first one, until a loop moves it."""
+    for buffer in plan.buffers:
+        if buffer.space == "row":
+            yield f"{buffer.name} = view({plan.buffers[buffer.of].name}, {buffer.offset})"
 
 
 def calls(plan: Plan) -> Iterator[str]:
     """The kernels, one after another; by blocks of rows where their stages share them."""
-    for number, kernel in enumerate(plan.kernels):
-        yield f"# {kernel.name}: {', '.join(str(w) for w in kernel.where[:3])}"
-        yield from kernel_calls(plan, kernel, number)
+    yield from rows(plan)
+    yield from _parts(plan, plan.parts, itertools.count(), itertools.count())
+
+
+def _parts(
+    plan: Plan, parts: Iterable[Part], kernels: Iterator[int], regions: Iterator[int]
+) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, Kernel):
+            yield f"# {part.name}: {', '.join(str(w) for w in part.where[:3])}"
+            yield from kernel_calls(plan, part, next(kernels))
+            continue
+        yield f"# {part.name}: {', '.join(str(w) for w in part.where[:3])}"
+        yield from _parts(plan, part.init, kernels, regions)
+        number = next(regions)
+        yield from _FLOWS[part.flow](
+            plan, part, number, lambda body: _parts(plan, body, kernels, regions)
+        )
+
+
+Inner = Callable[[Iterable[Part]], Iterator[str]]
+
+
+def _for(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
+    at = f"round_{number}"
+    count = region.length
+    yield f"for {at} in range({f'{count - 1}, -1, -1' if region.reverse else count}):"
+    for row in region.rows:
+        buffer = plan.buffers[row]
+        start = f"{buffer.offset} + " if buffer.offset else ""
+        name = plan.buffers[buffer.of].name
+        yield f"    {buffer.name} = view({name}, {start}{at} * {buffer.stride})"
+    yield from _indented(inner(region.bodies[0]))
+
+
+def _while(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
+    test, body = region.bodies
+    yield "while True:"
+    yield from _indented(inner(test))
+    yield f"    if get({plan.buffers[region.word].name}, 0) == 0:"
+    yield "        break"
+    yield from _indented(inner(body))
+
+
+def _branch(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
+    """A number that is out of range chooses the first or the last, as in JAX."""
+    chosen = f"case_{number}"
+    yield f"{chosen} = get({plan.buffers[region.word].name}, 0)"
+    last = len(region.bodies) - 1
+    for case, body in enumerate(region.bodies):
+        head = f"{'elif' if case else 'if'} {chosen} {'==' if case else '<='} {case}:"
+        yield "else:" if case == last and last else head
+        yield from _indented([*inner(body)] or ["pass"])
+
+
+_FLOWS = {"for": _for, "while": _while, "branch": _branch}
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"    {line}" for line in lines)
 
 
 def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from textwrap import indent
+from typing import Any, TypeGuard
 
 from gradloom.ir.node import Node, make
 
@@ -33,6 +35,12 @@ class Graph:
         """Operands before their users, inputs first."""
         return topological(self.roots, self.inputs)
 
+    def lines(self) -> tuple[object, ...]:
+        """The user's line of every node, and within loops and branches."""
+        return tuple(
+            (node.where, tuple(inner.lines() for inner in graphs_of(node))) for node in self.nodes()
+        )
+
     def fingerprint(self) -> str:
         """A hash of the computation that is equal in every process and for equal graphs."""
         return hashlib.sha256(self.text().encode()).hexdigest()
@@ -47,7 +55,7 @@ class Graph:
             if node in known:
                 continue
             shown = [names[n] for n in node.inputs]
-            shown += [f"{key}={value}" for key, value in node.attrs]
+            shown += [f"{key}={_shown(value)}" for key, value in node.attrs]
             line = f"{names[node]}: {node.type} = {node.op.name}({', '.join(shown)})"
             out.append(f"{line:<72}  # {node.where}" if lines else line)
         out.append(f"return {', '.join(names[n] for n in self.outputs)}")
@@ -85,16 +93,34 @@ def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
     return found
 
 
+def graphs_of(node: Node) -> tuple[Graph, ...]:
+    """The graphs that a node's attributes hold: bodies of loops, branches."""
+    found: list[Graph] = []
+    for _, value in node.attrs:
+        found += [v for v in (value if isinstance(value, tuple) else (value,)) if _is_graph(v)]
+    return tuple(found)
+
+
+def instantiate(outputs: Iterable[Node], given: Mapping[Node, Node]) -> list[Node]:
+    """`outputs` computed anew from other values of some nodes."""
+    outputs = tuple(outputs)
+    done = dict(given)
+    for node in topological(outputs, given):
+        if node not in done:
+            done[node] = _on_inputs(node, tuple(done[n] for n in node.inputs))
+    return [done[n] for n in outputs]
+
+
 def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:
-    """Rebuild bottom-up, offering each rebuilt node to `rule` until it declines."""
+    """Rebuild bottom-up, the graphs in attributes too, offering each rebuilt node to `rule` until
+    it declines."""
     done: dict[Node, Node] = {node: node for node in graph.inputs}
     for node in graph.nodes():
         if node in done:
             continue
-        inputs = tuple(done[n] for n in node.inputs)
-        built = node
-        if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
-            built = make(node.op, *inputs, where=node.where, **dict(node.attrs))
+        built = _on_inputs(node, tuple(done[n] for n in node.inputs))
+        if graphs_of(built):
+            built = with_graphs(built, lambda inner: rewrite(inner, rule))
         while (better := rule(built)) is not None:
             built = better
         done[node] = built
@@ -103,3 +129,34 @@ def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:
         tuple(done[n] for n in graph.outputs),
         tuple((target, done[n]) for target, n in graph.updates),
     )
+
+
+def with_graphs(node: Node, change: Callable[[Graph], Graph]) -> Node:
+    """The node with the graphs in its attributes changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(changed, value))
+        return change(value) if _is_graph(value) else value
+
+    attrs = {name: changed(value) for name, value in node.attrs}
+    if all(attrs[name] == value for name, value in node.attrs):
+        return node
+    return make(node.op, *node.inputs, where=node.where, **attrs)
+
+
+def _on_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+        return node
+    return make(node.op, *inputs, where=node.where, **dict(node.attrs))
+
+
+def _is_graph(value: object) -> TypeGuard[Graph]:
+    return isinstance(value, Graph)
+
+
+def _shown(value: object) -> str:
+    """An attribute as text; a graph on lines of its own."""
+    if isinstance(value, tuple) and any(map(_is_graph, value)):
+        return f"({', '.join(map(_shown, value))})"
+    return "{\n" + indent(value.text(), "    ") + "\n}" if _is_graph(value) else str(value)

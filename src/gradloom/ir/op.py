@@ -58,6 +58,7 @@ class Op:
     unit: float | None = None  # op(x, unit) is x, to the bit
     commutative: bool = False
     identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
+    flow: str = ""  # CONTROL: "for", "while" or "branch"
     factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
     spreads: bool = False  # MOVE: every element of the result is one of x, so constants pass
     marker: bool = False  # the identity function, kept only until differentiation is over

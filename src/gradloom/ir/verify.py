@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradloom.errors import InternalError
-from gradloom.ir.graph import Graph
+from gradloom.ir.graph import Graph, graphs_of
 from gradloom.ir.node import Node
 from gradloom.ir.source import PARAMETER
 
@@ -20,6 +20,8 @@ def verify_graph(graph: Graph, stage: str) -> None:
         found = node.op.infer(*(n.type for n in node.inputs), **dict(node.attrs))
         if found != node.type:
             _broken(graph, node, stage, f"its row infers {found}, it says {node.type}")
+        for inner in graphs_of(node):
+            verify_graph(inner, f"{stage}, in the {node.op.name} of {node.where}")
     for target, node in graph.updates:
         if target not in own or target.type != node.type:
             _broken(graph, node, stage, f"it updates {target.type}")

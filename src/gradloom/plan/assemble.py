@@ -2,100 +2,64 @@
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from gradloom.ir.affine import Affine
-from gradloom.ir.graph import Graph
+from gradloom.ir.graph import Graph, graphs_of
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
 from gradloom.plan.fuse import fuse
-from gradloom.plan.lower import Lowering, ragged
-from gradloom.plan.nest import Draft, domain
-from gradloom.plan.plan import Buffer, Kernel, Load, Nest, Plan, Stage
-from gradloom.plan.schedule import ancestors, frugal, in_order, lifetimes, peak, reaches
-
-
-@dataclass
-class _Memory:
-    """Buffers as they are decided upon."""
-
-    nodes: list[Node] = field(default_factory=list)
-    spaces: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    _taken: set[str] = field(default_factory=set)
-
-    def add(self, node: Node, space: str, where: int, name: str) -> int:
-        name = _variable(name)
-        if name in self._taken:
-            name = f"{name}_{len(self.names)}"
-        self._taken.add(name)
-        self.nodes.append(node)
-        self.spaces.append(space)
-        self.places.append(where)
-        self.names.append(name)
-        return len(self.nodes) - 1
-
-    def arena(self, node: Node) -> int:
-        return self.add(node, "arena", 0, f"{node.op.name}_{len(self.nodes)}")
-
-
-# Names that a driver uses itself.
-RESERVED = frozenset(
-    (
-        *("table", "arena", "control", "order", "epochs", "epoch", "batches", "batch", "first"),
-        *(
-            "first_epoch",
-            "mode",
-            "rows",
-            "row",
-            "low",
-            "high",
-            "keep",
-            "done",
-            "end",
-            "view",
-            "get",
-        ),
-        *("put", "get_ptr", "copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
-    )
-)
-
-
-def _variable(name: str) -> str:
-    """A name as a Python variable of the driver."""
-    cleaned = "".join(c if c.isalnum() and c.isascii() else "_" for c in name).strip("_") or "value"
-    cleaned = cleaned if cleaned.isidentifier() else f"_{cleaned}"
-    taken = keyword.iskeyword(cleaned) or cleaned in RESERVED or cleaned.startswith("all_")
-    return f"{cleaned}_" if taken else cleaned
+from gradloom.plan.lower import Lowering
+from gradloom.plan.memory import Memory
+from gradloom.plan.plan import Buffer, Kernel, Part, Plan
+from gradloom.plan.regions import lower_region
+from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
+from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
-    memory = _Memory()
+    memory = Memory()
     buffer_of = _inputs(graph, memory, names)
+    outputs = [
+        memory.add(node, "output", number, f"output_{number}")
+        for number, node in enumerate(graph.outputs)
+    ]
+    parts = plan_parts(graph, memory, buffer_of, outputs)
+    return _placed(graph, memory, parts)
+
+
+def plan_parts(
+    graph: Graph, memory: Memory, buffer_of: dict[Node, int], outputs: Sequence[int]
+) -> tuple[Part, ...]:
+    """Kernels and regions, in order, that fill the buffers `outputs` and update the inputs, whose
+    buffers are given; so is the body of a loop planned, within its own."""
     groups = fuse(graph)
-    extra = _results(graph, memory, buffer_of)
+    extra = _results(graph, memory, buffer_of, outputs)
     for group in groups:
         for node in group.stored:
             if node not in buffer_of:
                 buffer_of[node] = memory.arena(node)
     lowering = Lowering(buffer_of, memory.arena)
-    kernels = [lowering.lower(group) for group in groups]
-    kernels += [_copy(memory, source, target) for source, target in extra]
-    kernels, needs = _updates(graph, memory, buffer_of, kernels)
-    kernels, needs = _update_as_one(memory, kernels, needs)
-    order = _order(memory, kernels, needs)
-    return _placed(graph, memory, [kernels[k] for k in order])
+    parts: list[Part] = []
+    for group in groups:
+        node = group.members[0]
+        if node.op.kind is Kind.CONTROL:
+            parts.append(lower_region(node, group.members[1:], lowering, memory, plan_parts))
+        else:
+            parts.append(lowering.lower(group))
+    parts += [copy(memory, source, target) for source, target in extra]
+    parts, needs = write_updates(graph, memory, buffer_of, parts)
+    parts, needs = update_as_one(memory, parts, needs)
+    return tuple(parts[k] for k in _order(memory, parts, needs))
 
 
 # ---- what comes in and goes out
 
 
-def _inputs(graph: Graph, memory: _Memory, names: Sequence[str]) -> dict[Node, int]:
+def _inputs(graph: Graph, memory: Memory, names: Sequence[str]) -> dict[Node, int]:
     state = {target for target, _ in graph.updates}
     found: dict[Node, int] = {}
     for number, node in enumerate(graph.inputs):
@@ -105,12 +69,13 @@ def _inputs(graph: Graph, memory: _Memory, names: Sequence[str]) -> dict[Node, i
     return found
 
 
-def _results(graph: Graph, memory: _Memory, buffer_of: dict[Node, int]) -> list[tuple[int, int]]:
-    """Output arrays.  Returns copies to make: of inputs, and of what is returned twice."""
+def _results(
+    graph: Graph, memory: Memory, buffer_of: dict[Node, int], outputs: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Where results go.  Returns copies to make: of inputs, and of what is returned twice."""
     copies = []
     updated = {node for _, node in graph.updates}
-    for number, node in enumerate(graph.outputs):
-        buffer = memory.add(node, "output", number, f"output_{number}")
+    for buffer, node in zip(outputs, graph.outputs, strict=True):
         if node in buffer_of or node in updated:
             if node not in buffer_of:
                 buffer_of[node] = memory.arena(node)
@@ -120,148 +85,13 @@ def _results(graph: Graph, memory: _Memory, buffer_of: dict[Node, int]) -> list[
     return copies
 
 
-def _copy(memory: _Memory, source: int, target: int) -> Kernel:
-    """All elements in a row, from one buffer to another."""
-    node = memory.nodes[source]
-    flat = (node.type.size,) if domain(node.type.shape) else ()
-    draft = Draft(flat, 0, {node: source}.get)
-    at = Affine.axis(0) if flat else Affine()
-    step = draft.emit(Load(draft.operand(source), at, node.type.dtype))
-    draft.put(target, at, step, node.type.dtype)
-    lines = (node.where,) if node.where else ()
-    return Kernel("copy", (draft.finish("copy"),), 0, lines, 0)
-
-
-# ---- updates in place
-
-
-def _needs(kernels: Sequence[Kernel]) -> list[set[int]]:
-    """Which kernels each one must follow: those that write what it reads."""
-    writer: dict[int, int] = {}
-    for k, kernel in enumerate(kernels):
-        for b in kernel.touched()[1]:
-            writer[b] = k
-    return [
-        {writer[b] for b in kernel.touched()[0] if b in writer} - {k}
-        for k, kernel in enumerate(kernels)
-    ]
-
-
-def _updates(
-    graph: Graph, memory: _Memory, buffer_of: dict[Node, int], kernels: list[Kernel]
-) -> tuple[list[Kernel], list[set[int]]]:
-    """Let each update's kernel write the state itself where that is safe; else copy at the end."""
-    needs = _needs(kernels)
-    touched = [k.touched() for k in kernels]
-    writers = {b: k for k, (_, written) in enumerate(touched) for b in written}
-    taken: set[int] = set()
-    moved: dict[int, int] = {}
-    copies: list[tuple[int, int]] = []
-    for target, node in graph.updates:
-        state = buffer_of[target]
-        if target is node:
-            continue
-        source = buffer_of[node]
-        writer = writers.get(source)
-        readers = [k for k, (read, _) in enumerate(touched) if state in read and k != writer]
-        free = memory.spaces[source] == "arena" and source not in taken
-        if (
-            free
-            and writer is not None
-            and _in_place(kernels[writer], state, source)
-            and not any(reaches(needs, writer, r) for r in readers)
-        ):
-            needs[writer] |= set(readers)
-            taken.add(source)
-            moved[source] = state
-        else:
-            copies.append((source, state))
-    kernels = [_substituted(k, moved) for k in kernels]
-    _copy_last(memory, kernels, needs, copies, moved)
-    return kernels, needs
-
-
-def _copy_last(
-    memory: _Memory,
-    kernels: list[Kernel],
-    needs: list[set[int]],
-    copies: list[tuple[int, int]],
-    moved: dict[int, int],
-) -> None:
-    """Add copies of new values into the state, after every reader of the old ones.
-
-    A new value that is another buffer's old one is set aside first, before anything writes there.
-    """
-    pending = []
-    for source, state in copies:
-        if memory.spaces[source] == "state":
-            aside = memory.arena(memory.nodes[source])
-            for k, kernel in enumerate(kernels):
-                if source in kernel.touched()[1]:
-                    needs[k].add(len(kernels))
-            kernels.append(_copy(memory, source, aside))
-            needs.append(set())
-            source = aside
-        pending.append((moved.get(source, source), state))
-    before = list(enumerate(kernels))
-    for source, state in pending:
-        kernels.append(_copy(memory, source, state))
-        needs.append({k for k, x in before if state in x.touched()[0] or source in x.touched()[1]})
-
-
-def _in_place(kernel: Kernel, old: int, new: int) -> bool:
-    """Whether `new` may lie where `old` does: each element is read before, and only for itself."""
-    writing = [s for s in kernel.stages if _writes(s, new)]
-    if len(writing) != 1 or any(_uses(s, old) for s in kernel.stages if s is not writing[0]):
-        return False
-    if any(_uses(s, new) for s in kernel.stages if s is not writing[0]):
-        return False
-    (stage,) = writing
-    nest = stage.code
-    if not isinstance(nest, Nest) or (_uses(stage, old) and _writes(stage, old)):
-        return False
-    own = {i for i, o in enumerate(stage.operands) if o.buffer == old}
-    stores = {s.at for s in nest.stores if stage.operands[s.operand].buffer == new}
-    loads = [s for s in nest.steps if isinstance(s, Load) and s.operand in own]
-    return all(len(stores) == 1 and s.at in stores and not s.picks for s in loads) and (
-        not loads or not any(s.picks or s.accumulate for s in nest.stores)
-    )
-
-
-def _rags(kernel: Kernel) -> bool:
-    nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
-    return any(n.vector and ragged(n.sizes[: n.vector + 1]) for n in nests)
-
-
-def _uses(stage: Stage, buffer: int) -> bool:
-    return any(o.buffer == buffer for o in stage.operands)
-
-
-def _writes(stage: Stage, buffer: int) -> bool:
-    return any(stage.operands[i].buffer == buffer for i in stage.writes)
-
-
-def _substituted(kernel: Kernel, moved: dict[int, int]) -> Kernel:
-    """The kernel on other buffers."""
-    stages = tuple(
-        replace(
-            s, operands=tuple(replace(o, buffer=moved.get(o.buffer, o.buffer)) for o in s.operands)
-        )
-        for s in kernel.stages
-    )
-    return replace(kernel, stages=stages)
-
-
 # ---- order and offsets
 
 
-def _order(memory: _Memory, kernels: list[Kernel], needs: list[set[int]]) -> list[int]:
+def _order(memory: Memory, kernels: list[Part], needs: list[set[int]]) -> list[int]:
     """The graph's own order or the frugal one, whichever keeps less alive."""
     touched = [{*a, *b} for a, b in (k.touched() for k in kernels)]
-    sizes = [
-        n.type.nbytes if space == "arena" else 0
-        for n, space in zip(memory.nodes, memory.spaces, strict=True)
-    ]
+    sizes = [memory.bytes_of(b) for b in range(len(memory.nodes))]
     inside = [{b for b in t if sizes[b]} for t in touched]
     natural = in_order(needs, lambda k: (float(k),))
     lean = frugal(needs, inside, sizes)
@@ -272,99 +102,114 @@ def _order(memory: _Memory, kernels: list[Kernel], needs: list[set[int]]) -> lis
     return lean if bytes_of(lean) < bytes_of(natural) else natural
 
 
-def _update_as_one(
-    memory: _Memory, kernels: list[Kernel], needs: list[set[int]]
-) -> tuple[list[Kernel], list[set[int]]]:
-    """Kernels that only update state, and do not wait for each other, as one pass."""
-    together: list[int] = []
-    chosen = waited_for = 0
-    before = ancestors(needs)
-    for k, kernel in enumerate(kernels):
-        alone = not (before[k] & chosen or waited_for >> k & 1)
-        if alone and _updates_only(kernel, memory):
-            together.append(k)
-            chosen |= 1 << k
-            waited_for |= before[k]
-    if len(together) < 2:
-        return kernels, needs
-    first, *others = together
-    merged = Kernel(
-        "update",
-        tuple(s for k in together for s in kernels[k].stages),
-        0,
-        tuple(dict.fromkeys(w for k in together for w in kernels[k].where)),
-        sum(kernels[k].flops for k in together),
-    )
-    place = {k: first if k in together else k for k in range(len(kernels))}
-    joined = [{place[n] for n in needed} for needed in needs]
-    joined[first] = {n for k in together for n in joined[k]} - {first}
-    kept = [k for k in range(len(kernels)) if k not in others]
-    number = {k: i for i, k in enumerate(kept)}
-    return (
-        [merged if k == first else kernels[k] for k in kept],
-        [{number[n] for n in joined[k]} for k in kept],
-    )
+@dataclass
+class _Lives:
+    """First and last kernel of each buffer, and the region that each belongs to."""
+
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
+    kernels: list[Kernel] = field(default_factory=list)
+    home: list[int] = field(default_factory=list)  # of each kernel: the number of its region
+    _regions: int = 0
+
+    def visit(self, parts: Sequence[Part], region: int = 0) -> None:
+        for part in parts:
+            if isinstance(part, Kernel):
+                self._touch({b for side in part.touched() for b in side}, len(self.kernels))
+                self.kernels.append(part)
+                self.home.append(region)
+                continue
+            self.visit(part.init, region)
+            first = len(self.kernels)
+            for body in part.bodies:
+                self._regions += 1
+                self.visit(body, self._regions)
+            for kernel in {first, max(len(self.kernels) - 1, first)}:
+                self._touch(part.reads | part.writes, kernel)
+
+    def _touch(self, buffers: Iterable[int], kernel: int) -> None:
+        for b in buffers:
+            born, dies = self.spans.get(b, (kernel, kernel))
+            self.spans[b] = min(born, kernel), max(dies, kernel)
 
 
-def _updates_only(kernel: Kernel, memory: _Memory) -> bool:
-    return all(memory.spaces[b] == "state" for b in kernel.touched()[1])
-
-
-def _placed(graph: Graph, memory: _Memory, kernels: list[Kernel]) -> Plan:
-    touched = [{*a, *b} for a, b in (k.touched() for k in kernels)]
-    used = sorted({b for t in touched for b in t} | set(range(len(graph.inputs))))
-    lives = lifetimes(range(len(kernels)), touched, len(memory.nodes))
-    arena = [b for b in used if memory.spaces[b] == "arena"]
+def _placed(graph: Graph, memory: Memory, parts: Sequence[Part]) -> Plan:
+    lives = _Lives()
+    lives.visit(parts)
+    spans = lives.spans
+    used = set(spans) | set(range(len(graph.inputs)))
+    used |= {memory.base(b) for b in used} | {memory.rows[b][0] for b in used if b in memory.rows}
+    arena = sorted(b for b in used if memory.spaces[b] == "arena")
     number = {b: i for i, b in enumerate(arena)}
-    same = _overwrites(memory, kernels, lives)
+    same = _overwrites(memory, lives)
     offsets, total = place(
         [memory.nodes[b].type.nbytes for b in arena],
-        [lives[b] for b in arena],
+        [spans[b] for b in arena],
         {number[new]: number[old] for new, old in same.items()},
     )
     for b in arena:
         memory.places[b] = offsets[number[b]]
-    renumbered = {b: i for i, b in enumerate(used)}
+    renumbered = {b: i for i, b in enumerate(sorted(used))}
+    never = (len(lives.kernels), -1)
     buffers = tuple(
         Buffer(
             memory.names[b],
             memory.spaces[b],
             memory.nodes[b].type,
             memory.places[b],
-            *lives[b],
+            *spans.get(b, never),
             memory.nodes[b].where,
+            *((renumbered[memory.rows[b][0]], memory.rows[b][1]) if b in memory.rows else ()),
         )
-        for b in used
+        for b in sorted(used)
     )
-    steps = sum(n.op.kind is not Kind.SOURCE for n in graph.nodes())
-    final = tuple(
-        replace(_substituted(k, renumbered), name=f"k{i}_{k.name}") for i, k in enumerate(kernels)
-    )
+    steps = _operations(graph)
+    numbers = itertools.count()
+    final = tuple(_numbered(substituted(part, renumbered), numbers) for part in parts)
     return Plan(final, buffers, total, steps)
 
 
-def _overwrites(
-    memory: _Memory, kernels: list[Kernel], lives: list[tuple[int, int]]
-) -> dict[int, int]:
-    """Buffers that can be written over an operand that dies in the same kernel."""
+def _operations(graph: Graph) -> int:
+    """How many operations a graph has, within its loops and branches too."""
+    nodes = graph.nodes()
+    inside = sum(_operations(inner) for node in nodes for inner in graphs_of(node))
+    return inside + sum(n.op.kind not in (Kind.SOURCE, Kind.ITEM) for n in nodes)
+
+
+def _numbered(part: Part, numbers: Iterator[int]) -> Part:
+    """Names that begin with the place in the text."""
+    if isinstance(part, Kernel):
+        return replace(part, name=f"k{next(numbers)}_{part.name}")
+    init = tuple(replace(k, name=f"k{next(numbers)}_{k.name}") for k in part.init)
+    bodies = tuple(tuple(_numbered(p, numbers) for p in body) for body in part.bodies)
+    return replace(part, init=init, bodies=bodies)
+
+
+def _overwrites(memory: Memory, lives: _Lives) -> dict[int, int]:
+    """Buffers that can be written over an operand that dies in the same kernel, of one region."""
     same: dict[int, int] = {}
     heirs: set[int] = set()
-    for k, kernel in enumerate(kernels):
+    spans = lives.spans
+    born_in: dict[int, int] = {}
+    for k, kernel in enumerate(lives.kernels):
+        for b in kernel.touched()[1]:
+            born_in.setdefault(b, lives.home[k])
+    for k, kernel in enumerate(lives.kernels):
         read, written = kernel.touched()
         for new in sorted(written):
-            if memory.spaces[new] != "arena" or lives[new][0] != k or new in same:
+            if memory.spaces[new] != "arena" or spans[new][0] != k or new in same:
                 continue
             for old in sorted(read - written - heirs):
-                dies_here = lives[old][1] == k and lives[old] != (k, k)
-                fits = memory.spaces[old] == "arena" and dies_here and _alike(memory, old, new)
-                if fits and _in_place(kernel, old, new) and not _rags(kernel):
+                dies_here = spans[old][1] == k and spans[old] != (k, k)
+                alike = memory.spaces[old] == "arena" and _alike(memory, old, new)
+                own = born_in.get(old) == lives.home[k]
+                if dies_here and alike and own and in_place(kernel, old, new) and not rags(kernel):
                     same[new] = old
                     heirs.add(old)
                     break
     return same
 
 
-def _alike(memory: _Memory, one: int, other: int) -> bool:
+def _alike(memory: Memory, one: int, other: int) -> bool:
     """As many bytes of the same dtype."""
     first, second = memory.nodes[one].type, memory.nodes[other].type
     return first.nbytes == second.nbytes and first.dtype == second.dtype

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gradloom.ir.affine import Index
+from gradloom.ir.affine import Affine, Index, linear
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
+from gradloom.ir.types import row_strides
 from gradloom.plan.nest import access, broadcast, domain, domain_index, locate
 from gradloom.settings import current as current_settings
 
 HEADS = (Kind.REDUCE, Kind.CONTRACT)
-CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE)  # a MOVE that must be stored is a copy
+# A MOVE that must be stored is a copy.
+CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE, Kind.CONTROL, Kind.ROUTINE)
+WHOLE = (Kind.CONTROL, Kind.ROUTINE)  # whose operands are whole values in memory
 
 # Work repeated for every reader is cheaper than a trip through memory up to about this many
 # additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 3).
@@ -113,6 +116,11 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
     pinned = {n for n in graph.roots if n.op is not PARAMETER}
     depth: dict[Node, int] = {}
     for node in order:
+        if node.op.kind in WHOLE:
+            pinned.update(_whole_operands(node, pinned))
+        if node.op.kind is Kind.ITEM or node.op.kind in WHOLE:
+            depth[node] = 0
+            continue
         depth[node] = 1 + max((depth[n] for n in node.inputs if n not in pinned), default=0)
         if depth[node] == DEEPEST:
             pinned.add(node)
@@ -126,6 +134,45 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
             )
             pinned.add(operand if place is None or place.guards else place.base)
     return {n for n in pinned if n.op is not PARAMETER}
+
+
+def _whole_operands(node: Node, pinned: set[Node]) -> set[Node]:
+    """What a loop, a branch or a routine needs in memory.
+
+    A carry is begun with a copy, which can read through moves; of others the elements must lie in
+    order, somewhere in a value that is in memory.
+    """
+    found = set()
+    copied = carried(node)
+    for number, operand in enumerate(node.inputs):
+        if number in copied and is_constant(operand):
+            continue
+        place = locate(operand, domain_index(operand.type.shape), lambda n: in_memory(n, pinned))
+        if place is None or place.guards or not (number in copied or in_order(place.at, operand)):
+            found.add(operand)
+        else:
+            found.add(place.base)
+    return found
+
+
+def carried(node: Node) -> range:
+    """The operands of a loop that begin its carries."""
+    if not node.op.flow or node.op.flow == "branch":
+        return range(0)
+    return range(node["free"], node["free"] + node["carries"])
+
+
+def is_constant(node: Node) -> bool:
+    """A number or an index, or either moved about."""
+    while node.op.kind is Kind.MOVE:
+        (node,) = node.inputs
+    return node.op.kind is Kind.SOURCE and node.op is not PARAMETER
+
+
+def in_order(at: Affine, node: Node) -> bool:
+    """Whether the elements that `at` addresses lie one after another, from some element on."""
+    whole = linear(domain_index(node.type.shape), row_strides(node.type.shape))
+    return at.terms == whole.terms
 
 
 def reader_index(node: Node, operand: Node) -> Index | None:
@@ -147,6 +194,8 @@ def reader_index(node: Node, operand: Node) -> Index | None:
 
 def _reads(node: Node, computed: set[Node]) -> Iterator[Read]:
     """What a node reads, seen through moves."""
+    if node.op.kind is Kind.ITEM:
+        return
     for operand in node.inputs:
         index = reader_index(node, operand)
         direct = node.op.kind is Kind.ELEMENTWISE
@@ -198,6 +247,10 @@ class _Partition:
 
     def add(self, node: Node, reads: list[Read]) -> Group:
         kind = node.op.kind
+        if kind is Kind.ITEM:
+            group = self.home[node] = self.home[node.inputs[0]]
+            group.members.append(node)
+            return group
         group = Group([node], node if kind in HEADS else None, kind in CLOSED)
         group.bits = 1 << len(self._made)
         group.aside = {read.node for read in reads if not read.direct}

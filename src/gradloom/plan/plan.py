@@ -1,6 +1,8 @@
 """What planning decides: the first place where order exists.
 
-    plan    = kernels in order, buffers in one arena
+    plan    = parts in order, buffers in one arena
+    part    = kernel | region
+    region  = a loop or a branch around parts
     kernel  = stage*, run one after another for each block of rows
     stage   = nest | product, with the buffers that its operands are
     nest    = loops over named axes; steps in static single assignment; stores
@@ -12,6 +14,7 @@ function in the machine code, and a plan's text is its identity in the cache.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gradloom.errors import Where
@@ -195,6 +198,52 @@ class Kernel:
         return read, written
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Parts in a loop or a branch.
+
+    `flow` is "for": `length` rounds of one body, in each of which the buffers `rows` are the next
+    row of others; "while": the first body computes the word `word`, and the second runs as long as
+    it is not 0; or "branch": the word chooses one of the bodies.  `init` runs first.  `reads` and
+    `writes` are the buffers of its surroundings that the bodies touch: they live throughout.
+    """
+
+    name: str
+    flow: str
+    init: tuple[Kernel, ...]
+    bodies: tuple[tuple[Part, ...], ...]
+    reads: frozenset[int]
+    writes: frozenset[int]
+    length: int = 0
+    reverse: bool = False
+    rows: tuple[int, ...] = ()
+    word: int = -1
+    where: tuple[Where, ...] = ()
+
+    def touched(self) -> tuple[set[int], set[int]]:
+        """Buffers of its surroundings read and written."""
+        read, written = set(self.reads), set(self.writes)
+        for kernel in self.init:
+            found = kernel.touched()
+            read |= found[0]
+            written |= found[1]
+        return read, written
+
+
+Part = Kernel | Region
+
+
+def kernels_of(parts: Iterable[Part]) -> Iterator[Kernel]:
+    """Every kernel, in the order of the text."""
+    for part in parts:
+        if isinstance(part, Kernel):
+            yield part
+        else:
+            yield from part.init
+            for body in part.bodies:
+                yield from kernels_of(body)
+
+
 # ---- memory
 
 
@@ -202,6 +251,9 @@ class Kernel:
 class Buffer:
     """Memory of one value.  `space` is "arena", "input", "state" or "output"; `offset` is in bytes
     of the arena, or the number of the external array; it lives from kernel `born` through `dies`.
+
+    A "row" is part of buffer `of`, from byte `offset` on, and moves by `stride` bytes a round of
+    the region that has it among its rows.
     """
 
     name: str
@@ -211,16 +263,23 @@ class Buffer:
     born: int
     dies: int
     where: Where | None
+    of: int = -1
+    stride: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything decided, nothing yet spelled."""
 
-    kernels: tuple[Kernel, ...]
+    parts: tuple[Part, ...]
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     nodes: int  # operations in the graph, for comparison with the number of kernels
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel, in the order of the text."""
+        return tuple(kernels_of(self.parts))
 
     @property
     def separate_bytes(self) -> int:

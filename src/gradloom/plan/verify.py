@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 
 from gradloom.errors import InternalError
 from gradloom.ir.affine import Affine
-from gradloom.plan.plan import ANY, Buffer, Load, Nest, Plan, Stage, Store
+from gradloom.plan.plan import ANY, Buffer, Load, Nest, Part, Plan, Region, Stage, Store
 
 
 def verify_plan(plan: Plan) -> None:
     """Raise `InternalError` where a kernel reads what was not written, an access leaves its buffer,
     or two buffers that live at the same time share bytes."""
     written = {i for i, b in enumerate(plan.buffers) if b.space in ("input", "state")}
-    for kernel in plan.kernels:
-        for stage in kernel.stages:
-            for number, operand in enumerate(stage.operands):
-                if number not in stage.writes and operand.buffer not in written:
-                    _broken(plan, kernel.name, operand.buffer, "is read before it is written")
-            written |= {stage.operands[n].buffer for n in stage.writes}
-            _check_bounds(plan, kernel.name, stage)
+    _check_order(plan, plan.parts, written)
     _check_apart(plan)
+
+
+def _check_order(plan: Plan, parts: Iterable[Part], written: set[int]) -> None:
+    """A row can be read where what it is a row of can, and both are written together."""
+    for part in parts:
+        if isinstance(part, Region):
+            _check_order(plan, part.init, written)
+            for body in part.bodies:
+                _check_order(plan, body, written)
+            continue
+        for stage in part.stages:
+            for number, operand in enumerate(stage.operands):
+                if number not in stage.writes and not written & _whole(plan, operand.buffer):
+                    _broken(plan, part.name, operand.buffer, "is read before it is written")
+            for number in stage.writes:
+                written |= _whole(plan, stage.operands[number].buffer)
+            _check_bounds(plan, part.name, stage)
+
+
+def _whole(plan: Plan, buffer: int) -> set[int]:
+    """A buffer, and what it is a row of."""
+    found = {buffer}
+    while (buffer := plan.buffers[buffer].of) >= 0:
+        found.add(buffer)
+    return found
 
 
 def _check_bounds(plan: Plan, kernel: str, stage: Stage) -> None:

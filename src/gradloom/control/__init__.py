@@ -1,0 +1,1 @@
+"""Loops and branches: rows that hold graphs, and whose derivatives differentiate these."""

@@ -1,0 +1,286 @@
+"""Loops of known length: `scan`, the row behind it, and its derivatives.
+
+    carry, ys[t] = body(free, carry, xs[t])        for t = 0 ... length - 1, or backwards
+
+The reverse sweep is a second scan the other way round.  What it needs of the first, the residuals,
+is the frontier between the body's own nodes and those that its cotangents made; the first scan is
+made anew so that it stacks them [Griewank and Walther, Evaluating Derivatives, 2nd ed., ch. 4], and
+takes the place of the original (`passes.twins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gradloom.autodiff.reverse import pull
+from gradloom.control.body import close_over
+from gradloom.frontend.apply import apply_many
+from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.trace import lift
+from gradloom.ir.graph import Graph, instantiate, topological
+from gradloom.ir.interpret import interpret
+from gradloom.ir.node import Node, fresh
+from gradloom.ir.op import Kind, Op, define
+from gradloom.ir.source import const, parameter
+from gradloom.ir.types import TensorType, TupleType
+from gradloom.ops.elementwise import add
+from gradloom.ops.move import broadcast_to
+
+Ids = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The operands or the body's parameters of a scan, by role."""
+
+    free: tuple[Any, ...]
+    carry: tuple[Any, ...]
+    xs: tuple[Any, ...]
+
+
+def parts(values: Sequence[Any], free: int, carries: int) -> Parts:
+    values = tuple(values)
+    return Parts(values[:free], values[free : free + carries], values[free + carries :])
+
+
+def _infer(
+    *types: TensorType, body: Graph, free: int, carries: int, length: int, **attrs: Any
+) -> TupleType:
+    results = [node.type for node in body.outputs]
+    stacks = [TensorType((length, *kind.shape), kind.dtype) for kind in results[carries:]]
+    return TupleType((*results[:carries], *stacks))
+
+
+def _reference(
+    *arrays: Any, body: Graph, free: int, carries: int, length: int, reverse: bool, ids: Ids
+) -> tuple[Any, ...]:
+    given = parts(arrays, free, carries)
+    wide = any(
+        a.dtype != n.type.dtype
+        for a, n in zip(map(np.asarray, given.free + given.carry), body.inputs, strict=False)
+    )
+    carry = [np.asarray(value) for value in given.carry]
+    shapes = _infer(body=body, free=free, carries=carries, length=length).types[carries:]
+    dtypes = ["float64" if wide and t.is_float else t.dtype for t in shapes]
+    stacks = [np.zeros(t.shape, d) for t, d in zip(shapes, dtypes, strict=True)]
+    for t in reversed(range(length)) if reverse else range(length):
+        found = interpret(body, *given.free, *carry, *(x[t] for x in given.xs), wide=wide)
+        carry = found[:carries]
+        for stack, value in zip(stacks, found[carries:], strict=True):
+            stack[t] = value
+    return (*carry, *stacks)
+
+
+def make_scan(
+    graph: Graph, given: Parts, length: int, reverse: bool, ids: Ids | None = None
+) -> tuple[Any, ...]:
+    """A scan's results.  `ids` name them: scans that compute the same have a name in common."""
+    named = tuple(fresh() for _ in graph.outputs) if ids is None else ids
+    return apply_many(
+        SCAN,
+        *given.free,
+        *given.carry,
+        *given.xs,
+        body=graph,
+        free=len(given.free),
+        carries=len(given.carry),
+        length=length,
+        reverse=reverse,
+        ids=named,
+    )
+
+
+# ---- derivatives
+
+
+def _vjp(
+    g: tuple[Any, ...],
+    out: Any,
+    *inputs: Any,
+    body: Graph,
+    free: int,
+    carries: int,
+    length: int,
+    reverse: bool,
+    ids: Ids,
+) -> tuple[Any, ...]:
+    given, own = parts(inputs, free, carries), parts(body.inputs, free, carries)
+    swept = _sweep(body, own, [value is not None for value in g], carries)
+    # The forward scan once more, its residuals stacked.
+    more = make_scan(
+        Graph(body.inputs, (*body.outputs, *swept.stacked)),
+        given,
+        length,
+        reverse,
+        (*ids, *(fresh() for _ in swept.stacked)),
+    )
+    stacks = dict(zip(swept.stacked, more[len(body.outputs) :], strict=True))
+    stacks |= dict(zip(own.xs, given.xs, strict=True))
+    outer = dict(zip(own.free, map(lift, given.free), strict=True))
+    seeds = [
+        _zeros(node.type) if value is None else value
+        for node, value in zip(body.outputs[:carries], g[:carries], strict=True)
+        if node.type.is_float
+    ]
+    zeros = [_zeros(node.type) for node in swept.summed]
+    graph, values = close_over((*swept.carry, *swept.totals, *swept.read, *swept.ys), swept.outputs)
+    handed = tuple(map(Tensor, instantiate(values, outer)))
+    ys = tuple(value for value in g[carries:] if value is not None)
+    results = make_scan(
+        graph,
+        Parts(handed, (*seeds, *zeros), (*(stacks[n] for n in swept.read), *ys)),
+        length,
+        not reverse,
+    )
+    found = dict(zip((*swept.floats, *swept.summed, *swept.xs), results, strict=True))
+    return tuple(found.get(node) for node in body.inputs)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """One step of the reverse sweep, as nodes over the body's own."""
+
+    carry: tuple[Node, ...]  # parameters: cotangents of the carries
+    totals: tuple[Node, ...]  # parameters: sums of the free values' cotangents so far
+    ys: tuple[Node, ...]  # parameters: cotangents of the stacked results
+    read: tuple[Node, ...]  # of the body: what differs from step to step, and is needed
+    stacked: tuple[Node, ...]  # those of them that the forward scan does not have as a stack
+    outputs: tuple[Node, ...]  # cotangents of `floats`, sums for `summed`, cotangents of `xs`
+    floats: tuple[Node, ...]
+    summed: tuple[Node, ...]
+    xs: tuple[Node, ...]
+
+
+def _sweep(body: Graph, own: Parts, wanted: Sequence[bool], carries: int) -> _Sweep:
+    results = body.outputs
+    carry = {n: parameter(n.type) for n in own.carry if n.type.is_float}
+    at_end = dict(zip(own.carry, results, strict=False))
+    ys = {i: parameter(results[i].type) for i in range(carries, len(results)) if wanted[i]}
+    outs = [at_end[n] for n in carry] + [results[i] for i in ys]
+    seeds = [Tensor(n) for n in (*carry.values(), *ys.values())]
+    marks = [Tensor(n) for n in body.inputs if n.type.is_float]
+    pulled = pull(list(map(Tensor, outs)), marks, seeds)
+    found = {m.node: g.node for m, g in zip(marks, pulled, strict=True) if g is not None}
+    summed = tuple(n for n in own.free if n in found)
+    totals = tuple(parameter(n.type) for n in summed)
+    sums = [lift(add(Tensor(t), Tensor(found[n]))) for n, t in zip(summed, totals, strict=True)]
+    backs = [found.get(n) or lift(_zeros(n.type)) for n in carry]
+    xs = tuple(n for n in own.xs if n in found)
+    outputs = (*backs, *sums, *(found[n] for n in xs))
+    made = (*carry.values(), *totals, *ys.values())
+    read = _frontier(outputs, made, body, own)
+    known = set(own.xs)
+    return _Sweep(
+        tuple(carry.values()),
+        totals,
+        tuple(ys.values()),
+        read,
+        tuple(n for n in read if n not in known),
+        outputs,
+        tuple(carry),
+        summed,
+        xs,
+    )
+
+
+def _frontier(
+    outputs: Sequence[Node], cotangents: Sequence[Node], body: Graph, own: Parts
+) -> tuple[Node, ...]:
+    """The body's values that the sweep reads and that change from step to step.
+
+    Views are taken apart, so that what is kept is no larger than what was computed.
+    """
+    moving = {*own.carry, *own.xs}
+    linear = set(cotangents)
+    for node in topological(outputs, (*body.inputs, *cotangents)):
+        if any(n in linear for n in node.inputs):
+            linear.add(node)
+        elif any(n in moving for n in node.inputs):
+            moving.add(node)
+    found: dict[Node, None] = {}
+    seen: set[Node] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node in moving and not _is_view(node) and node not in linear:
+            found[node] = None
+        elif node in linear or node in moving:
+            stack += node.inputs
+    return tuple(found)
+
+
+def _is_view(node: Node) -> bool:
+    if node.op.kind is Kind.ITEM:
+        return False
+    return node.op.kind is Kind.MOVE and node.type.size >= node.inputs[0].type.size
+
+
+def _jvp(
+    tangents: tuple[Any, ...],
+    out: Any,
+    *inputs: Any,
+    body: Graph,
+    free: int,
+    carries: int,
+    length: int,
+    reverse: bool,
+    ids: Ids,
+) -> tuple[Any, ...]:
+    """One scan of values and tangents together."""
+    from gradloom.autodiff.forward import push
+
+    own = parts(body.inputs, free, carries)
+    moving = [
+        node
+        for node, t in zip(body.inputs, tangents, strict=True)
+        if node.type.is_float and (t is not None or node in own.carry)
+    ]
+    slopes = {node: parameter(node.type) for node in moving}
+    pushed = push(
+        [Tensor(n) for n in body.outputs],
+        [Tensor(n) for n in moving],
+        [Tensor(slopes[n]) for n in moving],
+    )
+    found = dict(enumerate(pushed))
+    ends = [i for i in range(carries) if body.outputs[i].type.is_float]
+    rows = [i for i in range(carries, len(body.outputs)) if found[i] is not None]
+    sloped = {i: lift(_zeros(body.outputs[i].type) if found[i] is None else found[i]) for i in ends}
+    sloped |= {i: lift(found[i]) for i in rows}
+    both = dict(zip(body.inputs, tangents, strict=True))
+    more = [_with_slopes(nodes, slopes) for nodes in (own.free, own.carry, own.xs)]
+    values = dict(zip(body.inputs, inputs, strict=True))
+    values |= {
+        slopes[n]: _zeros(values[n].node.type) if both[n] is None else both[n] for n in moving
+    }
+    results = (*body.outputs[:carries], *(sloped[i] for i in ends))
+    results += (*body.outputs[carries:], *(sloped[i] for i in rows))
+    flat = [node for nodes in more for node in nodes]
+    graph, outside = close_over(flat, results)
+    handed = tuple(map(Tensor, outside))
+    given = Parts(*(tuple(values[n] for n in nodes) for nodes in more))
+    names = (*ids[:carries], *(fresh() for _ in ends), *ids[carries:], *(fresh() for _ in rows))
+    made = make_scan(graph, replace(given, free=handed + given.free), length, reverse, names)
+    at = carries + len(ends)
+    places = {i: carries + n for n, i in enumerate(ends)}
+    places |= {i: at + len(body.outputs) - carries + n for n, i in enumerate(rows)}
+    return tuple(made[places[i]] if i in places else None for i in range(len(body.outputs)))
+
+
+def _with_slopes(nodes: tuple[Node, ...], slopes: dict[Node, Node]) -> tuple[Node, ...]:
+    return (*nodes, *(slopes[n] for n in nodes if n in slopes))
+
+
+def _zeros(kind: TensorType) -> Any:
+    return broadcast_to(Tensor(const(0, kind.dtype)), kind.shape)
+
+
+SCAN: Op = define(
+    Op("scan", Kind.CONTROL, _infer, _reference, _vjp, accepts="any", operands=0, jvp=_jvp, flow="for")
+)

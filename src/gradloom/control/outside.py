@@ -1,0 +1,17 @@
+"""Control flow called on arrays, outside of any trace: compiled as a program of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradloom.frontend.trace import current
+
+
+def traced(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` within the current trace, or compiled and run if there is none."""
+    if current() is not None:
+        return function(*arguments)
+    from gradloom.jitted import jit  # which is made of all that is below
+
+    return jit(function)(*arguments)
