@@ -64,7 +64,7 @@ def value_and_grad(
     (9.0, 6.0)
     """
 
-    _check_callable(function, "value_and_grad")
+    check_callable(function, "value_and_grad")
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
@@ -84,7 +84,7 @@ def grad(
     >>> float(gl.grad(gl.grad(lambda x: x**3))(2.0))
     12.0
     """
-    _check_callable(function, "grad")
+    check_callable(function, "grad")
 
     @functools.wraps(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -123,7 +123,7 @@ def _differentiate(
     return (value if has_aux else value[0]), gradient
 
 
-def _check_callable(function: Any, transform: str) -> None:
+def check_callable(function: Any, transform: str) -> None:
     if not callable(function):
         raise TracingError(
             message(
