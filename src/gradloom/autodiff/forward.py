@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.autodiff.reverse import between, close, fit, mark, operands, pull
+from gradloom.autodiff.reverse import between, close, fit, mark, operands, pull, traced
 from gradloom.errors import TracingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.record import Record
@@ -29,9 +29,8 @@ from gradloom.ops.move import broadcast_to
 def push(outs: Sequence[Any], marks: Sequence[Tensor], tangents: Sequence[Any]) -> list[Any]:
     """The tangents of `outs`, given those of `marks`; None where an out depends on none."""
     order = between([o.node for o in outs if isinstance(o, Tensor)], [m.node for m in marks])
-    found: dict[Any, Any] = {
-        m.node: t for m, t in zip(marks, tangents, strict=True) if t is not None
-    }
+    pairs = zip(marks, tangents, strict=True)
+    found: dict[Any, Any] = {m.node: traced(t, m.node) for m, t in pairs if t is not None}
     for node, inner in order.items():
         if inner and node not in found:
             with blaming(node.where):

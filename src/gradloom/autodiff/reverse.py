@@ -54,15 +54,15 @@ def pull(outs: Sequence[Any], marks: Sequence[Tensor], cotangents: Sequence[Any]
     order = between([out.node for out, _ in reached], wanted)
     for out, cotangent in reached:
         if out.node in order and cotangent is not None:
-            _add(found, out.node, _traced(cotangent, out.node))
+            _add(found, out.node, traced(cotangent, out.node))
     for node in reversed(order):
         _pull_through(node, found, order)
     return [found.get(node) for node in wanted]
 
 
-def _traced(cotangent: Any, node: Any) -> Any:
-    """The cotangent of a node as a node: were it an array, what the rules make of it would be
-    arrays too, and so hidden inputs of the program."""
+def traced(cotangent: Any, node: Any) -> Any:
+    """A cotangent or tangent of a node as a node: were it an array, what the rules make of it would
+    be arrays too, and so hidden inputs of the program."""
     if isinstance(node, Record) or isinstance(cotangent, Tensor):
         return cotangent
     return Tensor(lift(cotangent))

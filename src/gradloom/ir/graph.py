@@ -85,6 +85,19 @@ def users(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
     return found
 
 
+def substitute(roots: Iterable[Node], given: dict[Node, Node]) -> list[Node]:
+    """`roots` with other nodes in the place of some; what depends on none of these stays."""
+    roots = tuple(roots)
+    done = dict(given)
+    for node in topological(roots, given):
+        if node in done:
+            continue
+        inputs = tuple(done[n] for n in node.inputs)
+        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
+        done[node] = node if same else make(node.op, *inputs, where=node.where, **dict(node.attrs))
+    return [done[n] for n in roots]
+
+
 def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:
     """Rebuild bottom-up, offering each rebuilt node to `rule` until it declines."""
     done: dict[Node, Node] = {node: node for node in graph.inputs}
