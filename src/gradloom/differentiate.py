@@ -189,9 +189,7 @@ class Taped:
             pairs = zip(cotangents, self.kinds, strict=True)
             wanted = [g if k.is_float else None for g, k in pairs]
             found = pull(self.outs, self.marks, wanted)
-            slopes = [
-                zeros(k) if g is None else g for g, k in zip(found, self.types, strict=True)
-            ]
+            slopes = [zeros(k) if g is None else g for g, k in zip(found, self.types, strict=True)]
         return unflatten(self.structure, slopes)
 
     @contextlib.contextmanager
@@ -202,7 +200,9 @@ class Taped:
 
     def directions(self, tangents: tuple[Any, ...], name: str) -> list[Any]:
         """The leaves of `tangents`, which fit the primals."""
-        return fitted(tangents, self.structure, self.types, f"the tangents given to {name}", "primals")
+        return fitted(
+            tangents, self.structure, self.types, f"the tangents given to {name}", "primals"
+        )
 
     def cotangents(self, given: Any) -> list[Any]:
         """The leaves of a cotangent, which fit the results."""

@@ -165,9 +165,7 @@ def _batch(
     outs, tree = flatten(function(*args, **kwargs))
     outs = [o if isinstance(o, Tensor) else as_operand(o) for o in outs]
     found = batch(outs, parameters, values, size)
-    return [
-        (o, False) if f is None else (f, True) for o, f in zip(outs, found, strict=True)
-    ], tree
+    return [(o, False) if f is None else (f, True) for o, f in zip(outs, found, strict=True)], tree
 
 
 def _loop(

@@ -93,9 +93,7 @@ def _applied(node: Any, tangents: list[Any], inputs: Any, attrs: dict[str, Any])
     return apply(node.op, *moved, **attrs)
 
 
-def _scaled(
-    node: Any, tangents: list[Any], out: Any, inputs: Any, attrs: dict[str, Any]
-) -> Any:
+def _scaled(node: Any, tangents: list[Any], out: Any, inputs: Any, attrs: dict[str, Any]) -> Any:
     """An element depends on its own operands alone, so that the reverse rule is a product, and the
     same one serves both sweeps."""
     total: Any = None
