@@ -4,6 +4,7 @@ and let Numba compile the whole of it into one native call."""
 from typing import TYPE_CHECKING, Any
 
 from gradloom import numpy, special
+from gradloom.differentiate import jvp, linear_transpose, linearize, vjp
 from gradloom.errors import (
     DtypeError,
     GradloomError,
@@ -18,7 +19,9 @@ from gradloom.errors import (
     TracingError,
 )
 from gradloom.frontend.pytree import tree_map
+from gradloom.jacobians import hessian, jacfwd, jacobian, jacrev
 from gradloom.jitted import jit
+from gradloom.mapping import vmap
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
 from gradloom.train import nn, optim, random
@@ -45,7 +48,14 @@ __all__ = [
     "__version__",
     "eager",
     "grad",
+    "hessian",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jit",
+    "jvp",
+    "linear_transpose",
+    "linearize",
     "nn",
     "numpy",
     "optim",
@@ -56,6 +66,8 @@ __all__ = [
     "train_step",
     "tree_map",
     "value_and_grad",
+    "vjp",
+    "vmap",
 ]
 
 

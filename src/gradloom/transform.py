@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff.forward import zeros
 from gradloom.autodiff.reverse import close, mark, pull
 from gradloom.errors import (
     DtypeError,
@@ -23,10 +24,7 @@ from gradloom.frontend.pytree import flatten, paths, tree_map, unflatten
 from gradloom.frontend.record import Record
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, current, recording, type_of
-from gradloom.ir.source import const
-from gradloom.ir.types import TensorType
 from gradloom.jitted import Jitted, jit
-from gradloom.ops.move import broadcast_to
 
 
 @contextlib.contextmanager
@@ -64,7 +62,7 @@ def value_and_grad(
     (9.0, 6.0)
     """
 
-    _check_callable(function, "value_and_grad")
+    check_callable(function, "value_and_grad")
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
@@ -84,7 +82,7 @@ def grad(
     >>> float(gl.grad(gl.grad(lambda x: x**3))(2.0))
     12.0
     """
-    _check_callable(function, "grad")
+    check_callable(function, "grad")
 
     @functools.wraps(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +99,7 @@ def _differentiate(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    numbers = _positions(argnums, len(args))
+    numbers = positions(argnums, len(args))
     leaves, structure = flatten(tuple(args[n] for n in numbers))
     for leaf, path in zip(leaves, paths(structure), strict=True):
         check_float(leaf, _named(path, numbers))
@@ -111,19 +109,20 @@ def _differentiate(
         for n, tree in zip(numbers, unflatten(structure, marks), strict=True):
             full[n] = tree
         result = function(*full, **kwargs)
-        out, aux = _pair(result, function) if has_aux else (result, None)
+        out, aux = pair(result, function) if has_aux else (result, None)
         _check_scalar(out, function)
         pulled = pull([out], marks, [np.ones((), type_of(out).dtype)])
     finally:
         close(marks)
-    slopes = [_zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)]
+    slopes = [zeros(m.node.type) if g is None else g for g, m in zip(pulled, marks, strict=True)]
     trees = unflatten(structure, slopes)
     gradient = trees[0] if isinstance(argnums, int) else trees
-    value = (_unboxed(out, marks), tree_map(lambda v: _unboxed(v, marks), aux))
+    value = (unboxed(out, marks), tree_map(lambda v: unboxed(v, marks), aux))
     return (value if has_aux else value[0]), gradient
 
 
-def _check_callable(function: Any, transform: str) -> None:
+def check_callable(function: Any, transform: str) -> None:
+    """Raise `TracingError` unless `function` can be called."""
     if not callable(function):
         raise TracingError(
             message(
@@ -134,7 +133,7 @@ def _check_callable(function: Any, transform: str) -> None:
         )
 
 
-def _positions(argnums: Any, count: int) -> tuple[int, ...]:
+def positions(argnums: Any, count: int) -> tuple[int, ...]:
     """`argnums` as positions in a call of `count` positional arguments."""
     given = argnums if isinstance(argnums, tuple | list) else (argnums,)
     good = all(isinstance(n, int) and -count <= n < count for n in given)
@@ -156,7 +155,8 @@ def _named(path: str, numbers: tuple[int, ...]) -> str:
     return f"argument {numbers[int(place)]}{' at ' if inner else ''}{inner}"
 
 
-def _pair(result: Any, function: Callable[..., Any]) -> tuple[Any, Any]:
+def pair(result: Any, function: Callable[..., Any]) -> tuple[Any, Any]:
+    """The two values of a function with `has_aux`."""
     if isinstance(result, tuple | list) and len(result) == 2:
         return result[0], result[1]
     shown = result if isinstance(result, Tensor) else f"a {type(result).__name__}"
@@ -170,14 +170,7 @@ def _pair(result: Any, function: Callable[..., Any]) -> tuple[Any, Any]:
     )
 
 
-def _zeros(kind: TensorType) -> Any:
-    if current() is EAGER:
-        return np.zeros(kind.shape, kind.dtype)[()]
-    zero = Tensor(const(0, kind.dtype))
-    return broadcast_to(zero, kind.shape)
-
-
-def _unboxed(value: Any, marks: list[Tensor]) -> Any:
+def unboxed(value: Any, marks: list[Tensor]) -> Any:
     """A value of the surrounding level: what a tape record of this gradient holds."""
     if not marks or not isinstance(value, Tensor) or not isinstance(value.node, Record):
         return value
@@ -185,14 +178,14 @@ def _unboxed(value: Any, marks: list[Tensor]) -> Any:
     return value.node.value if value.node.level == level else value
 
 
-def check_float(leaf: Any, path: str) -> None:
+def check_float(leaf: Any, path: str, name: str = "grad") -> None:
     """Raise `DtypeError` unless the leaf at `path` has a gradient."""
     kind = type_of(leaf)
     if kind.is_float:
         return
     raise DtypeError(
         message(
-            f"grad by {path}, which is {kind}: only floating-point values have a gradient",
+            f"{name} by {path}, which is {kind}: only floating-point values have a gradient",
             user_where(),
             "convert it with .astype('float32'), write 3.0 for 3, or choose other arguments with"
             " argnums=",

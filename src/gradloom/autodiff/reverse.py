@@ -51,18 +51,18 @@ def pull(outs: Sequence[Any], marks: Sequence[Tensor], cotangents: Sequence[Any]
     wanted = [m.node for m in marks]
     found: dict[Any, Any] = {}
     reached = [(o, g) for o, g in zip(outs, cotangents, strict=True) if isinstance(o, Tensor)]
-    order = _between([out.node for out, _ in reached], wanted)
+    order = between([out.node for out, _ in reached], wanted)
     for out, cotangent in reached:
         if out.node in order and cotangent is not None:
-            _add(found, out.node, _traced(cotangent, out.node))
+            _add(found, out.node, traced(cotangent, out.node))
     for node in reversed(order):
         _pull_through(node, found, order)
     return [found.get(node) for node in wanted]
 
 
-def _traced(cotangent: Any, node: Any) -> Any:
-    """The cotangent of a node as a node: were it an array, what the rules make of it would be
-    arrays too, and so hidden inputs of the program."""
+def traced(cotangent: Any, node: Any) -> Any:
+    """A cotangent or tangent of a node as a node: were it an array, what the rules make of it would
+    be arrays too, and so hidden inputs of the program."""
     if isinstance(node, Record) or isinstance(cotangent, Tensor):
         return cotangent
     return Tensor(lift(cotangent))
@@ -100,7 +100,7 @@ def _add(found: dict[Any, Any], node: Any, cotangent: Any) -> None:
     found[node] = cotangent if before is None else before + cotangent
 
 
-def _between(outs: list[Any], wanted: list[Any]) -> dict[Any, bool]:
+def between(outs: list[Any], wanted: list[Any]) -> dict[Any, bool]:
     """Nodes from `wanted` to `outs`, operands first; True where the node's own rule must run."""
     order: dict[Any, bool] = dict.fromkeys(wanted, False)
     seen = set(wanted)

@@ -10,7 +10,7 @@ from gradloom.errors import DtypeError, ShapeError, StructureError, message, use
 from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import lift, type_of
-from gradloom.ir.graph import Graph, instantiate, topological
+from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.node import Node, fresh
 from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER, parameter
@@ -89,7 +89,7 @@ def close_over(
         else:
             free[node] = parameter(node.type)
     own = {n: n if n.op is PARAMETER else parameter(n.type) for n in inputs}
-    made = instantiate(outputs, {**free, **own})
+    made = substitute(outputs, {**free, **own})
     return Graph((*free.values(), *own.values()), tuple(made)), tuple(free)
 
 

@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff.forward import push, zeros
 from gradloom.autodiff.reverse import pull
 from gradloom.control.body import close_over
 from gradloom.frontend.apply import apply_many
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import lift
-from gradloom.ir.graph import Graph, instantiate, topological
+from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.interpret import interpret
 from gradloom.ir.node import Node, fresh
 from gradloom.ir.op import Kind, Op, define
-from gradloom.ir.source import const, parameter
+from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops.elementwise import add
-from gradloom.ops.move import broadcast_to
 
 Ids = tuple[Any, ...]
 
@@ -122,13 +122,13 @@ def _vjp(
     stacks |= dict(zip(own.xs, given.xs, strict=True))
     outer = dict(zip(own.free, map(lift, given.free), strict=True))
     seeds = [
-        _zeros(node.type) if value is None else value
+        zeros(node.type) if value is None else value
         for node, value in zip(body.outputs[:carries], g[:carries], strict=True)
         if node.type.is_float
     ]
-    zeros = [_zeros(node.type) for node in swept.summed]
+    zeros = [zeros(node.type) for node in swept.summed]
     graph, values = close_over((*swept.carry, *swept.totals, *swept.read, *swept.ys), swept.outputs)
-    handed = tuple(map(Tensor, instantiate(values, outer)))
+    handed = tuple(map(Tensor, substitute(values, outer)))
     ys = tuple(value for value in g[carries:] if value is not None)
     results = make_scan(
         graph,
@@ -168,7 +168,7 @@ def _sweep(body: Graph, own: Parts, wanted: Sequence[bool], carries: int) -> _Sw
     summed = tuple(n for n in own.free if n in found)
     totals = tuple(parameter(n.type) for n in summed)
     sums = [lift(add(Tensor(t), Tensor(found[n]))) for n, t in zip(summed, totals, strict=True)]
-    backs = [found.get(n) or lift(_zeros(n.type)) for n in carry]
+    backs = [found.get(n) or lift(zeros(n.type)) for n in carry]
     xs = tuple(n for n in own.xs if n in found)
     outputs = (*backs, *sums, *(found[n] for n in xs))
     made = (*carry.values(), *totals, *ys.values())
@@ -234,8 +234,6 @@ def _jvp(
     ids: Ids,
 ) -> tuple[Any, ...]:
     """One scan of values and tangents together."""
-    from gradloom.autodiff.forward import push
-
     own = parts(body.inputs, free, carries)
     moving = [
         node
@@ -251,13 +249,13 @@ def _jvp(
     found = dict(enumerate(pushed))
     ends = [i for i in range(carries) if body.outputs[i].type.is_float]
     rows = [i for i in range(carries, len(body.outputs)) if found[i] is not None]
-    sloped = {i: lift(_zeros(body.outputs[i].type) if found[i] is None else found[i]) for i in ends}
+    sloped = {i: lift(zeros(body.outputs[i].type) if found[i] is None else found[i]) for i in ends}
     sloped |= {i: lift(found[i]) for i in rows}
     both = dict(zip(body.inputs, tangents, strict=True))
     more = [_with_slopes(nodes, slopes) for nodes in (own.free, own.carry, own.xs)]
     values = dict(zip(body.inputs, inputs, strict=True))
     values |= {
-        slopes[n]: _zeros(values[n].node.type) if both[n] is None else both[n] for n in moving
+        slopes[n]: zeros(values[n].node.type) if both[n] is None else both[n] for n in moving
     }
     results = (*body.outputs[:carries], *(sloped[i] for i in ends))
     results += (*body.outputs[carries:], *(sloped[i] for i in rows))
@@ -277,10 +275,16 @@ def _with_slopes(nodes: tuple[Node, ...], slopes: dict[Node, Node]) -> tuple[Nod
     return (*nodes, *(slopes[n] for n in nodes if n in slopes))
 
 
-def _zeros(kind: TensorType) -> Any:
-    return broadcast_to(Tensor(const(0, kind.dtype)), kind.shape)
-
-
 SCAN: Op = define(
-    Op("scan", Kind.CONTROL, _infer, _reference, _vjp, accepts="any", operands=0, jvp=_jvp, flow="for")
+    Op(
+        "scan",
+        Kind.CONTROL,
+        _infer,
+        _reference,
+        _vjp,
+        accepts="any",
+        operands=0,
+        jvp=_jvp,
+        flow="for",
+    )
 )

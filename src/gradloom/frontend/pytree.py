@@ -170,6 +170,32 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
 
 
+def prefix(short: Any, tree: Any, what: str) -> list[Any]:
+    """For every leaf of `tree`, what stands for it in `short`, a tree that may end earlier: a leaf
+    of it, or None, stands for all that is below.
+
+    >>> prefix((0, None), ({"a": 1, "b": 2}, [3]), "in_axes")
+    [0, 0, None]
+    """
+    if short is None or _children(short) is None:
+        return [short] * len(flatten(tree)[0])
+    if tree is None:
+        return []
+    theirs, ours = _children(tree), _children(short)
+    assert ours is not None
+    if theirs is None or theirs[:2] != ours[:2]:
+        found = "a leaf" if theirs is None else str(flatten(tree)[1])
+        raise StructureError(
+            message(
+                f"{what} is {short!r} where the arguments or results have {found}",
+                user_where(),
+                f"give {what} the same containers, or end it earlier with one entry for all below",
+            )
+        )
+    pairs = zip(ours[2], theirs[2], strict=True)
+    return [leaf for one, other in pairs for leaf in prefix(one, other, what)]
+
+
 def check_same(expected: Structure, found: Structure, what: str) -> None:
     """Raise `StructureError` unless the two structures are one."""
     if expected != found:

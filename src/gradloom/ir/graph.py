@@ -101,14 +101,14 @@ def graphs_of(node: Node) -> tuple[Graph, ...]:
     return tuple(found)
 
 
-def instantiate(outputs: Iterable[Node], given: Mapping[Node, Node]) -> list[Node]:
-    """`outputs` computed anew from other values of some nodes."""
-    outputs = tuple(outputs)
+def substitute(roots: Iterable[Node], given: Mapping[Node, Node]) -> list[Node]:
+    """`roots` with other nodes in the place of some; what depends on none of these stays."""
+    roots = tuple(roots)
     done = dict(given)
-    for node in topological(outputs, given):
+    for node in topological(roots, given):
         if node not in done:
             done[node] = _on_inputs(node, tuple(done[n] for n in node.inputs))
-    return [done[n] for n in outputs]
+    return [done[n] for n in roots]
 
 
 def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:

@@ -62,6 +62,7 @@ class Op:
     factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
     spreads: bool = False  # MOVE: every element of the result is one of x, so constants pass
     marker: bool = False  # the identity function, kept only until differentiation is over
+    apart: bool = False  # MOVE: the identity, but what is computed of it is computed once more
     cost: int = 1  # in additions; measured by benchmarks/lane_costs.py
     access: Callable[..., Any] | None = None  # MOVE: (index, type of x, **attrs) -> where x is read
     domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)  # where tests sample each operand

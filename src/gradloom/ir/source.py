@@ -55,6 +55,8 @@ MARK = define(
         vjp=lambda g, out, x, serial: (g,),
         access=_same_place,
         marker=True,
+        jvp=lambda tangents, out, x, serial: tangents[0],
+        batch=lambda size, batched, x, serial: x,  # who took a gradient by it has done so
     )
 )
 STOP = define(
@@ -66,6 +68,7 @@ STOP = define(
         vjp=lambda g, out, x: (None,),
         access=_same_place,
         marker=True,
+        jvp=lambda tangents, out, x: None,
     )
 )
 

@@ -69,6 +69,7 @@ GATHER = define(
             *(None for _ in indices),
         ),
         accepts="any",
+        linear=True,
         cost=4,
         samples=_samples,
     )
@@ -83,6 +84,7 @@ SCATTER: Op = define(
             apply(GATHER, g, *indices, axes=axes),
             *(None for _ in indices),
         ),
+        linear=True,
         samples=_scatter_samples,
     )
 )

@@ -41,6 +41,7 @@ CONCATENATE = define(
         lambda *pieces, axis: np.concatenate(pieces, axis=axis),
         _cut,
         accepts="any",
+        linear=True,
         samples=lambda rng, dtype: [
             (
                 tuple(rng.uniform(-2, 2, (2, n, 3)).astype(dtype) for n in (1, 4, 2)),

@@ -25,6 +25,7 @@ def _mover(
     vjp: Any,
     access: Any,
     samples: Any,
+    batch: Any,
     spreads: bool = True,
 ) -> Op:
     return define(
@@ -37,6 +38,8 @@ def _mover(
             access=access,
             accepts="any",
             spreads=spreads,
+            linear=True,
+            batch=batch,
             samples=samples,
         )
     )
@@ -56,6 +59,7 @@ TRANSPOSE = _mover(
     lambda g, out, x, axes: (transpose(g, tuple(int(i) for i in np.argsort(axes))),),
     lambda index, x, axes: (tuple(index[axes.index(d)] for d in range(x.ndim)), ()),
     lambda rng, dtype: [((_draw(rng, dtype, 3, 4, 5),), {"axes": (2, 0, 1)})],
+    lambda size, batched, x, axes: transpose(x, (0, *(a + 1 for a in axes))),
 )
 
 
@@ -136,6 +140,7 @@ RESHAPE = _mover(
         ((_draw(rng, dtype, 2, 3, 4),), {"shape": (6, 4)}),
         ((_draw(rng, dtype, 4, 1, 6),), {"shape": (3, 8)}),
     ],
+    lambda size, batched, x, shape: reshape(x, (size, *shape)),
 )
 
 
@@ -186,6 +191,12 @@ def squeeze(x: Any, axis: Any = None) -> Any:
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
+def lead(x: Any, ndim: int) -> Any:
+    """`x` with axes of size one after its first, so that `ndim` follow it: what lets a batch meet
+    an operand of more axes."""
+    return reshape(x, (x.shape[0], *(1,) * (ndim - x.ndim + 1), *x.shape[1:]))
+
+
 # ---- broadcast
 
 
@@ -201,6 +212,7 @@ BROADCAST = _mover(
     lambda g, out, x, shape: (g,),  # the engine undoes broadcasting
     _shrink,
     lambda rng, dtype: [((_draw(rng, dtype, 3, 1),), {"shape": (2, 3, 4)})],
+    lambda size, batched, x, shape: broadcast_to(lead(x, len(shape)), (size, *shape)),
 )
 
 
@@ -267,6 +279,9 @@ SLICE = _mover(
         ((_draw(rng, dtype, 7, 5),), {"start": (1, 4), "step": (2, -1), "size": (3, 4)}),
         ((_draw(rng, dtype, 7, 5),), {"start": (2, 1), "step": (1, 1), "size": (3, 4)}),
     ],
+    lambda batch, batched, x, start, step, size: apply(
+        SLICE, x, start=(0, *start), step=(1, *step), size=(batch, *size)
+    ),
 )
 PLACE: Op = _mover(
     "place",
@@ -280,6 +295,9 @@ PLACE: Op = _mover(
         ((_draw(rng, dtype, 3, 4),), {"start": (1, 4), "step": (2, -1), "shape": (7, 5)}),
         ((_draw(rng, dtype, 3, 4),), {"start": (2, 0), "step": (1, 1), "shape": (7, 5)}),
     ],
+    lambda batch, batched, x, start, step, shape: apply(
+        PLACE, x, start=(0, *start), step=(1, *step), shape=(batch, *shape)
+    ),
     spreads=False,
 )
 

@@ -30,7 +30,13 @@ def _highest(dtype: str) -> Any:
 
 
 def _reduction(
-    name: str, reference: Any, combine: Any, identity: Any, spelling: str, vjp: Any
+    name: str,
+    reference: Any,
+    combine: Any,
+    identity: Any,
+    spelling: str,
+    vjp: Any,
+    linear: bool = False,
 ) -> Op:
     def infer(x: TensorType, axes: tuple[int, ...]) -> TensorType:
         return TensorType(tuple(n for i, n in enumerate(x.shape) if i not in axes), x.dtype)
@@ -45,6 +51,7 @@ def _reduction(
             spelling,
             combine,
             identity=identity,
+            linear=linear,
             samples=lambda rng, dtype: [
                 ((rng.uniform(0.3, 2, (3, 4, 5)).astype(dtype),), {"axes": axes})
                 for axes in ((2,), (0,), (0, 2), (0, 1, 2))
@@ -60,6 +67,7 @@ SUM = _reduction(
     lambda dtype: 0,
     "({0} + {1})",
     lambda g, out, x, axes: (broadcast_to(expand_dims(g, axes), x.shape),),
+    linear=True,
 )
 PROD = _reduction(
     "prod",
