@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradloom.codegen.driver import program_text
-from gradloom.passes.simplify import PASSES
+from gradloom.passes.order import PASSES
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.verify import verify_plan

@@ -4,6 +4,9 @@ and let Numba compile the whole of it into one native call."""
 from typing import TYPE_CHECKING, Any
 
 from gradloom import numpy, special
+from gradloom.control.branch import cond, switch
+from gradloom.control.repeat import while_loop
+from gradloom.control.scan import fori_loop, scan
 from gradloom.differentiate import jvp, linear_transpose, linearize, vjp
 from gradloom.errors import (
     DtypeError,
@@ -46,7 +49,9 @@ __all__ = [
     "StructureError",
     "TracingError",
     "__version__",
+    "cond",
     "eager",
+    "fori_loop",
     "grad",
     "hessian",
     "jacfwd",
@@ -60,14 +65,17 @@ __all__ = [
     "numpy",
     "optim",
     "random",
+    "scan",
     "settings",
     "special",
     "stop_gradient",
+    "switch",
     "train_step",
     "tree_map",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 

@@ -16,7 +16,7 @@ from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
-from gradloom.passes.simplify import PASSES
+from gradloom.passes.order import PASSES
 from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradloom.autodiff.batching import batch, spread
 from gradloom.errors import DtypeError, ShapeError, StructureError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.tensor import Tensor
@@ -99,6 +100,17 @@ def _is_cheap(node: Node) -> bool:
     if node.op.kind is Kind.MOVE and not node.op.marker:
         return node.type.size >= node.inputs[0].type.size
     return node.op.kind is Kind.SOURCE and node.op is not PARAMETER
+
+
+def mapped(graph: Graph, size: int, flags: Sequence[bool], inputs: Sequence[Any]) -> list[Any]:
+    """The results of a graph for a whole batch, each with a leading axis."""
+    plain = {n: lift(x) for n, x, b in zip(graph.inputs, inputs, flags, strict=True) if not b}
+    whole = [n for n, b in zip(graph.inputs, flags, strict=True) if b]
+    outs = [Tensor(n) for n in substitute(graph.outputs, {**plain, **{n: n for n in whole}})]
+    values = [x for x, b in zip(inputs, flags, strict=True) if b]
+    found = batch(outs, list(map(Tensor, whole)), values, size)
+    grown = [o is not None for o in found]
+    return spread(size, grown, [o if f is None else f for o, f in zip(outs, found, strict=True)])
 
 
 Shape = tuple[Structure, Sequence[TensorType]]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.autodiff.batching import batch
 from gradloom.autodiff.forward import push, zeros
 from gradloom.autodiff.reverse import pull
 from gradloom.control.body import close_over
@@ -29,6 +30,7 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops.elementwise import add
+from gradloom.ops.move import broadcast_to, expand_dims, moveaxis
 
 Ids = tuple[Any, ...]
 
@@ -56,7 +58,7 @@ def _infer(
 
 
 def _reference(
-    *arrays: Any, body: Graph, free: int, carries: int, length: int, reverse: bool, ids: Ids
+    *arrays: Any, body: Graph, free: int, carries: int, length: int, reverse: bool, **attrs: Any
 ) -> tuple[Any, ...]:
     given = parts(arrays, free, carries)
     wide = any(
@@ -76,9 +78,15 @@ def _reference(
 
 
 def make_scan(
-    graph: Graph, given: Parts, length: int, reverse: bool, ids: Ids | None = None
+    graph: Graph,
+    given: Parts,
+    length: int,
+    reverse: bool,
+    ids: Ids | None = None,
+    primal: tuple[int, ...] = (),
 ) -> tuple[Any, ...]:
-    """A scan's results.  `ids` name them: scans that compute the same have a name in common."""
+    """A scan's results.  `ids` name them: those of two scans that compute the same have one name.
+    `primal` are the places, among its operands, of those of the scan that it was made from."""
     named = tuple(fresh() for _ in graph.outputs) if ids is None else ids
     return apply_many(
         SCAN,
@@ -91,6 +99,7 @@ def make_scan(
         length=length,
         reverse=reverse,
         ids=named,
+        primal=primal,
     )
 
 
@@ -107,6 +116,7 @@ def _vjp(
     length: int,
     reverse: bool,
     ids: Ids,
+    primal: tuple[int, ...],
 ) -> tuple[Any, ...]:
     given, own = parts(inputs, free, carries), parts(body.inputs, free, carries)
     swept = _sweep(body, own, [value is not None for value in g], carries)
@@ -117,6 +127,7 @@ def _vjp(
         length,
         reverse,
         (*ids, *(fresh() for _ in swept.stacked)),
+        primal,
     )
     stacks = dict(zip(swept.stacked, more[len(body.outputs) :], strict=True))
     stacks |= dict(zip(own.xs, given.xs, strict=True))
@@ -126,13 +137,13 @@ def _vjp(
         for node, value in zip(body.outputs[:carries], g[:carries], strict=True)
         if node.type.is_float
     ]
-    zeros = [zeros(node.type) for node in swept.summed]
+    nothing = [zeros(node.type) for node in swept.summed]
     graph, values = close_over((*swept.carry, *swept.totals, *swept.read, *swept.ys), swept.outputs)
     handed = tuple(map(Tensor, substitute(values, outer)))
     ys = tuple(value for value in g[carries:] if value is not None)
     results = make_scan(
         graph,
-        Parts(handed, (*seeds, *zeros), (*(stacks[n] for n in swept.read), *ys)),
+        Parts(handed, (*seeds, *nothing), (*(stacks[n] for n in swept.read), *ys)),
         length,
         not reverse,
     )
@@ -232,6 +243,7 @@ def _jvp(
     length: int,
     reverse: bool,
     ids: Ids,
+    primal: tuple[int, ...],
 ) -> tuple[Any, ...]:
     """One scan of values and tangents together."""
     own = parts(body.inputs, free, carries)
@@ -264,15 +276,74 @@ def _jvp(
     handed = tuple(map(Tensor, outside))
     given = Parts(*(tuple(values[n] for n in nodes) for nodes in more))
     names = (*ids[:carries], *(fresh() for _ in ends), *ids[carries:], *(fresh() for _ in rows))
-    made = make_scan(graph, replace(given, free=handed + given.free), length, reverse, names)
+    places = {n: len(handed) + i for i, n in enumerate(flat)}
+    old = tuple(places[n] for n in body.inputs)
+    whole = replace(given, free=handed + given.free)
+    made = make_scan(graph, whole, length, reverse, names, old)
     at = carries + len(ends)
-    places = {i: carries + n for n, i in enumerate(ends)}
-    places |= {i: at + len(body.outputs) - carries + n for n, i in enumerate(rows)}
-    return tuple(made[places[i]] if i in places else None for i in range(len(body.outputs)))
+    sites = {i: carries + n for n, i in enumerate(ends)}
+    sites |= {i: at + len(body.outputs) - carries + n for n, i in enumerate(rows)}
+    return tuple(made[sites[i]] if i in sites else None for i in range(len(body.outputs)))
 
 
 def _with_slopes(nodes: tuple[Node, ...], slopes: dict[Node, Node]) -> tuple[Node, ...]:
     return (*nodes, *(slopes[n] for n in nodes if n in slopes))
+
+
+def _batch(
+    size: int,
+    batched: tuple[bool, ...],
+    *inputs: Any,
+    body: Graph,
+    free: int,
+    carries: int,
+    length: int,
+    reverse: bool,
+    ids: Ids,
+    primal: tuple[int, ...],
+) -> tuple[Any, ...]:
+    """A scan of whole batches.  A carry is one if it begins as one or becomes one."""
+    given, own = parts(inputs, free, carries), parts(body.inputs, free, carries)
+    whole = dict(zip(body.inputs, batched, strict=True))
+    while True:
+        params = [
+            parameter(TensorType((size, *n.type.shape), n.type.dtype)) if whole[n] else n
+            for n in body.inputs
+        ]
+        mapped = [n for n in body.inputs if whole[n]]
+        values = [Tensor(p) for n, p in zip(body.inputs, params, strict=True) if whole[n]]
+        outs = batch(list(map(Tensor, body.outputs)), list(map(Tensor, mapped)), values, size)
+        grown = [n for n, o in zip(own.carry, outs, strict=False) if o is not None and not whole[n]]
+        if not grown:
+            break
+        whole |= dict.fromkeys(grown, True)
+    kept = [
+        o if o is not None else Tensor(n) if i < carries and not whole[own.carry[i]] else None
+        for i, (o, n) in enumerate(zip(outs, body.outputs, strict=True))
+    ]
+    results = [
+        lift(_repeated(Tensor(n), size) if o is None else o)
+        for o, n in zip(kept, body.outputs, strict=True)
+    ]
+    graph, outside = close_over(params, results)
+    flags = dict(zip(body.inputs, batched, strict=True))
+    # The batch's axis stands first, but a scan runs over that of its rows.
+    rows = [moveaxis(x, 0, 1) if flags[n] else x for n, x in zip(own.xs, given.xs, strict=True)]
+    begun = [
+        _repeated(x, size) if whole[n] and not flags[n] else x
+        for n, x in zip(own.carry, given.carry, strict=True)
+    ]
+    handed = (*map(Tensor, outside), *given.free)
+    names = tuple((id_, size, batched) for id_ in ids)
+    places = tuple(place + len(outside) for place in primal)
+    whole_rows = Parts(handed, tuple(begun), tuple(rows))
+    made = make_scan(graph, whole_rows, length, reverse, names, places)
+    last = [x if whole[n] else _repeated(x, size) for n, x in zip(own.carry, made, strict=False)]
+    return (*last, *(moveaxis(y, 1, 0) for y in made[carries:]))
+
+
+def _repeated(x: Any, size: int) -> Any:
+    return broadcast_to(expand_dims(x, 0), (size, *x.shape))
 
 
 SCAN: Op = define(
@@ -283,8 +354,8 @@ SCAN: Op = define(
         _reference,
         _vjp,
         accepts="any",
-        operands=0,
-        jvp=_jvp,
         flow="for",
+        jvp=_jvp,
+        batch=_batch,
     )
 )

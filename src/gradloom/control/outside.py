@@ -1,10 +1,12 @@
-"""Control flow called on arrays, outside of any trace: compiled as a program of its own."""
+"""Control flow outside of any trace: compiled as a program of its own, or eager."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from gradloom.frontend.record import Record
+from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import current
 
 
@@ -15,3 +17,10 @@ def traced(function: Callable[..., Any], *arguments: Any) -> Any:
     from gradloom.jitted import jit  # which is made of all that is below
 
     return jit(function)(*arguments)
+
+
+def concrete(value: Any) -> Any:
+    """The value behind a taped one, for a decision in Python under `gradloom.eager`."""
+    while isinstance(value, Tensor) and isinstance(value.node, Record):
+        value = value.node.value
+    return value

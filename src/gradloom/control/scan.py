@@ -58,7 +58,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     10
     """
     if isinstance(lower, Tensor) or isinstance(upper, Tensor):
-        from gradloom.control.branch import while_loop
+        from gradloom.control.repeat import while_loop
 
         _, _, last = while_loop(
             lambda state: state[0] < state[1],

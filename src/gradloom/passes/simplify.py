@@ -87,9 +87,3 @@ def _keeps_place(node: Node) -> bool:
     index = tuple(Affine.axis(d) for d in range(node.type.ndim))
     assert node.op.access is not None
     return node.op.access(index, node.inputs[0].type, **dict(node.attrs)) == (index, ())
-
-
-PASSES = (
-    drop_markers,  # first: a marker hides its operand from every other rule
-    simplify,
-)
