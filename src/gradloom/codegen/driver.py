@@ -175,15 +175,12 @@ def addresses(buffers: tuple[Buffer, ...]) -> Iterator[str]:
 
 
 def rows(plan: Plan) -> Iterator[str]:
-    """A variable for every row of another buffer: the first one, until a loop moves it."""
-    for buffer in plan.buffers:
-        if buffer.space == "row":
-            yield f"{buffer.name} = view({plan.buffers[buffer.of].name}, {buffer.offset})"
+    """A variable for every row of another buffer, as in the first round of its loop."""
+    return (_row(plan, n) for n, buffer in enumerate(plan.buffers) if buffer.space == "row")
 
 
 def calls(plan: Plan) -> Iterator[str]:
     """The kernels, one after another; by blocks of rows where their stages share them."""
-    yield from rows(plan)
     yield from _parts(plan, plan.parts, itertools.count(), itertools.count())
 
 
@@ -198,6 +195,7 @@ def _parts(
         yield f"# {part.name}: {', '.join(str(w) for w in part.where[:3])}"
         yield from _parts(plan, part.init, kernels, regions)
         number = next(regions)
+        yield from (_row(plan, row) for row in part.rows if not plan.buffers[row].stride)
         yield from _FLOWS[part.flow](
             plan, part, number, lambda body: _parts(plan, body, kernels, regions)
         )
@@ -210,12 +208,16 @@ def _for(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]
     at = f"round_{number}"
     count = region.length
     yield f"for {at} in range({f'{count - 1}, -1, -1' if region.reverse else count}):"
-    for row in region.rows:
-        buffer = plan.buffers[row]
-        start = f"{buffer.offset} + " if buffer.offset else ""
-        name = plan.buffers[buffer.of].name
-        yield f"    {buffer.name} = view({name}, {start}{at} * {buffer.stride})"
+    yield from (f"    {_row(plan, row, at)}" for row in region.rows if plan.buffers[row].stride)
     yield from _indented(inner(region.bodies[0]))
+
+
+def _row(plan: Plan, row: int, at: str = "") -> str:
+    """Where a row of another buffer lies, in the round `at`."""
+    buffer = plan.buffers[row]
+    start = f"{buffer.offset} + " if buffer.offset and at else ""
+    place = f"{start}{at} * {buffer.stride}" if at else str(buffer.offset)
+    return f"{buffer.name} = view({plan.buffers[buffer.of].name}, {place})"
 
 
 def _while(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:

@@ -164,7 +164,7 @@ def _placed(graph: Graph, memory: Memory, parts: Sequence[Part]) -> Plan:
     )
     steps = _operations(graph)
     numbers = itertools.count()
-    final = tuple(_numbered(substituted(part, renumbered), numbers) for part in parts)
+    final = tuple(substituted(_numbered(part, numbers, used), renumbered) for part in parts)
     return Plan(final, buffers, total, steps)
 
 
@@ -175,13 +175,16 @@ def _operations(graph: Graph) -> int:
     return inside + sum(n.op.kind not in (Kind.SOURCE, Kind.ITEM) for n in nodes)
 
 
-def _numbered(part: Part, numbers: Iterator[int]) -> Part:
-    """Names that begin with the place in the text."""
+def _numbered(part: Part, numbers: Iterator[int], used: set[int]) -> Part:
+    """Names that begin with the place in the text; without rows that nothing reads."""
     if isinstance(part, Kernel):
         return replace(part, name=f"k{next(numbers)}_{part.name}")
-    init = tuple(replace(k, name=f"k{next(numbers)}_{k.name}") for k in part.init)
-    bodies = tuple(tuple(_numbered(p, numbers) for p in body) for body in part.bodies)
-    return replace(part, init=init, bodies=bodies)
+    return replace(
+        part,
+        init=tuple(replace(k, name=f"k{next(numbers)}_{k.name}") for k in part.init),
+        bodies=tuple(tuple(_numbered(p, numbers, used) for p in body) for body in part.bodies),
+        rows=tuple(row for row in part.rows if row in used),
+    )
 
 
 def _overwrites(memory: Memory, lives: _Lives) -> dict[int, int]:

@@ -202,10 +202,11 @@ class Kernel:
 class Region:
     """Parts in a loop or a branch.
 
-    `flow` is "for": `length` rounds of one body, in each of which the buffers `rows` are the next
-    row of others; "while": the first body computes the word `word`, and the second runs as long as
-    it is not 0; or "branch": the word chooses one of the bodies.  `init` runs first.  `reads` and
-    `writes` are the buffers of its surroundings that the bodies touch: they live throughout.
+    `flow` is "for": `length` rounds of one body; "while": the first body computes the word `word`,
+    and the second runs as long as it is not 0; or "branch": the word chooses one of the bodies.
+    `init` runs first.  The buffers `rows` are parts of others; those with a stride are the next row
+    in each round.  `reads` and `writes` are the buffers of its surroundings that the bodies touch:
+    they live throughout.
     """
 
     name: str

@@ -50,9 +50,9 @@ class _Scope:
         first = free + carries
         given = self._free(body.inputs, node.inputs[:free]) | self._carries(body.inputs[free:first])
         for param, operand in zip(body.inputs[first:], node.inputs[first:], strict=True):
-            given[param] = self._row(param, *self._whole(operand))
+            given[param] = self._row(param, *self._whole(operand), param.type.nbytes)
         ys = [
-            self._row(result, self._target(carries + n), 0)
+            self._row(result, self._target(carries + n), 0, result.type.nbytes)
             for n, result in enumerate(body.outputs[carries:])
         ]
         graph = Graph(
@@ -83,7 +83,7 @@ class _Scope:
         number, *operands = node.inputs
         word, offset = self._whole(number)
         if offset:
-            word = self.memory.row(number, word, offset, 0)
+            word = self._row(number, word, offset, 0)
         branches = node["branches"]
         assert isinstance(node.type, TupleType)
         results = [self._target(n) for n in range(len(node.type.types))]
@@ -110,7 +110,7 @@ class _Scope:
         given = {}
         for param, operand in zip(params, operands, strict=False):
             buffer, offset = self._whole(operand)
-            given[param] = self.memory.row(param, buffer, offset, 0) if offset else buffer
+            given[param] = self._row(param, buffer, offset, 0) if offset else buffer
         return given
 
     def _carries(self, params: Sequence[Node]) -> dict[Node, int]:
@@ -135,8 +135,8 @@ class _Scope:
             self.targets[number] = self.memory.arena(make(ITEM, self.node, index=number))
         return self.targets[number]
 
-    def _row(self, param: Node, of: int, offset: int) -> int:
-        row = self.memory.row(param, of, offset, param.type.nbytes)
+    def _row(self, node: Node, of: int, offset: int, stride: int) -> int:
+        row = self.memory.row(node, of, offset, stride)
         self.rows.append(row)
         return row
 
