@@ -28,13 +28,14 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
-from gradloom.ops import (
+from gradloom.ops import (  # each enters what it offers
     arrange,
     composite,
     contract,
+    cumulative,
     indexing,
     sorting,
-)  # each enters what it offers
+)
 
 _FROM_NUMPY = (
     *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
@@ -47,7 +48,7 @@ _ELSEWHERE = ("getitem", "cast", "stop_gradient")
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 __all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, indexing, sorting
+del arrange, composite, contract, cumulative, indexing, sorting
 
 
 def __dir__() -> list[str]:

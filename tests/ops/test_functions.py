@@ -39,6 +39,9 @@ class Theirs:
     softplus = staticmethod(lambda x: np.log(1 + np.exp(x)))
     rsqrt = staticmethod(lambda x: 1 / np.sqrt(x))
 
+    cummax = staticmethod(lambda x: np.maximum.accumulate(x, -1))
+    cummin = staticmethod(lambda x: np.minimum.accumulate(x, -1))
+    logcumsumexp = staticmethod(lambda x: np.logaddexp.accumulate(x, -1))
     top_k = staticmethod(
         lambda x, k: (np.sort(x)[..., : -k - 1 : -1], np.argsort(x)[..., : -k - 1 : -1])
     )
@@ -202,6 +205,11 @@ CASES = [
     ("softmax", lambda g, x: [g.softmax(x), g.softmax(x, axis=0)], X),
     ("log_softmax", lambda g, x: [g.log_softmax(x), g.log_softmax(x, axis=1)], X),
     ("logsumexp", lambda g, x: [g.logsumexp(x), g.logsumexp(x, axis=1, keepdims=True)], X),
+    ("cumulative_sum", lambda g, x: g.cumulative_sum(x, axis=1, include_initial=True), X),
+    ("cumulative_prod", lambda g, x: g.cumulative_prod(x, axis=0), X),
+    ("cummax", lambda g, x: g.cummax(x), X),
+    ("cummin", lambda g, x: g.cummin(x), X),
+    ("logcumsumexp", lambda g, x: g.logcumsumexp(x), X),
     ("sort", lambda g, x, i: [g.sort(x), g.sort(x, axis=0), g.sort(i, axis=None)], X, I),
     ("argsort", lambda g, x: [g.argsort(x), g.argsort(x, axis=1)], X),
     ("partition", lambda g, v: g.partition(v, 2)[2], V),
