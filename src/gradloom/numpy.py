@@ -33,6 +33,7 @@ from gradloom.ops import (  # each enters what it offers
     composite,
     contract,
     cumulative,
+    factor,
     indexing,
     sorting,
 )
@@ -48,7 +49,7 @@ _ELSEWHERE = ("getitem", "cast", "stop_gradient")
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 __all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, cumulative, indexing, sorting
+del arrange, composite, contract, cumulative, factor, indexing, sorting
 
 
 def __dir__() -> list[str]:

@@ -96,7 +96,7 @@ def traced(function, args):
 FUNCTIONS = [
     theirs
     for theirs in NUMPY
-    if (theirs is not np.result_type and theirs.__module__ == "numpy") or isinstance(theirs, np.ufunc)
+    if theirs is not np.result_type and theirs.__module__ in ("numpy", "numpy._core.umath", None)
 ]
 
 

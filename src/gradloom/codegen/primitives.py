@@ -87,7 +87,7 @@ def _mathematics(name: str) -> Callable[[float], float]:
 
 Rows = dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]]
 MOST_POINTERS = 24  # of a function that is called by its address
-MATHEMATICS = ("math_exp", "math_log1p")  # and then the name in the C library and in NumPy
+MATHEMATICS = ("math_exp", "math_log", "math_log1p")  # "math_" and the name in C and NumPy
 
 
 def _typed() -> Rows:

@@ -11,7 +11,7 @@ from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import type_of
 from gradloom.ops.composite import zeros_like
 from gradloom.ops.elementwise import astype, where
-from gradloom.ops.join import concatenate, stack
+from gradloom.ops.join import concatenate, index_along, stack
 from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape, take_slice
 from gradloom.ops.public import as_operand, dtype_name, normal_axis, public, wrong_shape
 
@@ -215,8 +215,8 @@ def _triangle(x: Any, k: int, upper: bool) -> Any:
     x = as_operand(x)
     if x.ndim < 2:
         raise wrong_shape(f"a triangle of {tuple(x.shape)}", "it takes a matrix, or more axes")
-    below = np.tri(x.shape[-2], x.shape[-1], k - 1 if upper else k, dtype=bool)
-    return where(~below if upper else below, x, 0)
+    rows, columns = index_along(x, x.ndim - 2), index_along(x, x.ndim - 1)
+    return where(columns >= rows + k if upper else columns <= rows + k, x, 0)
 
 
 @public(np.tril)
