@@ -35,6 +35,7 @@ from gradloom.ops import (  # each enters what it offers
     cumulative,
     factor,
     indexing,
+    orthogonal,
     sorting,
 )
 
@@ -49,7 +50,7 @@ _ELSEWHERE = ("getitem", "cast", "stop_gradient")
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 __all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, cumulative, factor, indexing, sorting
+del arrange, composite, contract, cumulative, factor, indexing, orthogonal, sorting
 
 
 def __dir__() -> list[str]:
