@@ -28,7 +28,16 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
-from gradloom.ops import arrange, composite, contract, indexing  # each enters what it offers
+from gradloom.ops import (  # each enters what it offers
+    arrange,
+    composite,
+    contract,
+    cumulative,
+    factor,
+    indexing,
+    orthogonal,
+    sorting,
+)
 
 _FROM_NUMPY = (
     *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
@@ -41,7 +50,7 @@ _ELSEWHERE = ("getitem", "cast", "stop_gradient")
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 __all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, indexing
+del arrange, composite, contract, cumulative, factor, indexing, orthogonal, sorting
 
 
 def __dir__() -> list[str]:

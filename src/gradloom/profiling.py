@@ -92,7 +92,7 @@ def _text(plan: Plan) -> str:
         "    for batch in range(batches):",
         *_branches(plan),
     ]
-    return "\n".join([*lines, "    return 0"]) + "\n"
+    return driver.routines_text(plan) + "\n".join([*lines, "    return 0"]) + "\n"
 
 
 def _branches(plan: Plan) -> Iterator[str]:

@@ -64,8 +64,12 @@ ARGUMENTS = {
     **dict.fromkeys(("invert", "bitwise_not"), (INTS,)),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), (BOOLS, BOOLS[::-1])),
     "logical_not": (BOOLS,),
+    **dict.fromkeys(("cumulative_sum", "cumulative_prod"), (VECTOR,)),
+    **dict.fromkeys(("partition", "argpartition"), (A, 1)),
+    "searchsorted": (np.array([0.1, 0.4, 0.7]), A),
+    "digitize": (A, np.array([0.1, 0.4, 0.7])),
 }
-UNDEFINED = {"empty_like"}  # NumPy leaves its values open
+UNDEFINED = {"empty_like", "partition", "argpartition"}  # NumPy leaves their values open
 PAIRS = {"isclose", "allclose", "array_equal"}  # no ufuncs, but of two arrays
 
 
@@ -89,7 +93,11 @@ def traced(function, args):
     return record(call, [leaf_of(a) for a in arrays]), arrays
 
 
-FUNCTIONS = [theirs for theirs in NUMPY if theirs is not np.result_type]
+FUNCTIONS = [
+    theirs
+    for theirs in NUMPY
+    if theirs is not np.result_type and theirs.__module__ in ("numpy", "numpy._core.umath", None)
+]
 
 
 def as_list(values):

@@ -9,13 +9,14 @@ from tests.interpreting import assert_close, compiled, run
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.frontend.apply import apply
+from gradloom.frontend.apply import apply, apply_many
+from gradloom.frontend.trace import type_of
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.ir.source import IOTA, PARAMETER, const, parameter
-from gradloom.ir.types import DTYPES, FLOATS, INTEGERS, TensorType
+from gradloom.ir.types import DTYPES, FLOATS, INTEGERS, TensorType, TupleType
 from gradloom.pipeline import compile_graph
 from gradloom.tracing import Leaf, record
 
@@ -116,14 +117,26 @@ def together(cases: list[tuple[Op, list[np.ndarray], dict]]) -> tuple[Graph, lis
         nodes = [parameter(TensorType(a.shape, a.dtype.name)) for a in operands]
         inputs += nodes
         arrays += operands
-        outputs.append(make(row, *nodes, **attrs))
+        outputs += results_of(make(row, *nodes, **attrs))
     return Graph(tuple(inputs), tuple(outputs)), arrays
+
+
+def results_of(node: Node) -> list[Node]:
+    """A node, or the items of one that has several results."""
+    if not isinstance(node.type, TupleType):
+        return [node]
+    return [make(OPS["item"], node, index=i) for i in range(len(node.type.types))]
 
 
 def assert_interpreted(cases: list[tuple[Op, list[np.ndarray], dict]], ulps: float = ULPS) -> None:
     graph, arrays = together(cases)
     wanted = interpret(graph, *arrays)
-    for case, got, want in zip(cases, compiled(graph, *arrays), wanted, strict=True):
+    named = [
+        case
+        for case in cases
+        for _ in getattr(case[0].infer(*map(type_of, case[1]), **case[2]), "types", [0])
+    ]
+    for case, got, want in zip(named, compiled(graph, *arrays), wanted, strict=True):
         row, operands, attrs = case
         shown = ", ".join(f"{a.dtype}{list(a.shape)}" for a in operands)
         assert got.dtype == want.dtype, row.name
@@ -211,17 +224,26 @@ def projected(row: Op, arrays: list[np.ndarray], attrs: dict) -> tuple[Graph, li
     """
     rng = np.random.default_rng(5)
     floats = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
-    out = row.infer(*(TensorType(a.shape, a.dtype.name) for a in arrays), **attrs)
-    weights = [rng.uniform(-1, 1, s) for s in (out.shape, *(arrays[i].shape for i in floats))]
+    out = row.infer(*map(type_of, arrays), **attrs)
+    smooth = [k for k in getattr(out, "types", (out,)) if k.is_float]
+    shapes = [*(k.shape for k in smooth), *(arrays[i].shape for i in floats)]
+    weights = [rng.uniform(-1, 1, s) for s in shapes]
 
     def everything(values):
-        operands, w, directions = values[: len(arrays)], values[len(arrays)], values[-len(floats) :]
+        operands, ws = values[: len(arrays)], values[len(arrays) : -len(floats)]
+        directions = values[-len(floats) :]
 
         def f(*chosen):
             full = list(operands)
             for i, value in zip(floats, chosen, strict=True):
                 full[i] = value
-            return gnp.sum(apply(row, *full, **attrs) * w)
+            found = (
+                apply_many(row, *full, **attrs)
+                if out not in smooth
+                else [apply(row, *full, **attrs)]
+            )
+            found = [r for r in found if r.dtype.kind == "f"]
+            return sum(gnp.sum(r * w) for r, w in zip(found, ws, strict=True))
 
         numbers = tuple(range(len(floats)))
         first = gl.grad(f, numbers)
@@ -234,8 +256,8 @@ def projected(row: Op, arrays: list[np.ndarray], attrs: dict) -> tuple[Graph, li
 
     leaves = [Leaf(TensorType(a.shape, a.dtype.name), weak=False) for a in (*arrays, *weights)]
     traced = record(everything, leaves)
-    assert not traced.captured
-    return traced.graph, [*arrays, *weights]
+    assert all(a.dtype == "int64" for a in traced.captured)  # addresses
+    return traced.graph, [*arrays, *weights, *traced.captured]
 
 
 def assert_slopes(row: Op, graph: Graph, arrays: list[np.ndarray], count: int) -> None:

@@ -39,6 +39,13 @@ class Theirs:
     softplus = staticmethod(lambda x: np.log(1 + np.exp(x)))
     rsqrt = staticmethod(lambda x: 1 / np.sqrt(x))
 
+    cummax = staticmethod(lambda x: np.maximum.accumulate(x, -1))
+    cummin = staticmethod(lambda x: np.minimum.accumulate(x, -1))
+    logcumsumexp = staticmethod(lambda x: np.logaddexp.accumulate(x, -1))
+    top_k = staticmethod(
+        lambda x, k: (np.sort(x)[..., : -k - 1 : -1], np.argsort(x)[..., : -k - 1 : -1])
+    )
+
     def __getattr__(self, name):
         return getattr(np, name)
 
@@ -198,6 +205,19 @@ CASES = [
     ("softmax", lambda g, x: [g.softmax(x), g.softmax(x, axis=0)], X),
     ("log_softmax", lambda g, x: [g.log_softmax(x), g.log_softmax(x, axis=1)], X),
     ("logsumexp", lambda g, x: [g.logsumexp(x), g.logsumexp(x, axis=1, keepdims=True)], X),
+    ("cumulative_sum", lambda g, x: g.cumulative_sum(x, axis=1, include_initial=True), X),
+    ("cumulative_prod", lambda g, x: g.cumulative_prod(x, axis=0), X),
+    ("cummax", lambda g, x: g.cummax(x), X),
+    ("cummin", lambda g, x: g.cummin(x), X),
+    ("logcumsumexp", lambda g, x: g.logcumsumexp(x), X),
+    ("sort", lambda g, x, i: [g.sort(x), g.sort(x, axis=0), g.sort(i, axis=None)], X, I),
+    ("argsort", lambda g, x: [g.argsort(x), g.argsort(x, axis=1)], X),
+    ("partition", lambda g, v: g.partition(v, 2)[2], V),
+    ("argpartition", lambda g, v: g.argpartition(v, 0)[0], V),
+    ("top_k", lambda g, x: list(g.top_k(x, 2)), X),
+    ("lexsort", lambda g, i: g.lexsort([i[0], i[1]]), I),
+    ("searchsorted", lambda g, v, x: g.searchsorted(g.sort(v), x, side="right"), V, X),
+    ("digitize", lambda g, x: g.digitize(x, np.array([-1.0, 0.0, 1.0])), X),
     ("one_hot", lambda g, i: [g.one_hot(i % 3, 3), g.one_hot(i % 3, 4, "float64")], I),
     ("relu", lambda g, x: g.relu(x), X),
     ("astype", lambda g, x: [x.astype("float32"), (x * 3).astype("int32"), x.astype(bool)], X),

@@ -22,7 +22,12 @@ def program_text(plan: Plan) -> str:
     lines += [f"    {line}" for line in addresses(plan.buffers)]
     lines += [f"    {line}" for line in calls(plan)]
     lines.append("    return 0")
-    return "\n".join(lines) + "\n"
+    return routines_text(plan) + "\n".join(lines) + "\n"
+
+
+def routines_text(plan: Plan) -> str:
+    """The functions of a plan's routines, which the driver calls."""
+    return "".join(part.rstrip() + "\n\n\n" for part in plan.routines())
 
 
 # Words of `control` that a training driver reads and writes.
@@ -127,7 +132,7 @@ def _training_text(plan: Plan, batch: range) -> str:
         "            shuffle(order, rows, low, high, epoch)",
     ]
     lines += ["        for batch in range(batches):", *(f"            {line}" for line in loop)]
-    return SHUFFLE_TEXT + "\n".join([*lines, "    return done"]) + "\n"
+    return SHUFFLE_TEXT + routines_text(plan) + "\n".join([*lines, "    return done"]) + "\n"
 
 
 _WORDS = {
@@ -260,7 +265,7 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
 
 
 def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:
-    operands = [_operand(plan, o) for o in stage.operands]
+    operands = [*map(str, stage.numbers), *(_operand(plan, o) for o in stage.operands)]
     if stage.can_fault:
         operands.append(f"view(control, {8 * (FAULTS + number)})")
     return f"{stage.code.name}({', '.join([start, stop, *operands])})"

@@ -7,7 +7,7 @@ from llvmlite import ir
 from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import Target
-from gradloom.plan.plan import Nest, Plan
+from gradloom.plan.plan import Nest, Plan, Routine
 
 Signatures = dict[str, tuple[str, ...]]
 
@@ -30,6 +30,8 @@ def signatures(plan: Plan) -> Signatures:
     found: Signatures = {}
     for kernel in plan.kernels:
         for stage in kernel.stages:
+            if isinstance(stage.code, Routine):
+                continue  # a function of the driver's own
             pointers = len(stage.operands) + stage.can_fault
             found[stage.code.name] = ("i64", "i64") + ("ptr",) * pointers
     return found

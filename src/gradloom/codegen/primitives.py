@@ -5,11 +5,14 @@ of such views. Compiled, the same functions become LLVM instructions (`runtime/b
 Integers are int64 in compiled code and unbounded here: mask what may overflow.
 """
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gradloom.ir.types import ITEMSIZE
 
 Ptr = NDArray[np.uint8]
 
@@ -44,8 +47,64 @@ def zero(base: Ptr, count: int) -> None:
     base[:count] = 0
 
 
-# Name -> (function, result, arguments), in the types that a driver knows.
-PRIMITIVES: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
+# ---- numbers of arrays: an element of any dtype is an int64 or a float64 while it is worked with
+
+
+def _load(dtype: str) -> Callable[[Ptr, int], int | float]:
+    kind, size = np.dtype(dtype), ITEMSIZE[dtype]
+
+    def load(base: Ptr, index: int) -> int | float:
+        number = base[size * index : size * index + size].view(kind)[0]
+        return float(number) if kind.kind == "f" else int(number)
+
+    return load
+
+
+def _store(dtype: str) -> Callable[[Ptr, int, int | float], None]:
+    kind, size = np.dtype(dtype), ITEMSIZE[dtype]
+
+    def store(base: Ptr, index: int, value: int | float) -> None:
+        number = np.float64(value) if kind.kind == "f" else np.int64(value)
+        base[size * index : size * index + size].view(kind)[0] = number.astype(kind)
+
+    return store
+
+
+def _invoke(count: int) -> Callable[..., None]:
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * count)
+
+    def invoke(address: int, *pointers: Ptr) -> None:
+        kind(address)(*(p.__array_interface__["data"][0] for p in pointers))
+
+    return invoke
+
+
+def _mathematics(name: str) -> Callable[[float], float]:
+    """NumPy's function, which gives what C's gives also where Python's raises an error."""
+    function = getattr(np, name.removeprefix("math_"))
+    return lambda x: float(function(x))
+
+
+Rows = dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]]
+MOST_POINTERS = 24  # of a function that is called by its address
+MATHEMATICS = ("math_exp", "math_log", "math_log1p")  # "math_" and the name in C and NumPy
+
+
+def _typed() -> Rows:
+    rows: Rows = {}
+    for dtype in ITEMSIZE:
+        word = "f64" if np.dtype(dtype).kind == "f" else "i64"
+        rows[f"load_{dtype}"] = _load(dtype), word, ("ptr", "i64")
+        rows[f"store_{dtype}"] = _store(dtype), "void", ("ptr", "i64", word)
+    for count in range(1, MOST_POINTERS + 1):
+        rows[f"invoke_{count}"] = _invoke(count), "void", ("i64", *["ptr"] * count)
+    for name in MATHEMATICS:
+        rows[name] = _mathematics(name), "f64", ("f64",)
+    return rows
+
+
+# The words that every driver may use; routines use those of `_typed` too.
+WORDS: Rows = {
     "view": (view, "ptr", ("ptr", "i64")),
     "get": (get, "i64", ("ptr", "i64")),
     "put": (put, "void", ("ptr", "i64", "i64")),
@@ -53,6 +112,10 @@ PRIMITIVES: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
     "copy": (copy, "void", ("ptr", "i64", "ptr", "i64", "i64")),
     "zero": (zero, "void", ("ptr", "i64")),
 }
+# Name -> (function, result, arguments), in the types that a driver knows.
+PRIMITIVES: Rows = {**WORDS, **_typed()}
+
+globals().update({name: row[0] for name, row in PRIMITIVES.items()})  # for `import`
 
 
 def namespace() -> dict[str, Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import builtins
 import hashlib
 import linecache
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.codegen.primitives import PRIMITIVES
+from gradloom.codegen.primitives import PRIMITIVES, WORDS
 from gradloom.codegen.text import preamble, stage_text
 from gradloom.plan.plan import Load, Nest, Plan, Product, Stage
 
@@ -65,7 +66,9 @@ if __name__ == "__main__":
 
 def program_source(plan: Plan, text: str, arena_bytes: int = 0) -> str:
     """The module of a plan and its driver's `text`; `arena_bytes` if more than the plan's."""
-    imports = f"\nfrom gradloom.codegen.primitives import {', '.join(sorted(PRIMITIVES))}\n"
+    written = set(re.findall(r"\w+", text))
+    used = sorted(name for name in PRIMITIVES if name in WORDS or name in written)
+    imports = f"\nfrom gradloom.codegen.primitives import {', '.join(used)}\n"
     numpy = "import numpy as np\n"
     stages = [_stage(plan, code) for code in plan.codes()]
     parts = [

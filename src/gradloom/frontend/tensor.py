@@ -249,6 +249,7 @@ _UNARY = {
 _METHODS = (
     *("ravel", "squeeze", "swapaxes", "repeat", "take", "diagonal", "trace"),
     *("sum", "prod", "mean", "var", "std", "max", "min", "ptp", "any", "all", "argmax", "argmin"),
+    *("argsort", "argpartition", "searchsorted"),
     *("cumsum", "cumprod", "clip", "dot", "round"),
 )
 _REFUSED = {

@@ -69,6 +69,7 @@ class Op:
     jvp: Callable[..., Any] | None = None  # None: the kind's, or the transpose of `vjp`
     batch: Callable[..., Any] | None = None  # None: the kind's
     linear: bool = False  # in all floating operands together, so the tangent is op(*tangents)
+    routine: Callable[..., Any] | None = None  # ROUTINE: (*types, **attrs) -> `ir.routine.Code`
     samples: Callable[..., Any] | None = None  # (rng, dtype) -> [(arrays, attrs), ...] for tests
     doc: str = field(default="")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import type_of
 from gradloom.ops.composite import zeros_like
-from gradloom.ops.elementwise import add, astype, multiply, where
-from gradloom.ops.join import concatenate, stack
-from gradloom.ops.move import broadcast_to, expand_dims, flip, moveaxis, reshape, take_slice
+from gradloom.ops.elementwise import astype, where
+from gradloom.ops.join import concatenate, index_along, stack
+from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape, take_slice
 from gradloom.ops.public import as_operand, dtype_name, normal_axis, public, wrong_shape
-from gradloom.ops.reduce import accumulated
 
 # ---- known before the values are
 
@@ -217,8 +215,8 @@ def _triangle(x: Any, k: int, upper: bool) -> Any:
     x = as_operand(x)
     if x.ndim < 2:
         raise wrong_shape(f"a triangle of {tuple(x.shape)}", "it takes a matrix, or more axes")
-    below = np.tri(x.shape[-2], x.shape[-1], k - 1 if upper else k, dtype=bool)
-    return where(~below if upper else below, x, 0)
+    rows, columns = index_along(x, x.ndim - 2), index_along(x, x.ndim - 1)
+    return where(columns >= rows + k if upper else columns <= rows + k, x, 0)
 
 
 @public(np.tril)
@@ -302,35 +300,3 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
         high = _between(x, along, min(1, whole), whole)
         x = (high != low) if x.dtype == bool else high - low
     return x
-
-
-def _running(x: Any, axis: Any, dtype: Any, combine: Callable[..., Any], unit: int) -> Any:
-    """A running fold by doubling: after step `k` an element holds its `2**k` predecessors."""
-    x = accumulated(as_operand(x), dtype)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    along = normal_axis(axis, x.ndim)
-    x = moveaxis(x, along, 0)
-    step = 1
-    while step < x.shape[0]:
-        start = np.full((step, *x.shape[1:]), unit, x.dtype)
-        x = combine(x, concatenate([start, _between(x, 0, 0, x.shape[0] - step)]))
-        step *= 2
-    return moveaxis(x, 0, along)
-
-
-@public(np.cumsum)
-def cumsum(x: Any, axis: Any = None, dtype: Any = None) -> Any:
-    """Running sums along `axis`, of all elements in a row if it is None.
-
-    >>> import gradloom.numpy as gnp
-    >>> gnp.cumsum([1.0, 2.0, 3.0])
-    array([1., 3., 6.])
-    """
-    return _running(x, axis, dtype, add, 0)
-
-
-@public(np.cumprod)
-def cumprod(x: Any, axis: Any = None, dtype: Any = None) -> Any:
-    """Running products along `axis`, of all elements in a row if it is None."""
-    return _running(x, axis, dtype, multiply, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gradloom.plan.plan import Kernel, Nest, Plan, Product, Stage
+from gradloom.plan.plan import Kernel, Nest, Plan, Product, Routine, Stage
 
 COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "lines")
 NUMBERS = (2, 3)  # columns of numbers
@@ -58,6 +58,8 @@ def stage_loops(stage: Stage) -> str:
     A product is `64x128 += 64` with its depth.
     """
     code = stage.code
+    if isinstance(code, Routine):
+        return f"{stage.extent} in sequence"
     if isinstance(code, Product):
         return f"{_shape(_kept(stage))} += {code.depth}"
     sizes = _sizes(stage)
@@ -82,6 +84,8 @@ def _sizes(stage: Stage) -> tuple[int, ...]:
 def _kept(stage: Stage) -> tuple[int, ...]:
     """The sizes of the loops over results."""
     code = stage.code
+    if isinstance(code, Routine):
+        return (stage.extent,)
     if isinstance(code, Product):
         if code.batch:
             return (stage.extent, *code.batch[1:], code.rows, code.columns)
@@ -90,10 +94,12 @@ def _kept(stage: Stage) -> tuple[int, ...]:
 
 
 def _head(kernel: Kernel) -> str:
-    """What a kernel sums with: at most one product or reduction."""
+    """What a kernel sums with, at most one product or reduction; or the routine that it is."""
     for stage in kernel.stages:
         if isinstance(stage.code, Product):
             return "product"
+        if isinstance(stage.code, Routine):
+            return "routine"
         if stage.code.reduced:
             return "reduction"
     return ""

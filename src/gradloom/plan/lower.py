@@ -11,10 +11,12 @@ import numpy as np
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
-from gradloom.ir.types import ITEMSIZE, row_strides
+from gradloom.ir.routine import Code
+from gradloom.ir.source import parameter
+from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
 from gradloom.plan.fuse import Group, is_computed
-from gradloom.plan.nest import Draft, broadcast, domain, domain_index
-from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Stage
+from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
+from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
 
 # Bytes of rows of a product that are finished, epilogue and all, before the next ones are begun.
@@ -41,6 +43,7 @@ class Lowering:
             Kind.JOIN: self._join,
             Kind.SCATTER: self._scatter,
             Kind.MOVE: self._move,
+            Kind.ROUTINE: self._routine,
         }.get(kind, self._elementwise)
         stages, block = build(group)
         nodes = self._covered(group)
@@ -146,6 +149,33 @@ class Lowering:
         spread.put(self.buffer_of[node], at, step, node.type.dtype)
         return [self._zeros(node), spread.finish(node.op.name)], 0
 
+    def _routine(self, group: Group) -> tuple[list[Stage], int]:
+        node = group.members[0]
+        assert node.op.routine is not None
+        code: Code = node.op.routine(*(n.type for n in node.inputs), **dict(node.attrs))
+        operands = []
+        for operand in node.inputs:
+            index = domain_index(operand.type.shape)
+            place = locate(operand, index, lambda n: n in self.buffer_of)
+            assert place is not None, f"{operand} is not in memory"
+            operands.append(Operand(self.buffer_of[place.base], place.at.const))
+        results = [Operand(b) for b in self._results(node, group)]
+        work = [Operand(self.scratch(_words(n))) for n in code.work]
+        writes = tuple(range(len(operands), len(operands) + len(results) + len(work)))
+        routine = Routine(code.name, code.parts)
+        whole = (*operands, *results, *work)
+        return [Stage(routine, whole, writes, code.extent, code.numbers)], 0
+
+    def _results(self, node: Node, group: Group) -> list[int]:
+        """Buffers of all results; a scratch one for what nobody reads."""
+        if not isinstance(node.type, TupleType):
+            return [self.buffer_of[node]]
+        items = {n["index"]: n for n in group.stored if n.op.kind is Kind.ITEM}
+        return [
+            self.buffer_of[items[i]] if i in items else self.scratch(parameter(kind))
+            for i, kind in enumerate(node.type.types)
+        ]
+
     # ---- parts
 
     def _draft(self, sizes: tuple[int, ...], reduced: int = 0) -> Draft:
@@ -172,13 +202,18 @@ class Lowering:
             if node not in found and (node in group.stored or node not in self.buffer_of):
                 found[node] = None
                 stack.extend(node.inputs)
-        return [n for n in reversed(found) if n.op.kind is not Kind.SOURCE]
+        return [n for n in reversed(found) if n.op.kind not in (Kind.SOURCE, Kind.ITEM)]
 
     def _hint(self, group: Group) -> str:
         first = group.head or group.members[0]
         last = group.stored[-1] if group.stored else first
-        names = dict.fromkeys(n.op.name for n in (first, last))
+        names = dict.fromkeys(n.op.name for n in (first, last) if n.op.kind is not Kind.ITEM)
         return "_".join(names)
+
+
+def _words(nbytes: int) -> Node:
+    """A stand-in for scratch memory of at least so many bytes."""
+    return parameter(TensorType((-(-nbytes // 8),), "int64"))
 
 
 def ragged(sizes: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ import keyword
 from dataclasses import dataclass, field
 
 from gradloom.ir.node import Node
+from gradloom.ir.source import PARAMETER
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Memory:
         return len(self.nodes) - 1
 
     def arena(self, node: Node) -> int:
-        return self.add(node, "arena", 0, f"{node.op.name}_{len(self.nodes)}")
+        name = "work" if node.op is PARAMETER else node.op.name
+        return self.add(node, "arena", 0, f"{name}_{len(self.nodes)}")
 
     def row(self, node: Node, of: int, offset: int, stride: int) -> int:
         """Part of buffer `of`, from byte `offset` on, that moves by `stride` bytes a round."""
@@ -71,10 +73,12 @@ RESERVED = frozenset(
     )
 )
 
+PREFIXES = ("all_", "load_", "store_", "invoke_", "math_", "routine_")
+
 
 def _variable(name: str) -> str:
     """A name as a Python variable of the driver."""
     cleaned = "".join(c if c.isalnum() and c.isascii() else "_" for c in name).strip("_") or "value"
     cleaned = cleaned if cleaned.isidentifier() else f"_{cleaned}"
-    taken = keyword.iskeyword(cleaned) or cleaned in RESERVED or cleaned.startswith("all_")
+    taken = keyword.iskeyword(cleaned) or cleaned in RESERVED or cleaned.startswith(PREFIXES)
     return f"{cleaned}_" if taken else cleaned

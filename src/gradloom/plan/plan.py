@@ -4,9 +4,10 @@
     part    = kernel | region
     region  = a loop or a branch around parts
     kernel  = stage*, run one after another for each block of rows
-    stage   = nest | product, with the buffers that its operands are
+    stage   = nest | product | routine, with the buffers that its operands are
     nest    = loops over named axes; steps in static single assignment; stores
     product = C[.., m, n] = sum over k of A[.., m, k] * B[.., k, n]
+    routine = sequential code of its own over whole arrays
 
 All values are frozen, and hold nothing but numbers, strings, and each other: equal nests are one
 function in the machine code, and a plan's text is its identity in the cache.
@@ -153,6 +154,14 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Routine:
+    """Functions in the driver's language, of which the last, `name`, is called (`ir.routine`)."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Operand:
     """A buffer by number, from an element on."""
 
@@ -162,10 +171,11 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    code: Nest | Product
+    code: Nest | Product | Routine
     operands: tuple[Operand, ...]
     writes: tuple[int, ...]  # which operands are written
     extent: int  # iterations of the outermost axis
+    numbers: tuple[int, ...] = ()  # of a routine: its sizes
 
     @property
     def can_fault(self) -> bool:
@@ -288,5 +298,13 @@ class Plan:
         return sum(b.type.nbytes for b in self.buffers if b.space == "arena")
 
     def codes(self) -> tuple[Nest | Product, ...]:
-        """Every distinct stage function, in order of first use."""
-        return tuple(dict.fromkeys(s.code for k in self.kernels for s in k.stages))
+        """Every distinct stage function of lanes, in order of first use."""
+        found = dict.fromkeys(s.code for k in self.kernels for s in k.stages)
+        return tuple(code for code in found if not isinstance(code, Routine))
+
+    def routines(self) -> tuple[str, ...]:
+        """Every distinct function of the driver's language that a stage needs."""
+        codes = (s.code for k in self.kernels for s in k.stages)
+        return tuple(
+            dict.fromkeys(p for code in codes if isinstance(code, Routine) for p in code.parts)
+        )

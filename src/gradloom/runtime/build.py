@@ -28,8 +28,9 @@ from numba.core.imputils import Registry
 from numba.core.typing import templates
 
 from gradloom.clock import Clock
-from gradloom.codegen.primitives import PRIMITIVES, namespace
+from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS, PRIMITIVES, namespace
 from gradloom.errors import InternalError
+from gradloom.ir.types import ITEMSIZE
 from gradloom.runtime.native import Build, make_object
 
 I8 = ir.IntType(8)
@@ -203,6 +204,52 @@ def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: i
     return builder.gep(words, [index], source_etype=word)
 
 
+def emit_load(dtype: str) -> Callable[..., ir.Value]:
+    """An element, as an int64 or a float64."""
+    kind = ELEMENTS[dtype]
+
+    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
+        value = builder.load(word_address(builder, base, index, kind), typ=kind)
+        if kind in (I64, F64):
+            return value
+        if dtype.startswith("float"):
+            return builder.fpext(value, F64)
+        return builder.sext(value, I64) if dtype.startswith("int") else builder.zext(value, I64)
+
+    return emit
+
+
+def emit_store(dtype: str) -> Callable[..., None]:
+    kind = ELEMENTS[dtype]
+
+    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
+        if kind not in (I64, F64):
+            narrow = builder.fptrunc if dtype.startswith("float") else builder.trunc
+            value = narrow(value, kind)
+        builder.store(value, word_address(builder, base, index, kind))
+
+    return emit
+
+
+def emit_invoke(builder: ir.IRBuilder, address: ir.Value, *pointers: ir.Value) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] * len(pointers))
+    builder.call(builder.inttoptr(address, kind.as_pointer()), pointers)
+
+
+def emit_mathematics(name: str) -> Callable[..., ir.Value]:
+    """A function of the C library."""
+
+    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(F64, [F64])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x])
+
+    return emit
+
+
+ELEMENTS = {
+    dtype: {"float64": F64, "float32": ir.FloatType()}.get(dtype, ir.IntType(8 * size))
+    for dtype, size in ITEMSIZE.items()
+}
 EMITTERS: dict[str, Callable[..., Any]] = {
     "view": emit_view,
     "get": emit_get,
@@ -210,6 +257,10 @@ EMITTERS: dict[str, Callable[..., Any]] = {
     "get_ptr": emit_get_ptr,
     "copy": emit_copy,
     "zero": emit_zero,
+    **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
+    **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
+    **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},
+    **{name: emit_mathematics(name.removeprefix("math_")) for name in MATHEMATICS},
 }
 
 
