@@ -83,7 +83,8 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
             message(
                 f"{node.op.name} has no derivative",
                 node.where or user_where(),
-                "keep it off the way from parameters to loss, or cover it with gl.stop_gradient",
+                node.op.instead
+                or "keep it off the way from parameters to loss, or cover it with gl.stop_gradient",
             )
         )
     out, inputs, attrs = operands(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from gradloom.autodiff.batching import batch, spread
 from gradloom.errors import DtypeError, ShapeError, StructureError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.tensor import Tensor
-from gradloom.frontend.trace import lift, type_of
+from gradloom.frontend.trace import Trace, current, lift, recording, type_of
 from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.node import Node, fresh
 from gradloom.ir.op import Kind
@@ -111,6 +112,17 @@ def mapped(graph: Graph, size: int, flags: Sequence[bool], inputs: Sequence[Any]
     found = batch(outs, list(map(Tensor, whole)), values, size)
     grown = [o is not None for o in found]
     return spread(size, grown, [o if f is None else f for o, f in zip(outs, found, strict=True)])
+
+
+def in_trace(samples: Callable[..., Any]) -> Callable[..., Any]:
+    """For the samples of a row that holds graphs: these are made in a trace."""
+
+    @functools.wraps(samples)
+    def made(rng: Any, dtype: str) -> Any:
+        with recording(current() if isinstance(current(), Trace) else Trace()):
+            return samples(rng, dtype)
+
+    return made
 
 
 Shape = tuple[Structure, Sequence[TensorType]]

@@ -13,12 +13,12 @@ import numpy as np
 
 from gradloom.autodiff.forward import push, zeros
 from gradloom.autodiff.reverse import pull
-from gradloom.control.body import Body, Leaf, check_alike, close_over, mapped, trace_body
+from gradloom.control.body import Body, Leaf, check_alike, close_over, in_trace, mapped, trace_body
 from gradloom.control.outside import concrete, traced
 from gradloom.errors import DtypeError, RangeError, ShapeError, message, user_where
 from gradloom.frontend.apply import apply_many
 from gradloom.frontend.pytree import flatten, unflatten
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.frontend.trace import EAGER, current, lift, type_of
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
@@ -26,7 +26,7 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import parameter
 from gradloom.ir.types import INTEGERS, TensorType, TupleType
-from gradloom.ops.elementwise import astype, maximum, minimum, where
+from gradloom.ops.elementwise import astype, maximum, minimum, multiply, where
 from gradloom.ops.move import reshape
 from gradloom.ops.public import as_operand
 
@@ -236,6 +236,23 @@ def _batch(
     return apply_many(SWITCH, index, *map(Tensor, outside), *inputs, branches=graphs)
 
 
+def _samples(rng: np.random.Generator, dtype: str) -> list[Any]:
+    """`x * w` or `sin(x) + w` or `w`."""
+    kind = TensorType((3, 4), dtype)
+    branches = []
+    for number in range(3):
+        x, w = parameter(kind), parameter(kind)
+        result = (
+            multiply(Tensor(x), Tensor(w))
+            if number == 0
+            else FUNCTIONS["sin"](Tensor(x)) + Tensor(w),
+            Tensor(w),
+        )
+        branches.append(Graph((x, w), tuple(map(lift, result))))
+    x, w = rng.uniform(-2, 2, (2, 3, 4)).astype(dtype)
+    return [((np.int64(n), x, w), {"branches": tuple(branches)}) for n in (0, 1, 7)]
+
+
 SWITCH: Op = define(
     Op(
         "switch",
@@ -243,9 +260,10 @@ SWITCH: Op = define(
         _infer,
         _reference,
         _vjp,
-        accepts="any",
+        accepts="float",
         flow="branch",
         jvp=_jvp,
         batch=_batch,
+        samples=in_trace(_samples),
     )
 )

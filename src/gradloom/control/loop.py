@@ -19,9 +19,9 @@ import numpy as np
 from gradloom.autodiff.batching import batch
 from gradloom.autodiff.forward import push, zeros
 from gradloom.autodiff.reverse import pull
-from gradloom.control.body import close_over
+from gradloom.control.body import close_over, in_trace
 from gradloom.frontend.apply import apply_many
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.frontend.trace import lift
 from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.interpret import interpret
@@ -29,7 +29,7 @@ from gradloom.ir.node import Node, fresh
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType, TupleType
-from gradloom.ops.elementwise import add
+from gradloom.ops.elementwise import add, multiply
 from gradloom.ops.move import broadcast_to, expand_dims, moveaxis
 
 Ids = tuple[Any, ...]
@@ -82,12 +82,11 @@ def make_scan(
     given: Parts,
     length: int,
     reverse: bool,
-    ids: Ids | None = None,
+    ids: Ids = (),
     primal: tuple[int, ...] = (),
 ) -> tuple[Any, ...]:
     """A scan's results.  `ids` name them: those of two scans that compute the same have one name.
     `primal` are the places, among its operands, of those of the scan that it was made from."""
-    named = tuple(fresh() for _ in graph.outputs) if ids is None else ids
     return apply_many(
         SCAN,
         *given.free,
@@ -98,7 +97,7 @@ def make_scan(
         carries=len(given.carry),
         length=length,
         reverse=reverse,
-        ids=named,
+        ids=_named(ids, len(graph.outputs)),
         primal=primal,
     )
 
@@ -126,7 +125,7 @@ def _vjp(
         given,
         length,
         reverse,
-        (*ids, *(fresh() for _ in swept.stacked)),
+        (*_named(ids, len(body.outputs)), *(fresh() for _ in swept.stacked)),
         primal,
     )
     stacks = dict(zip(swept.stacked, more[len(body.outputs) :], strict=True))
@@ -275,6 +274,7 @@ def _jvp(
     graph, outside = close_over(flat, results)
     handed = tuple(map(Tensor, outside))
     given = Parts(*(tuple(values[n] for n in nodes) for nodes in more))
+    ids = _named(ids, len(body.outputs))
     names = (*ids[:carries], *(fresh() for _ in ends), *ids[carries:], *(fresh() for _ in rows))
     places = {n: len(handed) + i for i, n in enumerate(flat)}
     old = tuple(places[n] for n in body.inputs)
@@ -346,6 +346,29 @@ def _repeated(x: Any, size: int) -> Any:
     return broadcast_to(expand_dims(x, 0), (size, *x.shape))
 
 
+def _named(ids: Ids, count: int) -> Ids:
+    """New names where there are none."""
+    return ids or tuple(fresh() for _ in range(count))
+
+
+def _samples(rng: np.random.Generator, dtype: str) -> list[Any]:
+    """`c, y = sin(c * w) + x, c * x`, both ways, and over no rows."""
+    kind = TensorType((3,), dtype)
+    w, c, x = (parameter(kind) for _ in range(3))
+    results = (
+        FUNCTIONS["sin"](multiply(Tensor(c), Tensor(w))) + Tensor(x),
+        multiply(Tensor(c), Tensor(x)),
+        Tensor(x),
+    )
+    body = Graph((w, c, x), tuple(map(lift, results)))
+    attrs = {"body": body, "free": 1, "carries": 1, "ids": (), "primal": ()}
+    w0, c0, *xs = rng.uniform(-2, 2, (7, 3)).astype(dtype)
+    return [
+        ((w0, c0, np.array(xs)), {**attrs, "length": 5, "reverse": False}),
+        ((w0, c0, np.array(xs)), {**attrs, "length": 5, "reverse": True}),
+    ]
+
+
 SCAN: Op = define(
     Op(
         "scan",
@@ -353,9 +376,10 @@ SCAN: Op = define(
         _infer,
         _reference,
         _vjp,
-        accepts="any",
+        accepts="float",
         flow="for",
         jvp=_jvp,
         batch=_batch,
+        samples=in_trace(_samples),
     )
 )

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gradloom.autodiff.batching import spread
 from gradloom.autodiff.forward import push, zeros
-from gradloom.control.body import Leaf, check_alike, close_over, mapped, trace_body
+from gradloom.control.body import Leaf, check_alike, close_over, in_trace, mapped, trace_body
 from gradloom.control.outside import concrete, traced
-from gradloom.errors import ShapeError, TracingError, message, user_where
+from gradloom.errors import ShapeError, message, user_where
 from gradloom.frontend.apply import apply_many
 from gradloom.frontend.pytree import flatten, unflatten
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.frontend.trace import EAGER, current, lift, type_of
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType, TupleType
-from gradloom.ops.elementwise import astype, where
+from gradloom.ops.elementwise import add, astype, less, multiply, where
 from gradloom.ops.move import reshape
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import any_
@@ -107,17 +107,6 @@ def _reference(
     while interpret(test, *arrays[:test_free], *carry, wide=wide)[0]:
         carry = interpret(body, *arrays[test_free:free], *carry, wide=wide)
     return tuple(carry)
-
-
-def _vjp(g: Any, out: Any, *inputs: Any, **attrs: Any) -> NoReturn:
-    raise TracingError(
-        message(
-            "a while_loop has no reverse sweep: how many rounds it runs, and so how much they must"
-            " keep, is not known",
-            user_where(),
-            "use gl.scan, or gl.fori_loop with Python integers as bounds; gl.jvp works too",
-        )
-    )
 
 
 def _jvp(
@@ -214,16 +203,34 @@ def _batch(
     )
 
 
+def _samples(rng: np.random.Generator, dtype: str) -> list[Any]:
+    """`while n < 3: n, x = n + 1, sin(x * w)`, and one that a float decides."""
+    kind, count = TensorType((4,), dtype), TensorType((), "int64")
+    n, x, w = parameter(count), parameter(kind), parameter(kind)
+    step = (add(Tensor(n), 1), FUNCTIONS["sin"](multiply(Tensor(x), Tensor(w))))
+    attrs = {
+        "test": Graph((n, x), (lift(astype(less(Tensor(n), 3), "int64")),)),
+        "body": Graph((w, n, x), tuple(map(lift, step))),
+        "free": 1,
+        "test_free": 0,
+        "carries": 2,
+    }
+    x0, w0 = rng.uniform(-2, 2, (2, 4)).astype(dtype)
+    return [((w0, np.int64(0), x0), attrs), ((w0, np.int64(5), x0), attrs)]
+
+
 WHILE: Op = define(
     Op(
         "while_loop",
         Kind.CONTROL,
         _infer,
         _reference,
-        _vjp,
-        accepts="any",
+        accepts="float",
         flow="while",
+        instead="use gl.scan, or gl.fori_loop with Python integers as bounds: how many rounds a"
+        " while_loop runs, and so how much its reverse sweep must keep, is not known",
         jvp=_jvp,
         batch=_batch,
+        samples=in_trace(_samples),
     )
 )

@@ -66,6 +66,7 @@ class Op:
     cost: int = 1  # in additions; measured by benchmarks/lane_costs.py
     access: Callable[..., Any] | None = None  # MOVE: (index, type of x, **attrs) -> where x is read
     domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)  # where tests sample each operand
+    instead: str = ""  # what to do where it has no `vjp`
     jvp: Callable[..., Any] | None = None  # None: the kind's, or the transpose of `vjp`
     batch: Callable[..., Any] | None = None  # None: the kind's
     linear: bool = False  # in all floating operands together, so the tangent is op(*tangents)

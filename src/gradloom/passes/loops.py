@@ -45,7 +45,7 @@ def merge_loops(graph: Graph) -> Graph:
 
 def _covers(more: Node, loop: Node) -> bool:
     """Whether `more` has all results of `loop`, of the same operands, and does not wait for it."""
-    if more is loop or not set(loop["ids"]) < set(more["ids"]):
+    if more is loop or not loop["ids"] or not set(loop["ids"]) < set(more["ids"]):
         return False
     own = more.inputs
     same = loop.inputs in (own, tuple(own[place] for place in more["primal"]))
