@@ -1,4 +1,4 @@
-"""Whole Jacobian matrices: a sweep for every element of an argument, or of a result, all at once."""
+"""Whole Jacobians: a sweep for every element of an argument or of a result, all done together."""
 
 from __future__ import annotations
 

@@ -141,7 +141,8 @@ def test_tangents_on_a_tape_are_those_of_a_graph(row):
             for i, m in zip(floats, marks, strict=True):
                 full[i] = m
             ys = results(row, full, attrs)
-            return [filled(d, y) for d, y in zip(push(ys, marks, values[len(floats) :]), ys)]
+            dys = push(ys, marks, values[len(floats) :])
+            return [filled(d, y) for d, y in zip(dys, ys, strict=True)]
 
         leaves = [Leaf(TensorType(a.shape, a.dtype.name)) for a in (*chosen, *along)]
         found = record(pushed, leaves)
