@@ -11,12 +11,12 @@ import numpy as np
 from gradloom.autodiff.batching import batch, spread
 from gradloom.autodiff.forward import kind_of
 from gradloom.autodiff.reverse import fit
+from gradloom.control.body import Leaf, trace_body
 from gradloom.errors import GradloomError
 from gradloom.frontend.apply import apply_many
-from gradloom.frontend.closure import closed
 from gradloom.frontend.pytree import Structure, flatten, unflatten
-from gradloom.frontend.tensor import Tensor
-from gradloom.frontend.trace import EAGER, current
+from gradloom.frontend.tensor import Tensor, is_weak
+from gradloom.frontend.trace import EAGER, current, lift
 from gradloom.ir.graph import Graph
 from gradloom.ir.source import parameter
 from gradloom.ops.call import CALL, Rule
@@ -53,9 +53,17 @@ def call(rule: Rule, signature: Signature, leaves: Sequence[Any]) -> Any:
         if not any(isinstance(leaf, Tensor) for leaf in leaves):
             return signature.function(*signature.arguments(leaves))
         return signature.results(apply_many(CALL, *leaves, body=None, rule=rule))
-    body, operands, signature.tree = closed(
-        lambda values: signature.function(*signature.arguments(values)), leaves
+    values = [v if isinstance(v, Tensor) else Tensor(lift(v), is_weak(v)) for v in leaves]
+    made = trace_body(
+        lambda own: signature.function(*signature.arguments(own)),
+        [Leaf.of(v) for v in values],
+        hoist=False,
     )
+    signature.tree = made.structure
+    count = len(made.free)
+    inputs = (*made.graph.inputs[count:], *made.graph.inputs[:count])
+    operands = (*values, *map(Tensor, made.free))
+    body = Graph(inputs, made.graph.outputs)
     return signature.results(apply_many(CALL, *operands, body=body, rule=rule))
 
 

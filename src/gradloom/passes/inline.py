@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gradloom.ir.graph import Graph, rewrite, substitute
+from collections.abc import Iterator
+
+from gradloom.ir.graph import Graph, graphs_of, rewrite, substitute
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import Kind
 from gradloom.ir.source import ITEM
@@ -13,20 +15,16 @@ def inline(graph: Graph) -> Graph:
 
     item(call(x, body), i) -> the i-th output of body, with x for its inputs
     """
-    bodies: dict[Graph, Graph] = {}
     results: dict[Node, list[Node]] = {}
 
     def rule(node: Node) -> Node | None:
         if node.op is not ITEM or node.inputs[0].op.kind is not Kind.CALL:
             return None
         (call,) = node.inputs
-        if call not in results:
+        if call not in results:  # the calls in its body are in their places already
             body = call["body"]
-            if body not in bodies:
-                bodies[body] = rewrite(body, rule)
-            inner = bodies[body]
-            given = dict(zip(inner.inputs, call.inputs, strict=True))
-            results[call] = substitute(inner.outputs, given)
+            given = dict(zip(body.inputs, call.inputs, strict=True))
+            results[call] = substitute(body.outputs, given)
         return results[call][node["index"]]
 
     return rewrite(graph, rule)
@@ -34,25 +32,25 @@ def inline(graph: Graph) -> Graph:
 
 def number(graph: Graph) -> Graph:
     """What is computed again is told apart by numbers in the order of the graph: the same in every
-    process, so that a later one finds the program in the cache."""
+    process, so that a later one finds the program in the cache.
+
+    again(x, serial=4711) -> again(x, serial="0")
+    """
     order: dict[int, int] = {}
-    for node in graph.nodes():
+    for node in _every(graph):
         if node.op.apart:
             order.setdefault(node["serial"], len(order))
-    if not order:
-        return graph
-    done = {node: node for node in graph.inputs}
+
+    def rule(node: Node) -> Node | None:
+        if not node.op.apart or isinstance(node["serial"], str):
+            return None
+        return make(node.op, *node.inputs, where=node.where, serial=str(order[node["serial"]]))
+
+    return rewrite(graph, rule) if order else graph
+
+
+def _every(graph: Graph) -> Iterator[Node]:
     for node in graph.nodes():
-        if node in done:
-            continue
-        inputs = tuple(done[n] for n in node.inputs)
-        attrs = dict(node.attrs)
-        if node.op.apart:
-            attrs["serial"] = order[attrs["serial"]]
-        same = inputs == node.inputs and tuple(sorted(attrs.items())) == node.attrs
-        done[node] = node if same else make(node.op, *inputs, where=node.where, **attrs)
-    return Graph(
-        graph.inputs,
-        tuple(done[n] for n in graph.outputs),
-        tuple((target, done[n]) for target, n in graph.updates),
-    )
+        yield node
+        for inner in graphs_of(node):
+            yield from _every(inner)
