@@ -30,6 +30,7 @@ from gradloom.mapping import vmap
 from gradloom.ops.call import checkpoint_name
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
+from gradloom.shapes import ShapeDtypeStruct, eval_shape
 from gradloom.train import nn, optim, random
 from gradloom.transform import eager, grad, value_and_grad
 from gradloom.version import VERSION
@@ -47,6 +48,7 @@ __all__ = [
     "MissingError",
     "RangeError",
     "SettingError",
+    "ShapeDtypeStruct",
     "ShapeError",
     "StateError",
     "StructureError",
@@ -59,6 +61,7 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "eager",
+    "eval_shape",
     "fori_loop",
     "grad",
     "hessian",
