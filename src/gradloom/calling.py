@@ -51,7 +51,7 @@ def call(rule: Rule, signature: Signature, leaves: Sequence[Any]) -> Any:
     """The function of `signature` under `rule`, in whatever mode is running."""
     if current() is EAGER:
         if not any(isinstance(leaf, Tensor) for leaf in leaves):
-            return signature.function(*signature.arguments(leaves))
+            return signature.results(rule.run(*leaves))
         return signature.results(apply_many(CALL, *leaves, body=None, rule=rule))
     values = [v if isinstance(v, Tensor) else Tensor(lift(v), is_weak(v)) for v in leaves]
     made = trace_body(

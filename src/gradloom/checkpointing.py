@@ -90,8 +90,10 @@ class _Checkpoint:
             close(marks)
         if whole:
             return tuple(pulled)
-        chosen = [n for n in second if n not in body.inputs and self.policy(n)]
-        kept = {second[n]: _again(first[n], serial) for n in chosen}
+        kept = {lift(v): lift(v) for v in (*inputs, *g) if v is not None}  # and nothing before them
+        for node, again in second.items():
+            if node not in body.inputs and again is not first[node] and self.policy(node):
+                kept[again] = _again(first[node], serial)
         found = [p for p in pulled if p is not None]
         nodes = iter(substitute([lift(p) for p in found], kept))
         return tuple(None if p is None else Tensor(next(nodes)) for p in pulled)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gradloom.autodiff.forward import kind_of, transposed, zeros
 from gradloom.autodiff.reverse import close, mark, pull
 from gradloom.calling import Batched, Signature
@@ -18,6 +20,8 @@ from gradloom.errors import (
     user_where,
 )
 from gradloom.frontend.pytree import flatten, paths
+from gradloom.frontend.record import Record
+from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import type_of
 from gradloom.ir.graph import Graph
 from gradloom.ir.types import TensorType, TupleType
@@ -44,16 +48,19 @@ class Reverse:
         self.backward = backward
         self.fixed = fixed
         self.where = user_where()
-        self.run = signature.run
 
     def __str__(self) -> str:
         return f"custom_vjp({name_of(self.signature.function)})"
+
+    def run(self, *arrays: Any) -> tuple[Any, ...]:
+        """The function, on a tape."""
+        return _run(self, arrays)
 
     def vjp(self, body: Graph | None, g: Any, out: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """What `backward` returns, a cotangent for each leaf."""
         found = self.forward.function(*self.forward.arguments(inputs))
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise _misfit(self, "forward", f"returned a {type(found).__name__}", "(out, residuals)")
+            raise _misfit(self, "forward", f"returned {_shown(found)}", "(out, residuals)")
         _check_results(self, "forward", found[0], out)
         kinds = list(map(kind_of, out))
         whole = [zeros(_smooth(k)) if one is None else one for one, k in zip(g, kinds, strict=True)]
@@ -86,10 +93,13 @@ class Forward:
         self.rule = rule
         self.fixed = fixed
         self.where = user_where()
-        self.run = signature.run
 
     def __str__(self) -> str:
         return f"custom_jvp({name_of(self.signature.function)})"
+
+    def run(self, *arrays: Any) -> tuple[Any, ...]:
+        """The function, on a tape."""
+        return _run(self, arrays)
 
     def jvp(
         self, body: Graph | None, tangents: Any, out: Any, inputs: Sequence[Any]
@@ -107,7 +117,7 @@ class Forward:
         arguments = self.signature.arguments
         found = self.rule(*self.fixed, arguments(inputs), arguments(along))
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise _misfit(self, "rule", f"returned a {type(found).__name__}", "(out, tangent)")
+            raise _misfit(self, "rule", f"returned {_shown(found)}", "(out, tangent)")
         _check_results(self, "rule", found[0], out)
         leaves = _check_results(self, "rule", found[1], out, "a tangent")
         pairs = zip(leaves, out, strict=True)
@@ -139,16 +149,32 @@ class Forward:
 # ---- what rules return
 
 
+def _run(rule: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Of a tape that no argument is on, only a value closed over can make a result."""
+    results: tuple[Any, ...] = rule.signature.run(*arrays)
+    known = set(map(_level, arrays))
+    for value in results:
+        if _level(value) not in known | {None}:
+            raise closed_over(rule, value, rule.where)
+    return results
+
+
+def _level(value: Any) -> int | None:
+    """The tape that a value is on, if it is on one."""
+    return value.node.level if isinstance(getattr(value, "node", None), Record) else None
+
+
 def _smooth(kind: TensorType) -> TensorType:
     return kind if kind.is_float else TensorType(kind.shape, "float64")
 
 
 def _unknown(rule: Any, inputs: Sequence[Any], count: int) -> list[GradloomError]:
     """Errors in place of the derivatives by what a function closes over."""
-    return [_closed_over(rule, value, rule.where) for value in inputs[count:]]
+    return [closed_over(rule, value, rule.where) for value in inputs[count:]]
 
 
-def _closed_over(rule: Any, value: Any, where: Where) -> TracingError:
+def closed_over(rule: Any, value: Any, where: Where) -> TracingError:
+    """The error of a derivative by what a function closes over."""
     return TracingError(
         message(
             f"{rule} closes over a value ({kind_of(value)}) that the derivative is by; its rule"
@@ -157,6 +183,12 @@ def _closed_over(rule: Any, value: Any, where: Where) -> TracingError:
             "pass the value as an argument, or cover it with gl.stop_gradient",
         )
     )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return "an array"
+    return f"a {type(value).__name__}"
 
 
 def _misfit(rule: Any, part: str, what: str, wanted: str) -> StructureError:
@@ -193,7 +225,7 @@ def _cotangents(rule: Reverse, back: Any, inputs: Sequence[Any]) -> list[Any]:
     """The leaves of what `backward` returned; None stands for a whole argument of zeros."""
     args = rule.signature.arguments(inputs)
     if not isinstance(back, tuple | list) or len(back) != len(args):
-        shown = f"{len(back)} values" if isinstance(back, tuple | list) else type(back).__name__
+        shown = f"{len(back)} values" if isinstance(back, tuple | list) else _shown(back)
         raise _misfit(
             rule, "backward", f"returned {shown}", f"a tuple of {len(args)}, one an argument"
         )
