@@ -64,6 +64,8 @@ def assert_mapped(row: Op, lists: list[list[np.ndarray]], attrs: dict, flags: tu
         wanted = row.reference(*operands, **attrs)
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         for got, want in zip(found, wanted, strict=True):
+            if np.size(want) == 0:  # what was not asked for, such as eigenvectors
+                continue
             np.testing.assert_allclose(
                 got[b], want, rtol=1e-12, atol=1e-12, err_msg=f"{row.name} {flags}"
             )
