@@ -8,7 +8,7 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.errors import ShapeError, StateError, StructureError, TracingError
+from gradloom.errors import RangeError, ShapeError, StateError, StructureError, TracingError
 from gradloom.frontend.pytree import flatten
 
 jax.config.update("jax_enable_x64", val=True)
@@ -311,3 +311,12 @@ def test_arguments_by_keyword_only():
     f.defvjp(lambda x: (x, None), lambda _, g: (g,))
     with pytest.raises(StructureError, match="takes scale by keyword only"):
         gl.grad(lambda x: gnp.sum(f(x, scale=2.0)))(V)
+
+
+def test_positions_that_are_not_there():
+    f = gl.custom_jvp(lambda x: x, nondiff_argnums=(1,))
+    f.defjvp(lambda n, p, t: (p[0], t[0]))
+    with pytest.raises(RangeError, match=r"nondiff_argnums=\(1,\) in a call with 1 positional"):
+        gl.grad(lambda x: gnp.sum(f(x)))(V)
+    with pytest.raises(RangeError, match=r"static_argnums=\(2,\) in a call with 1 positional"):
+        gl.grad(lambda x: gnp.sum(gl.checkpoint(np.sin, static_argnums=2)(x)))(V)

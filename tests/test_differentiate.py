@@ -154,6 +154,19 @@ def test_what_does_not_depend_has_zero_derivatives(mode):
     assert_trees(mode(everything, V), want)
 
 
+def test_a_stopped_tree_has_no_derivative(mode):
+    def loss(p):
+        still = gl.stop_gradient({"p": p, "n": [3, None]})
+        return gnp.sum(still["p"]["w"] * p["w"]) * still["n"][0]
+
+    np.testing.assert_allclose(mode(gl.grad(loss), {"w": V})["w"], 3 * V)
+
+
+def test_auxiliary_values_of_a_hessian(mode):
+    found = mode(gl.hessian(lambda x: (gnp.sum(x**3), x + 1), has_aux=True), V)
+    assert_trees(found, (np.diag(6 * V), V + 1))
+
+
 def test_empty_arguments(mode):
     empty = np.zeros((0, 2))
     for jacobian in (gl.jacfwd, gl.jacrev):

@@ -16,7 +16,7 @@ from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.node import Node, fresh, make
 from gradloom.ir.op import Kind
 from gradloom.ops.call import AGAIN, NAMED, Rule
-from gradloom.transform import check_callable
+from gradloom.transform import check_callable, positions
 
 Policy = Callable[[Node], bool]
 
@@ -43,7 +43,7 @@ def checkpoint(
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not isinstance(current(), Trace):
             return function(*args, **kwargs)  # a tape keeps what it has done
-        fixed = {n % len(args) for n in static}
+        fixed = set(positions(static, len(args), "static_argnums"))
         moving = tuple(a for i, a in enumerate(args) if i not in fixed)
         leaves, structure = flatten((moving, kwargs))
 

@@ -18,7 +18,7 @@ from gradloom.errors import (
 from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.trace import current, type_of
 from gradloom.rules import Forward, Reverse, name_of
-from gradloom.transform import check_callable
+from gradloom.transform import check_callable, positions
 
 
 class custom_vjp:  # noqa: N801  (a decorator)
@@ -181,7 +181,7 @@ def _bound(
                     "let a function with its own derivative take its arguments by position",
                 )
             )
-    places = [n % len(args) for n in nondiff]
+    places = positions(nondiff, len(args), "nondiff_argnums")
     fixed = {place: args[place] for place in places}
     rest = tuple(a for i, a in enumerate(args) if i not in fixed)
     leaves, structure = flatten(rest)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from gradloom.frontend.apply import apply
+from gradloom.frontend.pytree import tree_map
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.affine import Index
 from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType, TupleType
-from gradloom.ops.public import public
 
 
 class Rule(Protocol):
@@ -95,12 +93,11 @@ NAMED = define(
 )
 
 
-@public()
 def checkpoint_name(x: Any, name: str) -> Any:
-    """`x`, under a name by which a policy of `gl.checkpoint` can ask for it.
+    """`x`, a tree, under a name by which a policy of `gl.checkpoint` can ask for it.
 
     >>> import gradloom as gl, numpy as np
     >>> gl.checkpoint_name(np.ones(2), "hidden")
     array([1., 1.])
     """
-    return apply(NAMED, x, name=str(name)) if isinstance(x, Tensor) else np.asarray(x)
+    return tree_map(lambda v: apply(NAMED, v, name=name) if isinstance(v, Tensor) else v, x)
