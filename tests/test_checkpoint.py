@@ -207,6 +207,13 @@ def test_the_program_is_the_same_in_every_process():
     assert texts[0] == texts[1]
 
 
+def test_passes_can_be_skipped():
+    layer = gl.checkpoint(np.sin)
+    with gl.settings(disable=("inline", "number", "simplify")):
+        found = gl.grad(lambda x: gnp.sum(layer(layer(x))))(X[0])
+    np.testing.assert_allclose(found, np.cos(np.sin(X[0])) * np.cos(X[0]))
+
+
 def test_only_functions_have_checkpoints():
     with pytest.raises(TracingError, match="checkpoint of 3, which is not a function"):
         gl.checkpoint(3)

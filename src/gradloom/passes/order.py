@@ -12,3 +12,5 @@ PASSES = (
     prune_loops,
     number,  # last: no pass after it makes two values one
 )
+
+ALWAYS = (inline,)  # also where a setting says to skip it: no planner knows a call
