@@ -41,7 +41,7 @@ class Executable:
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
-        self.flops = sum(k.flops for k in plan.kernels)
+        self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
 
