@@ -275,32 +275,32 @@ def routine_row_order(start, stop, count, size, pivots, order):
 """
 
 
-def _order_reference(pivots: Any, size: int) -> np.ndarray:
+def _order_reference(pivots: Any, count: int) -> np.ndarray:
     flat = np.asarray(pivots).reshape(-1, pivots.shape[-1])
-    order = np.tile(np.arange(size), (len(flat), 1))
+    order = np.tile(np.arange(count), (len(flat), 1))
     for swaps, rows in zip(flat, order, strict=True):
         for i, j in enumerate(swaps):
             rows[[i, j]] = rows[[j, i]]
-    return order.reshape(*pivots.shape[:-1], size)
+    return order.reshape(*pivots.shape[:-1], count)
 
 
 ORDER: Op = define(
     Op(
         "row_order",
         Kind.ROUTINE,
-        lambda pivots, size: TensorType((*pivots.shape[:-1], size), "int64"),
+        lambda pivots, count: TensorType((*pivots.shape[:-1], count), "int64"),
         _order_reference,
         accepts="integer",
         returns="int64",
         batch=batching(lambda: ORDER, 1),
-        routine=lambda pivots, size: Code(
-            (ORDER_TEXT,), math.prod(pivots.shape[:-1]), (pivots.shape[-1], size)
+        routine=lambda pivots, count: Code(
+            (ORDER_TEXT,), math.prod(pivots.shape[:-1]), (pivots.shape[-1], count)
         ),
-        samples=lambda rng, dtype: [((np.array([[2, 2, 2], [1, 3, 2]], "int32"),), {"size": 4})],
+        samples=lambda rng, dtype: [((np.array([[2, 2, 2], [1, 3, 2]], "int32"),), {"count": 4})],
     )
 )
 
 
 def row_order(pivots: Any, size: int) -> Any:
     """LAPACK's row exchanges, from 0, as the order that the rows end up in."""
-    return apply(ORDER, astype(as_operand(pivots), "int32"), size=size)
+    return apply(ORDER, astype(as_operand(pivots), "int32"), count=size)
