@@ -158,8 +158,8 @@ def _pass_odd(radix: int) -> str:
             body.append(f"{name} = {start}{' + '.join(terms)}")
         for place, sign in ((j, "+"), (radix - j, "-")):
             body += [f"gr = er {sign} fr", f"gi = ei {sign} fi"]
-            for part, value in enumerate(("gr * c{0} - gi * s{0}", "gr * s{0} + gi * c{0}")):
-                at = f"to + {2 * place} * done + {part}"
+            for half_of, value in enumerate(("gr * c{0} - gi * s{0}", "gr * s{0} + gi * c{0}")):
+                at = f"to + {2 * place} * done + {half_of}"
                 body.append(f"store_{{dtype}}(y, {at}, {value.format(place)})")
     lines += ["        for q in range(0, 2 * done, 2):", *(f"            {line}" for line in body)]
     return "\n".join(lines) + "\n"
@@ -170,7 +170,7 @@ PASSES = {2: PASS_2, 3: _pass_odd(3), 4: PASS_4, 5: _pass_odd(5)}
 
 def _passes(n: int, dtype: str) -> tuple[str, ...]:
     """All passes of a transform of n points, as functions of which the last is called."""
-    factors = []
+    factors: list[int] = []
     while (left := n // math.prod(factors)) > 1:
         factors.append(next((r for r in (4, 2, 3, 5) if left % r == 0), largest_prime(left)))
     lines = [f"def routine_passes_{n}_{dtype}(x, y, roots):"]
