@@ -250,7 +250,7 @@ def pure_callback(
     its arguments: calls may be left out or repeated.  An exception in it is raised when the
     program returns; what the program computed is dropped.
 
-    A call takes the interpreter's lock, and about 10 us with one small array in and out, copies
+    A call takes the interpreter's lock, and about 12 us with one small array in and out, copies
     included.  There is no derivative: give one with `gl.custom_vjp`.  Under `vmap` the function is
     called for each member of the batch ("sequential"), or once with leading axes of size one
     ("expand_dims") or of the batch ("broadcast_all") on arguments that are not batched.
