@@ -29,7 +29,7 @@ from gradloom.jacobians import hessian, jacfwd, jacobian, jacrev
 from gradloom.jitted import jit
 from gradloom.mapping import vmap
 from gradloom.ops.call import checkpoint_name
-from gradloom.ops.callback import ShapeDtypeStruct, pure_callback
+from gradloom.ops.callback import pure_callback
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
 from gradloom.shapes import ShapeDtypeStruct, eval_shape

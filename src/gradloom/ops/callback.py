@@ -34,19 +34,6 @@ MOST = 24  # arrays in and out: what the driver can call a function with
 METHODS = (None, "sequential", "expand_dims", "broadcast_all")
 
 
-class ShapeDtypeStruct:
-    """The shape and dtype of an array that does not exist yet."""
-
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-
-    def __repr__(self) -> str:
-        return f"ShapeDtypeStruct({self.shape}, {self.dtype})"
-
-
 class _Keeping:
     """Keeps an exception that must not pass through native code, to be raised after the call."""
 

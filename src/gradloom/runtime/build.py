@@ -60,9 +60,9 @@ def compile_object(
 ) -> Build:
     """Compile function `entry` of the text `driver` to an object for `cpu` with `features`.
 
-    `routines` are functions of the driver's text that are compiled apart, once in a process: a text
-    that defines each, and what it takes. `kernels` is the text of an LLVM module that defines a void function for each name in
-    `kernel_arguments`. Types are "i64", "f64" and "ptr". The driver's entry returns an int64
+    `kernels` is the text of an LLVM module that defines a void function for each name in
+    `kernel_arguments`; `routines` have a driver's text each, and what they take. Types are "i64",
+    "f64" and "ptr". The driver's entry returns an int64
     status, and the object exports `int64 entry(arguments...)`, which returns it, or -1 should Numba
     report an error. Raises InternalError, with the driver's text, if any of it does not compile.
     """
