@@ -1,6 +1,7 @@
-"""The command that sweeps over the float32 numbers: that it works, and its bound on a few of them."""
+"""The sweep over the float32 numbers: that the command works, and its bound on a few of them."""
 
 import pytest
+
 from tests import sweep
 
 COARSE = (1 << 32) // 20000 | 1

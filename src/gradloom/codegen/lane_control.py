@@ -64,7 +64,7 @@ def repeat(
     do not depend on its neighbours."""
     builder, state = state[0].builder, alike(*state)
     before = builder.block
-    loop, after = builder.append_basic_block("again"), builder.append_basic_block("enough")
+    loop, after = builder.append_basic_block("steps"), builder.append_basic_block("settled")
     builder.branch(loop)
     builder.position_at_end(loop)
     count = builder.phi(ir.IntType(32))
