@@ -8,9 +8,12 @@ undefined: a division by zero gives 0 and a float that no integer holds saturate
 import math
 import operator
 import struct
+from collections.abc import Callable
 from typing import Any, Self
 
 from llvmlite import ir
+
+from gradloom.codegen.lane_control import repeat, seldom
 
 BITS = {"bool": 1, "int32": 32, "int64": 64, "uint32": 32, "float32": 32, "float64": 64}
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
@@ -305,6 +308,14 @@ class LlvmLane:
             raise TypeError(f"where between lanes of dtypes {first.dtype}, {second.dtype}")
         mask, first, second = (splat(lane, width) for lane in (self, first, second))
         return first._lane(self.builder.select(mask.value, first.value, second.value))
+
+    def seldom(self, slow: Callable[[], Any], fast: Any) -> Any:
+        """Lanes `slow()` where this bool lane is true, else `fast`; `slow` runs if any is true."""
+        return seldom(self, slow, fast)
+
+    def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
+        """This lane and `others` after `step(*state)` while `going(*state)`, at most `limit` times."""
+        return repeat((self, *others), limit, step, going)
 
     def maximum(self, other: Any) -> "LlvmLane":
         """The larger; NaN where either is NaN."""

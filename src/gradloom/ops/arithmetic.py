@@ -106,6 +106,82 @@ def _share(g: Any, wins: Any, ties: Any) -> Any:
     return where(wins, g, where(ties, 0.5 * g, 0))
 
 
+fmod = elementwise(
+    "fmod",
+    np.fmod,
+    "np.fmod({0}, {1})",
+    scalar.fmod,
+    lambda g, out, x, y: (g, -g * rint((x - out) / y)),
+    cost=42,
+    domain=((0.1, 0.9), (1.0, 2.5)),
+)
+copysign = elementwise(
+    "copysign",
+    np.copysign,
+    "np.copysign({0}, {1})",
+    lambda x, y: x.copysign(y),
+    lambda g, out, x, y: (where(signbit(x) == signbit(y), g, -g), None),
+    accepts="float",
+    cost=2,
+    domain=_NONZERO,
+)
+signbit: Function = elementwise(
+    "signbit", np.signbit, "np.signbit({0})", scalar.signbit, accepts="float", returns="bool"
+)
+nextafter = elementwise(
+    "nextafter",
+    np.nextafter,
+    "np.nextafter({0}, {1})",
+    scalar.nextafter,
+    lambda g, out, x, y: (g, None),
+    accepts="float",
+    cost=8,
+)
+spacing = elementwise(
+    "spacing",
+    np.spacing,
+    "np.spacing({0})",
+    scalar.spacing,
+    lambda g, out, x: (None,),
+    accepts="float",
+    cost=6,
+)
+# The parts of `frexp`, and the product of `ldexp`.
+significand = elementwise(
+    "significand",
+    lambda x: np.frexp(x)[0],
+    "np.frexp({0})[0]",
+    scalar.significand,
+    lambda g, out, x: (scaled(g, -exponent(x)),),
+    listed=False,
+    accepts="float",
+    cost=16,
+)
+exponent = elementwise(
+    "exponent",
+    lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(np.result_type(x)),
+    "np.frexp({0})[1]",
+    scalar.exponent,
+    lambda g, out, x: (None,),
+    listed=False,
+    accepts="float",
+    cost=12,
+)
+scaled: Function = elementwise(
+    "scaled",
+    lambda x, n: np.ldexp(x, np.clip(np.nan_to_num(n), -9999, 9999).astype("int32")),
+    "np.ldexp({0}, int({1}))",
+    scalar.scaled,
+    lambda g, out, x, n: (scaled(g, n), None),
+    listed=False,
+    accepts="float",
+    cost=16,
+    domain=((-2.0, 2.0), (1.0, 1.0)),
+)
+_WHOLE: dict[str, Any] = {"accepts": "integer", "domain": ((0, 30), (0, 30))}
+gcd = elementwise("gcd", np.gcd, "np.gcd({0}, {1})", scalar.gcd, commutative=True, cost=200, **_WHOLE)
+lcm = elementwise("lcm", np.lcm, "np.lcm({0}, {1})", scalar.lcm, commutative=True, cost=220, **_WHOLE)
+
 # ---- rounding
 
 floor = elementwise(

@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import NUMPY, Tensor
 from gradloom.ir.op import OPS
+from gradloom.ops import scalar
 from gradloom.ops.public import dtype_name, public
 from gradloom.ops.row import Function, elementwise
 
@@ -60,6 +61,17 @@ bitwise_xor = elementwise("bitwise_xor", np.bitwise_xor, "({0} ^ {1})", operator
 invert = elementwise("invert", np.invert, "(~{0})", operator.invert, **_BITS)
 left_shift = elementwise("left_shift", np.left_shift, "({0} << {1})", operator.lshift, **_BITS)
 right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operator.rshift, **_BITS)
+
+set_bits = elementwise(
+    "set_bits",
+    lambda x: np.bitwise_count(x).astype("int32"),
+    "np.int32(np.bitwise_count({0}))",
+    scalar.bit_count,
+    listed=False,
+    accepts="integer",
+    returns="int32",
+    cost=24,
+)
 
 # ---- dtype
 

@@ -34,9 +34,10 @@ def elementwise(
     spelling: str,
     lanes: Function,
     vjp: Function | None = None,
+    listed: bool = True,
     **facts: Any,
 ) -> Function:
-    """Define a row and return its public function."""
+    """Define a row and return its function, which is public if it is `listed`."""
     returns = facts.get("returns", "same")
 
     def infer(*types: TensorType, **attrs: Any) -> TensorType:
@@ -55,7 +56,8 @@ def elementwise(
     function.__name__ = function.__qualname__ = name
     function.__signature__ = _takes(operands)  # type: ignore[attr-defined]
     function.__doc__ = f"{name}, element by element, with broadcasting: `{spelling}`."
-    public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
+    if listed:
+        public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
     return function
 
 

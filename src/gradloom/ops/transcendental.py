@@ -1,4 +1,4 @@
-"""Powers, exponentials, logarithms, periodic and hyperbolic functions, element by element."""
+"""Powers, exponentials, logarithms and the functions of neural networks, element by element."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gradloom.ops.row import Function, elementwise
 
 _REAL: dict[str, Any] = {"accepts": "float"}
 _POSITIVE = ((0.1, 4.0),)
+_LN2 = math.log(2)
 
 
 def _wide(function: Function) -> Function:
@@ -25,6 +26,24 @@ def _wide(function: Function) -> Function:
         return np.asarray(vector(array.astype("float64")), "float64").astype(kept)
 
     return reference
+
+
+def _integer_power(x: Any, y: Any) -> Any:
+    """`x ** y` of integers; a negative power is cut toward 0, which NumPy refuses."""
+    x, y = np.asarray(x), np.asarray(y)
+    below = np.where((x == 1) | (x == -1), np.where(y % 2 == 0, 1, x), 0)
+    dtype = np.result_type(x, y)
+    return np.where(y < 0, below.astype(dtype), np.power(x, np.where(y < 0, 0, y).astype(y.dtype)))
+
+
+def _nonzero(x: Any) -> Any:
+    return where(x == 0, 1, x)
+
+
+def _apart(x: Any, y: Any) -> Any:
+    """x - y, and 0 of equal infinities."""
+    same = x == y
+    return where(same, 0, x) - where(same, 0, y)
 
 
 # ---- powers, exponentials, logarithms
@@ -96,32 +115,80 @@ power: Function = elementwise(
     domain=((0.2, 3.0), (-2.0, 2.5)),
 )
 
-# ---- periodic, hyperbolic, and the functions of neural networks
-
-sin = elementwise(
-    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL, cost=36
-)
-cos: Function = elementwise(
-    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL, cost=35
-)
-tanh = elementwise(
-    "tanh",
-    np.tanh,
-    "np.tanh({0})",
-    scalar.tanh,
-    lambda g, out, x: (g * (1 - out * out),),
+exp2 = elementwise(
+    "exp2",
+    np.exp2,
+    "np.exp2({0})",
+    scalar.exp2,
+    lambda g, out, x: (g * out * _LN2,),
     **_REAL,
+    cost=20,
+)
+log2 = elementwise(
+    "log2",
+    np.log2,
+    "np.log2({0})",
+    scalar.log2,
+    lambda g, out, x: (g / (x * _LN2),),
+    **_REAL,
+    domain=_POSITIVE,
     cost=33,
 )
-arctan = elementwise(
-    "arctan",
-    np.arctan,
-    "np.arctan({0})",
-    scalar.atan,
-    lambda g, out, x: (g / (1 + x * x),),
+log10 = elementwise(
+    "log10",
+    np.log10,
+    "np.log10({0})",
+    scalar.log10,
+    lambda g, out, x: (g / (x * math.log(10)),),
     **_REAL,
-    cost=27,
+    domain=_POSITIVE,
+    cost=33,
 )
+cbrt = elementwise(
+    "cbrt",
+    np.cbrt,
+    "np.cbrt({0})",
+    scalar.cbrt,
+    lambda g, out, x: (g / (3 * out * out),),
+    **_REAL,
+    domain=_POSITIVE,
+    cost=100,
+)
+integer_power = elementwise(
+    "integer_power",
+    _integer_power,
+    "_integer_power({0}, {1})",
+    scalar.integer_power,
+    lambda g, out, x, y: (None, None),
+    listed=False,
+    accepts="integer",
+    domain=((-5, 5), (0, 9)),
+    cost=150,
+)
+hypot = elementwise(
+    "hypot",
+    np.hypot,
+    "np.hypot({0}, {1})",
+    scalar.hypot,
+    lambda g, out, x, y: (g * (x / _nonzero(out)), g * (y / _nonzero(out))),
+    **_REAL,
+    commutative=True,
+    domain=((0.3, 2.0), (0.5, 2.5)),
+    cost=90,
+)
+logaddexp = elementwise(
+    "logaddexp",
+    np.logaddexp,
+    "np.logaddexp({0}, {1})",
+    scalar.logaddexp,
+    lambda g, out, x, y: (g * sigmoid(_apart(x, y)), g * sigmoid(_apart(y, x))),
+    **_REAL,
+    commutative=True,
+    cost=65,
+)
+
+# ---- the functions of neural networks
+
 erf = elementwise(
     "erf",
     _wide(math.erf),
@@ -149,3 +216,4 @@ softplus = elementwise(
     **_REAL,
     cost=59,
 )
+

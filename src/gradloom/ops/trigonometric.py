@@ -1,0 +1,134 @@
+"""Trigonometric and hyperbolic functions, and their inverses, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradloom.ops import scalar
+from gradloom.ops.logic import where
+from gradloom.ops.row import Function, elementwise
+from gradloom.ops.transcendental import hypot, sqrt
+
+_REAL: dict[str, Any] = {"accepts": "float"}
+_INSIDE = ((-0.9, 0.9),)
+
+sin = elementwise(
+    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL, cost=36
+)
+cos: Function = elementwise(
+    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL, cost=35
+)
+tanh = elementwise(
+    "tanh",
+    np.tanh,
+    "np.tanh({0})",
+    scalar.tanh,
+    lambda g, out, x: (g * (1 - out * out),),
+    **_REAL,
+    cost=33,
+)
+arctan = elementwise(
+    "arctan",
+    np.arctan,
+    "np.arctan({0})",
+    scalar.atan,
+    lambda g, out, x: (g / (1 + x * x),),
+    **_REAL,
+    cost=27,
+)
+tan = elementwise(
+    "tan",
+    np.tan,
+    "np.tan({0})",
+    scalar.tan,
+    lambda g, out, x: (g * (1 + out * out),),
+    **_REAL,
+    domain=((-1.0, 1.0),),
+    cost=90,
+)
+sinh: Function = elementwise(
+    "sinh",
+    np.sinh,
+    "np.sinh({0})",
+    scalar.sinh,
+    lambda g, out, x: (g * cosh(x),),
+    **_REAL,
+    cost=70,
+)
+cosh = elementwise(
+    "cosh",
+    np.cosh,
+    "np.cosh({0})",
+    scalar.cosh,
+    lambda g, out, x: (g * sinh(x),),
+    **_REAL,
+    cost=40,
+)
+arcsin = elementwise(
+    "arcsin",
+    np.arcsin,
+    "np.arcsin({0})",
+    scalar.asin,
+    lambda g, out, x: (g / sqrt((1 - x) * (1 + x)),),
+    **_REAL,
+    domain=_INSIDE,
+    cost=70,
+)
+arccos = elementwise(
+    "arccos",
+    np.arccos,
+    "np.arccos({0})",
+    scalar.acos,
+    lambda g, out, x: (-g / sqrt((1 - x) * (1 + x)),),
+    **_REAL,
+    domain=_INSIDE,
+    cost=70,
+)
+arctan2 = elementwise(
+    "arctan2",
+    np.arctan2,
+    "np.arctan2({0}, {1})",
+    scalar.atan2,
+    lambda g, out, y, x: (g * _of_square(x, y, x), -g * _of_square(y, y, x)),
+    **_REAL,
+    domain=((-2.0, 2.0), (0.3, 2.5)),
+    cost=100,
+)
+arcsinh = elementwise(
+    "arcsinh",
+    np.arcsinh,
+    "np.arcsinh({0})",
+    scalar.asinh,
+    lambda g, out, x: (g / hypot(x, 1),),
+    **_REAL,
+    cost=120,
+)
+arccosh = elementwise(
+    "arccosh",
+    np.arccosh,
+    "np.arccosh({0})",
+    scalar.acosh,
+    lambda g, out, x: (g / sqrt((x - 1) * (x + 1)),),
+    **_REAL,
+    domain=((1.2, 4.0),),
+    cost=120,
+)
+arctanh = elementwise(
+    "arctanh",
+    np.arctanh,
+    "np.arctanh({0})",
+    scalar.atanh,
+    lambda g, out, x: (g / ((1 - x) * (1 + x)),),
+    **_REAL,
+    domain=_INSIDE,
+    cost=110,
+)
+
+
+def _of_square(top: Any, y: Any, x: Any) -> Any:
+    """top / (x**2 + y**2) without overflow; 0 at the origin, where the angle has no derivative."""
+    length = hypot(x, y)
+    length = where(length == 0, 1, length)
+    return top / length / length
