@@ -314,7 +314,7 @@ class LlvmLane:
         return seldom(self, slow, fast)
 
     def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
-        """This lane and `others` after `step(*state)` while `going(*state)`, at most `limit` times."""
+        """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""
         return repeat((self, *others), limit, step, going)
 
     def maximum(self, other: Any) -> "LlvmLane":

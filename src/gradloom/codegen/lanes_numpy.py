@@ -96,15 +96,13 @@ class NumpyLane:
         return tuple(self.where(s, f) for s, f in zip(slow(), fast, strict=True))
 
     def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
-        """This lane and `others` after `step(*state)` while `going(*state)`, at most `limit` times."""
+        """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""
         state = (self, *others)
         for _ in range(limit):
             active = going(*state)
             if not np.any(active.value):
                 break
-            state = tuple(
-                active.where(n, o) for n, o in zip(step(*state), state, strict=True)
-            )
+            state = tuple(active.where(n, o) for n, o in zip(step(*state), state, strict=True))
         return state
 
     def bits(self) -> "NumpyLane":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.apply import apply, promote
+from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.node import Node
-from gradloom.ir.op import OPS
 from gradloom.ir.source import STOP, const
 from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, exp, log, where
 from gradloom.ops.move import broadcast_to, expand_dims
 from gradloom.ops.public import as_operand, dtype_name, normal_axes, public
-from gradloom.ops.ufuncs import isclose, isfinite
 from gradloom.ops.reduce import all_, max_, mean, min_, sum_
+from gradloom.ops.ufuncs import isclose, isfinite
 
 
 @public()

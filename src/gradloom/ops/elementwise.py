@@ -1,30 +1,5 @@
 """Every elementwise operator, from the files that define them by subject."""
 
-from gradloom.ops.row import (
-    broadcast_shape,
-    elementwise,
-)
-from gradloom.ops.logic import (
-    astype,
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
-    equal,
-    greater,
-    greater_equal,
-    invert,
-    left_shift,
-    less,
-    less_equal,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    not_equal,
-    right_shift,
-    set_bits,
-    where,
-)
 from gradloom.ops.arithmetic import (
     abs_,
     add,
@@ -52,6 +27,31 @@ from gradloom.ops.arithmetic import (
     subtract,
     trunc,
 )
+from gradloom.ops.logic import (
+    astype,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    equal,
+    greater,
+    greater_equal,
+    invert,
+    left_shift,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+    right_shift,
+    set_bits,
+    where,
+)
+from gradloom.ops.row import (
+    broadcast_shape,
+    elementwise,
+)
 from gradloom.ops.transcendental import (
     cbrt,
     erf,
@@ -61,9 +61,9 @@ from gradloom.ops.transcendental import (
     hypot,
     integer_power,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     logaddexp,
     power,
     rsqrt,
@@ -129,9 +129,9 @@ __all__ = [
     "less",
     "less_equal",
     "log",
-    "log10",
     "log1p",
     "log2",
+    "log10",
     "logaddexp",
     "logical_and",
     "logical_not",

@@ -3,6 +3,7 @@
 from gradloom.ops.scalar_forms import FORMATS, NAN, Lane, split_exponent
 from gradloom.ops.scalar_pairs import product
 
+
 def sign(x: Lane) -> Lane:
     """-1, 0 or 1, for floats and integers; NaN stays."""
     # Adding 0 turns the negative zero into the positive one, as NumPy does.

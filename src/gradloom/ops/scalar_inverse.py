@@ -152,7 +152,9 @@ def cbrt(x: Lane) -> Lane:
     k = e.fma(1.0, third * -3.0)
     v = m * (k > 0).where(m.like(2.0), (k < 0).where(m.like(0.5), 1.0))
     y = horner(m, _CBRT)
-    y = y * (k > 0).where(m.like(1.2599210498948732), (k < 0).where(m.like(0.7937005259840998), 1.0))
+    y = y * (k > 0).where(
+        m.like(1.2599210498948732), (k < 0).where(m.like(0.7937005259840998), 1.0)
+    )
     cube = y * y * y
     y = y * (cube + 2.0 * v) / (2.0 * cube + v)
     square, square_low = product(y, y)

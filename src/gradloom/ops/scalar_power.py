@@ -1,7 +1,7 @@
 """Powers."""
 
 from gradloom.ops.scalar_exp import EXP2_RANGE, exp2_sum
-from gradloom.ops.scalar_forms import FORMATS, INFINITY, NAN, Lane, clamp
+from gradloom.ops.scalar_forms import INFINITY, NAN, Lane, clamp
 from gradloom.ops.scalar_pairs import log2_pair, product
 
 # A larger exponent takes every base but 1 beyond the format, and its products would overflow.
