@@ -146,6 +146,14 @@ spacing = elementwise(
     accepts="float",
     cost=6,
 )
+
+
+def _scaled(x: Any, n: Any) -> Any:
+    """`np.ldexp` with a floating exponent."""
+    whole = np.clip(np.nan_to_num(np.rint(n)), -9999, 9999).astype("int32")
+    return np.where(np.isnan(n), n, np.ldexp(x, whole)).astype(np.result_type(x))
+
+
 # The parts of `frexp`, and the product of `ldexp`.
 significand = elementwise(
     "significand",
@@ -157,7 +165,7 @@ significand = elementwise(
     accepts="float",
     cost=16,
 )
-exponent = elementwise(
+exponent: Function = elementwise(
     "exponent",
     lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(np.result_type(x)),
     "np.frexp({0})[1]",
@@ -169,8 +177,8 @@ exponent = elementwise(
 )
 scaled: Function = elementwise(
     "scaled",
-    lambda x, n: np.ldexp(x, np.clip(np.nan_to_num(n), -9999, 9999).astype("int32")),
-    "np.ldexp({0}, int({1}))",
+    _scaled,
+    "OPS['scaled'].reference({0}, {1})",
     scalar.scaled,
     lambda g, out, x, n: (scaled(g, n), None),
     listed=False,
@@ -179,12 +187,8 @@ scaled: Function = elementwise(
     domain=((-2.0, 2.0), (1.0, 1.0)),
 )
 _WHOLE: dict[str, Any] = {"accepts": "integer", "commutative": True, "domain": ((0, 30), (0, 30))}
-gcd = elementwise(
-    "gcd", np.gcd, "np.gcd({0}, {1})", scalar.gcd, cost=200, **_WHOLE
-)
-lcm = elementwise(
-    "lcm", np.lcm, "np.lcm({0}, {1})", scalar.lcm, cost=220, **_WHOLE
-)
+gcd = elementwise("gcd", np.gcd, "np.gcd({0}, {1})", scalar.gcd, cost=200, **_WHOLE)
+lcm = elementwise("lcm", np.lcm, "np.lcm({0}, {1})", scalar.lcm, cost=220, **_WHOLE)
 
 # ---- rounding
 
@@ -206,7 +210,7 @@ ceil = elementwise(
     accepts="float",
     cost=2,
 )
-rint = elementwise(
+rint: Function = elementwise(
     "rint",
     np.rint,
     "np.rint({0})",

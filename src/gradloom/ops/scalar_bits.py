@@ -42,7 +42,7 @@ def exponent(x: Lane) -> Lane:
 def scaled(x: Lane, n: Lane) -> Lane:
     """x * 2**n for a whole n, rounded once."""
     form = FORMATS[x.dtype]
-    n = clamp(n, -3.0 * form.bias, 3.0 * form.bias)
+    given, n = n, clamp(n.rint(), -3.0 * form.bias, 3.0 * form.bias)
     # The last product alone may round: the steps downward stay a mantissa above the subnormal.
     low, high = float(form.bias - 1), float(form.bias)
     step = low - form.mantissa - 1
@@ -52,7 +52,7 @@ def scaled(x: Lane, n: Lane) -> Lane:
         n = down.where(n + step, up.where(n - high, n))
     n = clamp(n, -low, high)
     scale = (n + (form.magic + form.bias)).bits() << form.mantissa
-    return x * scale.from_bits()
+    return (given == given).where(x * scale.from_bits(), NAN)
 
 
 def bit_count(x: Lane) -> Lane:

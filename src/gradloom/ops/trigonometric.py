@@ -57,7 +57,7 @@ sinh: Function = elementwise(
     **_REAL,
     cost=70,
 )
-cosh = elementwise(
+cosh: Function = elementwise(
     "cosh",
     np.cosh,
     "np.cosh({0})",

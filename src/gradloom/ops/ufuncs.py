@@ -73,7 +73,7 @@ def reciprocal(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return np.reciprocal(x)
     if x.dtype.kind == "f":
-        return 1 / x
+        return np.divide(1.0, x)
     x = astype(x, "int32") if x.dtype == "bool" else x
     return where(rows.abs_(x) == 1, x, 0)
 
