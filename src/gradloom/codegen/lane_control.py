@@ -4,12 +4,30 @@ A lane's code is straight: both sides of a choice are computed.  These leave the
 one side is long and hardly ever wanted, and where the number of steps is known only to the data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 
 State = tuple[Any, ...]
+
+
+def splat(lane: Any, width: int | None) -> Any:
+    """A scalar lane repeated in a vector; a lane that has this width already is returned as is."""
+    if lane.width == width:
+        return lane
+    if lane.width is not None:
+        raise TypeError(f"a lane of {lane.width} elements cannot become one of {width}")
+    empty = ir.Constant(ir.VectorType(lane.value.type, width), ir.Undefined)
+    first = lane.builder.insert_element(empty, lane.value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
+    return lane._lane(lane.builder.shuffle_vector(first, empty, zeros))
+
+
+def alike(*lanes: Any) -> State:
+    """Lanes repeated to the width of the widest."""
+    width = next((lane.width for lane in lanes if lane.width is not None), None)
+    return tuple(splat(lane, width) for lane in lanes)
 
 
 def any_of(mask: Any) -> ir.Value:
@@ -23,9 +41,10 @@ def any_of(mask: Any) -> ir.Value:
     return mask.builder.call(module.globals[name], [mask.value])
 
 
-def seldom(mask: Any, slow: Callable[[], State], fast: State) -> State:
+def seldom(mask: Any, slow: Callable[[], State], fast: Sequence[Any]) -> State:
     """`slow()` where the mask holds, else `fast`; `slow` is entered only if some element asks."""
     builder = mask.builder
+    mask, *fast = alike(mask, *fast)
     before, wanted = builder.block, any_of(mask)
     with builder.if_then(wanted, likely=False):
         chosen = tuple(mask.where(s, f) for s, f in zip(slow(), fast, strict=True))
@@ -43,7 +62,7 @@ def repeat(
     """`state` after steps `step(*state)`, while `going(*state)` holds in any element; at most
     `limit` steps.  An element that is no longer going keeps its state, so the results of an element
     do not depend on its neighbours."""
-    builder = state[0].builder
+    builder, state = state[0].builder, alike(*state)
     before = builder.block
     loop, after = builder.append_basic_block("again"), builder.append_basic_block("enough")
     builder.branch(loop)
