@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import composite, elementwise
+from gradloom.ops import composite, elementwise, special_rows
 from gradloom.ops.elementwise import abs_, log, log1p, where
 from gradloom.ops.public import as_operand
 

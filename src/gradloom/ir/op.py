@@ -57,6 +57,7 @@ class Op:
     on_bool: str | None = None  # the row that NumPy means by this one when all operands are bool
     unit: float | None = None  # op(x, unit) is x, to the bit
     commutative: bool = False
+    constant: tuple[int, ...] = ()  # operands by which `vjp` has no derivative, and says NaN
     identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
     flow: str = ""  # CONTROL: "for", "while" or "branch"
     factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
