@@ -3,7 +3,7 @@ and let Numba compile the whole of it into one native call."""
 
 from typing import TYPE_CHECKING, Any
 
-from gradloom import numpy, special
+from gradloom import numpy, special, stats
 from gradloom.control.branch import cond, switch
 from gradloom.control.repeat import while_loop
 from gradloom.control.scan import fori_loop, scan
@@ -68,6 +68,7 @@ __all__ = [
     "scan",
     "settings",
     "special",
+    "stats",
     "stop_gradient",
     "switch",
     "train_step",

@@ -30,7 +30,7 @@ _GAMMA = (
     7.253750203859473e-06, -2.5623512284561174e-06, 1.0829914823314093e-06,
     -4.1777172328856477e-07, 1.685124864158984e-07, -8.312435079672132e-08, 3.329125646482475e-08,
 )  # fmt: skip
-# What Stirling's series for log(gamma(x)) ends in (DLMF 5.11.1), times x, in powers of 1 / x**2, and
+# What Stirling's series for log(gamma(x)) ends in (DLMF 5.11.1), times x, in powers of 1 / x**2;
 # (gamma(x) / (sqrt(2 pi) x**(x - 1/2) e**-x) - 1) x in powers of 1 / x (5.11.3); both for x >= 8.
 _STIRLING = (
     0.08333333333333333, -0.0027777777777776747, 0.0007936507935117282, -0.0005952380234291254,
@@ -42,7 +42,7 @@ _GAMMA_STAR = (
     0.0008390352557492776, 7.721804543145414e-05, -0.001946889294647565, -0.0001303306981456547,
     0.007624687928745778, -0.009327373365781476,
 )  # fmt: skip
-# The zero of digamma, high and low part; digamma(1.5 + t) over the distance to it on |t| <= 1/2; and
+# The zero of digamma, high and low part; digamma(1.5 + t) over the distance to it on |t| <= 1/2;
 # (log(x) - 1 / (2 x) - digamma(x)) x**2 in powers of 1 / x**2 for x >= 6 (DLMF 5.11.2).
 _ZERO = (1.4616321449683622, 9.549995429965697e-17)
 _DIGAMMA = (
@@ -111,7 +111,7 @@ def stirling(y: Lane) -> Lane:
 
 @in_double
 def lgamma(x: Lane) -> Lane:
-    """log|gamma(x)|; below 0 by reflection (DLMF 5.5.3), there to 1e-16 absolutely near its zeros."""
+    """log|gamma(x)|; below 0 by reflection (DLMF 5.5.3), near its zeros to 1e-16 absolutely."""
     y = x.abs()
     direct = _lgamma_positive(y)
     sine = _sine_of_pi(y).abs()
@@ -198,8 +198,8 @@ def digamma(x: Lane) -> Lane:
 
 @in_double
 def zeta(s: Lane, q: Lane) -> Lane:
-    """Hurwitz's zeta function, the sum of (q + k)**-s, for s > 1 and q > 0, by Euler and Maclaurin
-    (DLMF 25.11.5); infinite at s = 1 and at q = 0, -1, ..., else NaN."""
+    """Hurwitz's zeta function, the sum of (q + k)**-s, for finite s > 1 and q > 0, by Euler and
+    Maclaurin (DLMF 25.11.5); infinite at s = 1 and at q = 0, -1, ..., else NaN."""
     inside = (s > 1) & (q > 0)
     s0, q0 = inside.where(s, 2.0), inside.where(q, 1.0)
     total, start = (q0 * 0.0).repeat(
@@ -217,16 +217,15 @@ def zeta(s: Lane, q: Lane) -> Lane:
         tail = (term == 0).where(tail, tail + term * coefficient)
         term = term * square * ((s0 + (2.0 * j - 1.0)) * (s0 + 2.0 * j))
     result = inside.where(total + tail, NAN)
-    steep = (q > 1).where(q.like(0.0), (q == 1).where(q, INFINITY))
-    result = ((s == INFINITY) & (q > 0)).where(steep, result)
     result = ((q == INFINITY) & (s > 1)).where(0.0, result)
     pole = (q <= 0) & (q.floor() == q) & (s > 1)
-    return (((s == 1) & (q == q)) | pole).where(INFINITY, result)
+    result = (((s == 1) & (q == q)) | pole).where(INFINITY, result)
+    return (s < INFINITY).where(result, NAN)
 
 
 @in_double
 def betaln(a: Lane, b: Lane) -> Lane:
-    """log(beta(a, b)) for finite a, b > 0, else NaN; where b >= 8 without the difference of large logarithms."""
+    """log(beta(a, b)) for finite a, b > 0, else NaN; no difference of large logarithms beyond 8."""
     small, large = a.minimum(b), a.maximum(b)
     total = small + large
     far = large.maximum(8.0)

@@ -107,13 +107,13 @@ def _gammas(a: Lane, x: Lane, upper: bool) -> Lane:
 @in_double
 def gammainc(a: Lane, x: Lane) -> Lane:
     """The regularized lower incomplete gamma function, for a and x >= 0."""
-    return _gammas(a, x, False)
+    return _gammas(a, x, upper=False)
 
 
 @in_double
 def gammaincc(a: Lane, x: Lane) -> Lane:
     """The regularized upper incomplete gamma function, for a and x >= 0."""
-    return _gammas(a, x, True)
+    return _gammas(a, x, upper=True)
 
 
 @in_double

@@ -142,7 +142,7 @@ zeta: Function = _special(
     lambda g, out, s, q: (np.nan * g, -g * s * zeta(s + 1, q)),
     ((1.5, 4.0), (0.5, 6.0)),
     1800,
-    lambda s, q: (s == s) & (q == q) & ((s > 1) | (q > 0)),
+    lambda s, q: (s < np.inf) & (q == q),
     constant=(0,),
 )
 betaln = _special(
@@ -167,7 +167,7 @@ def _less_sum(a: Any, b: Any) -> Any:
     return digamma(a) - digamma(a + b)
 
 
-# ---- incomplete functions; their derivatives by the parameters are not elementary: NaN stands for them
+# ---- incomplete functions; NaN stands for their derivatives by the parameters
 
 gammainc = _special(
     "gammainc",
