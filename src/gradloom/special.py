@@ -152,7 +152,7 @@ def xlogy(x: Any, y: Any) -> Any:
     >>> float(special.xlogy(0.0, 0.0)), float(special.xlogy(2.0, 1.0))
     (0.0, 0.0)
     """
-    x, y = as_operand(x), as_operand(y)
+    x, y = ufuncs.operands(x, y)
     # Where log(y) is finite the product is right as it stands, and so is its derivative by x.
     harmless = (x != 0) | ((y > 0) & (y < np.inf)) | (y != y)
     return x * log(where(harmless, y, 1))
@@ -171,7 +171,7 @@ def entr(x: Any) -> Any:
 
 def xlog1py(x: Any, y: Any) -> Any:
     """`x * log1p(y)`, and 0 where `x` is 0 and `y` is a number."""
-    x, y = as_operand(x), as_operand(y)
+    x, y = ufuncs.operands(x, y)
     harmless = (x != 0) | ((y > -1) & (y < np.inf)) | (y != y)
     return x * log1p(where(harmless, y, 0))
 
@@ -183,7 +183,7 @@ def rel_entr(x: Any, y: Any) -> Any:
     >>> float(special.rel_entr(0.0, 1.0)), float(special.rel_entr(1.0, 0.0))
     (0.0, inf)
     """
-    x, y = as_operand(x), as_operand(y)
+    x, y = ufuncs.operands(x, y)
     inside = (x > 0) & (y > 0)
     a, b = where(inside, x, 1), where(inside, y, 1)
     edge = where((x == 0) & (y >= 0), 0.0, where((x != x) | (y != y), np.nan, np.inf))
@@ -204,7 +204,7 @@ def zeta(x: Any, q: Any = 1.0) -> Any:
     >>> float(special.zeta(2.0)).__round__(9)  # pi**2 / 6
     1.644934067
     """
-    return special_rows.zeta(x, q)
+    return special_rows.zeta(*ufuncs.operands(x, q))
 
 
 def polygamma(n: Any, x: Any) -> Any:
@@ -234,7 +234,7 @@ def gammasgn(x: Any) -> Any:
 
 def betaln(a: Any, b: Any) -> Any:
     """`log(abs(beta(a, b)))`; where `a` or `b` is not positive only as good as its three terms."""
-    a, b = as_operand(a), as_operand(b)
+    a, b = ufuncs.operands(a, b)
     positive = (a > 0) & (b > 0)
     inside = special_rows.betaln(where(positive, a, 1.0), where(positive, b, 1.0))
     p, q = where(positive, 1.0, a), where(positive, 1.0, b)
@@ -248,7 +248,7 @@ def beta(a: Any, b: Any) -> Any:
     >>> float(special.beta(2.0, 3.0)) * 12
     1.0
     """
-    a, b = as_operand(a), as_operand(b)
+    a, b = ufuncs.operands(a, b)
     small = (abs_(a) < 60) & (abs_(b) < 60)
     p, q = where(small, a, 1.0), where(small, b, 1.0)
     u, v = where(small, 1.0, a), where(small, 1.0, b)
@@ -264,7 +264,8 @@ def binom(n: Any, k: Any) -> Any:
     >>> float(special.binom(5, 2)).__round__(9)
     10.0
     """
-    n, k = as_operand(n) * 1.0, as_operand(k) * 1.0
+    n, k = ufuncs.operands(n, k)
+    n, k = n * 1.0, k * 1.0
     inside = (n > -1) & (k > -1) & (k < n + 1)
     p, r = where(inside, n, 1.0), where(inside, k, 0.0)
     value = 1 / ((p + 1) * beta(1 + p - r, 1 + r))
@@ -273,7 +274,7 @@ def binom(n: Any, k: Any) -> Any:
 
 def comb(N: Any, k: Any) -> Any:  # noqa: N803  (SciPy's name)
     """The number of ways to choose `k` of `N` things, as a float; 0 where there is none."""
-    n, k = as_operand(N), as_operand(k)
+    n, k = ufuncs.operands(N, k)
     some = (k <= n) & (n >= 0) & (k >= 0)
     value = binom(where(some, n, 1), where(some, k, 0))
     return where(some, value, 0.0)
@@ -316,7 +317,7 @@ def cosm1(x: Any) -> Any:
 
 def huber(delta: Any, r: Any) -> Any:
     """`r**2 / 2` up to `abs(r) = delta`, linear beyond; infinite for negative `delta`."""
-    delta, r = as_operand(delta), as_operand(r)
+    delta, r = ufuncs.operands(delta, r)
     size = abs_(r)
     loss = where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
     return where(delta < 0, np.inf, loss)
@@ -324,6 +325,6 @@ def huber(delta: Any, r: Any) -> Any:
 
 def pseudo_huber(delta: Any, r: Any) -> Any:
     """`delta**2 * (sqrt(1 + (r / delta)**2) - 1)`; infinite for negative `delta`."""
-    delta, r = as_operand(delta), as_operand(r)
+    delta, r = ufuncs.operands(delta, r)
     u = r / where(delta == 0, 1, delta)
     return where(delta < 0, np.inf, where(delta == 0, 0, r * r / (1 + sqrt(1 + u * u))))

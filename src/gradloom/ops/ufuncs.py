@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_number
+from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_number, is_weak
 from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, where
 from gradloom.ops.public import as_operand, public
@@ -214,6 +214,15 @@ def heaviside(x: Any, y: Any) -> Any:
     """0 below 0, 1 above, and `y` at 0."""
     x, y = _floats(x, y)
     return where(x == 0, y, where(x < 0, 0 * y, where(x > 0, 1 + 0 * y, x + 0 * y)))
+
+
+def operands(*values: Any) -> tuple[Any, ...]:
+    """Arrays or traced values: Python's numbers in the floating dtype of the others, so that they
+    do not widen it."""
+    strong = [as_operand(v).dtype for v in values if not is_weak(v)]
+    dtype = np.result_type(*strong) if strong else np.dtype("float64")
+    name = dtype.name if dtype.kind == "f" else "float64"
+    return tuple(astype(v, name) if is_weak(v) else as_operand(v) for v in values)
 
 
 def _floats(*operands: Any) -> tuple[Any, ...]:

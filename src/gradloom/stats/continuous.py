@@ -25,6 +25,7 @@ from gradloom.stats.density import (
     between,
     exponential_of,
     logarithm_of,
+    method,
     standard,
     supported,
 )
@@ -40,32 +41,32 @@ class norm:
     -1.612086
     """
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return -0.5 * z * z - (log(scale) + _HALF_LOG_TWO_PI)
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.ndtr(standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def logcdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.log_ndtr(standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def sf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.ndtr(-standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def logsf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.log_ndtr(-standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.ndtri(q) * scale + loc
 
-    @staticmethod
+    @method
     def isf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return -special.ndtri(q) * scale + loc
 
@@ -75,22 +76,22 @@ class norm:
 class expon:
     """The exponential distribution."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return supported(z >= 0, z, lambda z: -z - log(scale), 1.0)
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return -expm1(-where(z < 0, 0, z))
 
-    @staticmethod
+    @method
     def logsf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return -where(z < 0, 0, z)
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return -log1p(-as_operand(q)) * scale + loc
 
@@ -102,16 +103,16 @@ class expon:
 class uniform:
     """The uniform distribution from `loc` to `loc + scale`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return supported((z >= 0) & (z <= 1), z, lambda z: -log(scale) + 0 * z, 0.5)
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return between(standard(x, loc, scale), 0, 1, lambda z: z, 0.5)
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         q = as_operand(q)
         return where((q < 0) | (q > 1), np.nan, q * scale + loc)
@@ -122,17 +123,17 @@ class uniform:
 class laplace:
     """Laplace's distribution."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return -abs_(standard(x, loc, scale)) - log(2.0 * as_operand(scale))
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         half = 0.5 * exp(-abs_(z))
         return where(z < 0, half, 1 - half)
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         q = as_operand(q)
         low = q < 0.5
@@ -146,28 +147,28 @@ class laplace:
 class logistic:
     """The logistic distribution."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         size = abs_(standard(x, loc, scale))
         return -size - 2 * softplus(-size) - log(scale)
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.expit(standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def logcdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.log_expit(standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def sf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.expit(-standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def logsf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.log_expit(-standard(x, loc, scale))
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return special.logit(q) * scale + loc
 
@@ -177,22 +178,26 @@ class logistic:
 class cauchy:
     """Cauchy's distribution."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return -log1p(z * z) - log(math.pi * as_operand(scale))
 
-    @staticmethod
+    @method
     def cdf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return arctan2(1.0, -standard(x, loc, scale)) / math.pi
 
-    @staticmethod
+    @method
     def sf(x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return arctan2(1.0, standard(x, loc, scale)) / math.pi
 
-    @staticmethod
+    @method
     def ppf(q: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
-        return tan(math.pi * (as_operand(q) - 0.5)) * scale + loc
+        far = abs_(q - 0.5) > 0.25
+        tail = where(q < 0.5, q, 1 - q)
+        ends = where(tail == 0, np.inf, 1 / tan(math.pi * where(far & (tail > 0), tail, 0.25)))
+        middle = tan(math.pi * (where(far, 0.5, q) - 0.5))
+        return where(far, where(q < 0.5, -ends, ends), middle) * scale + loc
 
     pdf = exponential_of("pdf", logpdf)
     logcdf = logarithm_of("logcdf", cdf)
@@ -202,18 +207,18 @@ class cauchy:
 class gamma:
     """The gamma distribution of shape `a`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, a: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         a, z = as_operand(a), standard(x, loc, scale)
         constant = special.gammaln(a) + log(scale)
         return supported(z >= 0, z, lambda z: special.xlogy(a - 1.0, z) - z - constant, 1.0)
 
-    @staticmethod
+    @method
     def cdf(x: Any, a: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return special.gammainc(a, where(z < 0, 0, z))
 
-    @staticmethod
+    @method
     def sf(x: Any, a: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return special.gammaincc(a, where(z < 0, 0, z))
@@ -226,15 +231,15 @@ class gamma:
 class chi2:
     """The chi-squared distribution of `df` degrees of freedom."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return gamma.logpdf(x, 0.5 * as_operand(df), loc, 2.0 * as_operand(scale))
 
-    @staticmethod
+    @method
     def cdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return gamma.cdf(x, 0.5 * as_operand(df), loc, 2.0 * as_operand(scale))
 
-    @staticmethod
+    @method
     def sf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return gamma.sf(x, 0.5 * as_operand(df), loc, 2.0 * as_operand(scale))
 
@@ -246,7 +251,7 @@ class chi2:
 class beta:
     """The beta distribution of shapes `a` and `b`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, a: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         a, b, z = as_operand(a), as_operand(b), standard(x, loc, scale)
 
@@ -256,7 +261,7 @@ class beta:
 
         return supported((z >= 0) & (z <= 1), z, density, 0.5)
 
-    @staticmethod
+    @method
     def cdf(x: Any, a: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return between(z, 0, 1, lambda z: special.betainc(a, b, z), 0.5)
@@ -268,13 +273,13 @@ class beta:
 class t:
     """Student's distribution of `df` degrees of freedom."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         df, z = as_operand(df) * 1.0, standard(x, loc, scale)
         constant = special.betaln(0.5 * df, 0.5) + 0.5 * log(df) + log(scale)
         return -0.5 * (df + 1.0) * log1p(z * z / df) - constant
 
-    @staticmethod
+    @method
     def cdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         df, z = as_operand(df) * 1.0, standard(x, loc, scale)
         tail = 0.5 * special.betainc(0.5 * df, 0.5, df / (df + z * z))
@@ -287,7 +292,7 @@ class t:
 class lognorm:
     """The distribution of `exp(s * y)` for a normal y."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, s: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         constant = log(s) + log(scale)
@@ -298,12 +303,12 @@ class lognorm:
 
         return supported(z > 0, z, density, 1.0)
 
-    @staticmethod
+    @method
     def cdf(x: Any, s: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return where(z <= 0, 0.0, special.ndtr(log(where(z <= 0, 1, z)) / s))
 
-    @staticmethod
+    @method
     def ppf(q: Any, s: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return exp(special.ndtri(q) * s) * scale + loc
 
@@ -314,18 +319,18 @@ class lognorm:
 class pareto:
     """Pareto's distribution of exponent `b`, from 1 on."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         b, z = as_operand(b), standard(x, loc, scale)
         constant = log(b) - log(scale)
         return supported(z >= 1, z, lambda z: constant - (b + 1.0) * log(z), 2.0)
 
-    @staticmethod
+    @method
     def cdf(x: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         return -expm1(-as_operand(b) * log(where(z < 1, 1, z)))
 
-    @staticmethod
+    @method
     def ppf(q: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         return exp(-log1p(-as_operand(q)) / b) * scale + loc
 
@@ -336,13 +341,13 @@ class pareto:
 class gennorm:
     """The generalized normal distribution: its density falls as `exp(-abs(x)**beta)`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, beta: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         beta, size = as_operand(beta) * 1.0, abs_(standard(x, loc, scale))
         constant = log(0.5 * beta) - special.gammaln(1.0 / beta) - log(scale)
         return constant - _power(size, beta)
 
-    @staticmethod
+    @method
     def cdf(x: Any, beta: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         beta, z = as_operand(beta) * 1.0, standard(x, loc, scale)
         half = 0.5 * special.gammaincc(1.0 / beta, _power(abs_(z), beta))
@@ -361,7 +366,7 @@ def _power(size: Any, exponent: Any) -> Any:
 class vonmises:
     """The distribution on the circle of von Mises, of concentration `kappa`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, kappa: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         kappa, z = as_operand(kappa) * 1.0, standard(x, loc, scale)
         constant = log(2 * math.pi * special.i0e(kappa)) + log(scale)
@@ -373,13 +378,13 @@ class vonmises:
 class truncnorm:
     """The normal distribution cut to `a <= (x - loc) / scale <= b`."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, a: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         constant = _log_between(a, b) + log(scale) + _HALF_LOG_TWO_PI
         return supported((z >= a) & (z <= b), z, lambda z: -0.5 * z * z - constant, 0.0)
 
-    @staticmethod
+    @method
     def logcdf(x: Any, a: Any, b: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
         z = standard(x, loc, scale)
         inside = (z > a) & (z < b)

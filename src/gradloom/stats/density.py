@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,21 @@ import numpy as np
 
 from gradloom.ops.elementwise import exp, log, where
 from gradloom.ops.public import as_operand
+from gradloom.ops.ufuncs import operands
+
+
+def method(function: Callable[..., Any]) -> staticmethod[..., Any]:
+    """A static method whose arguments are arrays or traced values: Python's numbers in the dtype of
+    the others, so that they do not widen it."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return function(*operands(*bound.arguments.values()))
+
+    return staticmethod(prepared)
 
 
 def exponential_of(name: str, logarithm: Callable[..., Any]) -> staticmethod[..., Any]:
@@ -55,9 +71,7 @@ def is_whole(k: Any) -> Any:
     return k == (k // 1)
 
 
-def chosen_from_three(
-    z: Any, low: Any, high: Any, inside: Callable[[Any], Any], safe: float
-) -> Any:
+def between(z: Any, low: Any, high: Any, inside: Callable[[Any], Any], safe: float) -> Any:
     """0 below the support, 1 above it, and `inside` of what is in it: a distribution function."""
     below, above = z < low, z > high
     return where(below, 0.0, where(above, 1.0, inside(where(below | above, safe, z))))

@@ -7,7 +7,7 @@ from typing import Any
 from gradloom import special
 from gradloom.ops.elementwise import floor, log, where
 from gradloom.ops.public import as_operand
-from gradloom.stats.density import exponential_of, is_whole, supported
+from gradloom.stats.density import exponential_of, is_whole, method, supported
 
 
 def _count(k: Any, loc: Any) -> Any:
@@ -23,7 +23,7 @@ class bernoulli:
     0.25
     """
 
-    @staticmethod
+    @method
     def logpmf(k: Any, p: Any, loc: Any = 0) -> Any:
         k, p = _count(k, loc), as_operand(p)
         return supported(
@@ -33,7 +33,7 @@ class bernoulli:
             1.0,
         )
 
-    @staticmethod
+    @method
     def cdf(k: Any, p: Any, loc: Any = 0) -> Any:
         k = _count(k, loc)
         return where(k < 0, 0.0, where(k < 1, 1.0 - as_operand(p), 1.0))
@@ -44,7 +44,7 @@ class bernoulli:
 class binom:
     """The successes in `n` trials of probability `p`."""
 
-    @staticmethod
+    @method
     def logpmf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
         k, n, p = _count(k, loc), as_operand(n) * 1.0, as_operand(p)
 
@@ -54,7 +54,7 @@ class binom:
 
         return supported((k >= 0) & (k <= n) & is_whole(k), k, density, 0.0)
 
-    @staticmethod
+    @method
     def cdf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
         k, n = floor(_count(k, loc)), as_operand(n) * 1.0
         inside = (k >= 0) & (k < n)
@@ -74,7 +74,7 @@ def _log_choose(n: Any, k: Any) -> Any:
 class geom:
     """The trials up to the first success, of probability `p`."""
 
-    @staticmethod
+    @method
     def logpmf(k: Any, p: Any, loc: Any = 0) -> Any:
         k, p = _count(k, loc), as_operand(p)
         return supported(
@@ -87,7 +87,7 @@ class geom:
 class poisson:
     """Poisson's distribution of mean `mu`."""
 
-    @staticmethod
+    @method
     def logpmf(k: Any, mu: Any, loc: Any = 0) -> Any:
         k, mu = _count(k, loc), as_operand(mu)
         return supported(
@@ -97,7 +97,7 @@ class poisson:
             0.0,
         )
 
-    @staticmethod
+    @method
     def cdf(k: Any, mu: Any, loc: Any = 0) -> Any:
         k = floor(_count(k, loc))
         return where(k < 0, 0.0, special.gammaincc(where(k < 0, 0, k) + 1.0, mu))
@@ -108,7 +108,7 @@ class poisson:
 class nbinom:
     """The failures before success number `n`, of probability `p`."""
 
-    @staticmethod
+    @method
     def logpmf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
         k, n, p = _count(k, loc), as_operand(n) * 1.0, as_operand(p)
 
@@ -118,7 +118,7 @@ class nbinom:
 
         return supported((k >= 0) & is_whole(k), k, density, 0.0)
 
-    @staticmethod
+    @method
     def cdf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
         k = floor(_count(k, loc))
         return where(k < 0, 0.0, special.betainc(n, where(k < 0, 0, k) + 1.0, p))
@@ -129,7 +129,7 @@ class nbinom:
 class betabinom:
     """The successes in `n` trials of a probability drawn from `beta(a, b)`."""
 
-    @staticmethod
+    @method
     def logpmf(k: Any, n: Any, a: Any, b: Any, loc: Any = 0) -> Any:
         k, n, a, b = _count(k, loc), as_operand(n) * 1.0, as_operand(a), as_operand(b)
 

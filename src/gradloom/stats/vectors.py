@@ -10,13 +10,13 @@ from gradloom import special
 from gradloom.ops.elementwise import abs_, equal, where
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import all_, sum_
-from gradloom.stats.density import exponential_of, is_whole
+from gradloom.stats.density import exponential_of, is_whole, method
 
 
 class dirichlet:
     """Dirichlet's distribution, on vectors of positive numbers with the sum 1."""
 
-    @staticmethod
+    @method
     def logpdf(x: Any, alpha: Any) -> Any:
         """`x` has its components along axis 0, `alpha` has one axis."""
         x, alpha = as_operand(x), as_operand(alpha)
@@ -32,7 +32,7 @@ class dirichlet:
 class multinomial:
     """The counts in `n` trials whose outcomes have the probabilities `p`."""
 
-    @staticmethod
+    @method
     def logpmf(x: Any, n: Any, p: Any) -> Any:
         """`x` and `p` have the outcomes along their last axis.
 
