@@ -35,7 +35,7 @@ def any_of(mask: Any) -> ir.Value:
     if mask.width is None:
         return mask.value
     module, kind = mask.builder.module, mask.value.type
-    name = f"llvm.vector.reduce.or.v{mask.width}i1"
+    name = f"llvm.vector.reduce.or.v{mask.width}{kind.element}"
     if name not in module.globals:
         ir.Function(module, ir.FunctionType(ir.IntType(1), [kind]), name)
     return mask.builder.call(module.globals[name], [mask.value])

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_number, is_weak
+from gradloom.frontend.apply import promote
+from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_weak
+from gradloom.ir.op import OPS
 from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, where
 from gradloom.ops.public import as_operand, public
@@ -225,9 +227,10 @@ def operands(*values: Any) -> tuple[Any, ...]:
     return tuple(astype(v, name) if is_weak(v) else as_operand(v) for v in values)
 
 
-def _floats(*operands: Any) -> tuple[Any, ...]:
-    """All in their common floating dtype; Python's numbers stay weak."""
-    return tuple(x if is_number(x) else _float(x) for x in operands)
+def _floats(x: Any, y: Any) -> tuple[Any, Any]:
+    """Both in the floating dtype that NumPy promotes them to."""
+    dtype = promote(OPS["divide"], (x, y))
+    return astype(x, dtype), astype(y, dtype)
 
 
 def _float(x: Any) -> Any:
@@ -249,7 +252,7 @@ def float_power(x: Any, y: Any) -> Any:
 @public(np.logaddexp2)
 def logaddexp2(x: Any, y: Any) -> Any:
     """`log2(2**x + 2**y)` without overflow."""
-    x, y = as_operand(x), as_operand(y)
+    x, y = _floats(x, y)
     same = rows.equal(x, y)
     apart = where(same, 0, x) - where(same, 0, y)
     rest = rows.softplus(rows.abs_(apart) * -float(np.log(2.0))) * float(1 / np.log(2.0))
