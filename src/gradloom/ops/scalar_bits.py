@@ -19,8 +19,7 @@ def nextafter(x: Lane, y: Lane) -> Lane:
 def spacing(x: Lane) -> Lane:
     """The distance to the next number away from 0, with the sign of x, at 0 positive; NaN of
     infinities."""
-    bits = x.abs().bits()
-    gap = (bits | 1).from_bits() - (bits & -2).from_bits()
+    gap = (x.abs().bits() + 1).from_bits() - x.abs()
     return (x.abs() < INFINITY).where(gap.copysign(x + 0.0), NAN)
 
 

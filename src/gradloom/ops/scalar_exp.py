@@ -136,7 +136,7 @@ def sinh(x: Lane) -> Lane:
     half = power * low * (high * 0.5)
     z = x * x
     near = (z * x).fma(horner(z, _SINH), x)
-    return (z < 1).where(near, (half - 0.25 / half).copysign(x))
+    return (z < 1).where(near, half - 0.25 / half).copysign(x)
 
 
 def cosh(x: Lane) -> Lane:

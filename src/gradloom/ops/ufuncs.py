@@ -32,7 +32,7 @@ def power(x: Any, y: Any) -> Any:
     if y == 0.5 if isinstance(y, float) else False:
         return rows.sqrt(x)
     x, y = _numbers(x, y)
-    whole = as_operand(x).dtype.kind in "iu" and as_operand(y).dtype.kind in "iu"
+    whole = as_operand(x).dtype.kind in "iub" and as_operand(y).dtype.kind in "iub"
     return rows.integer_power(x, y) if whole else rows.power(x, y)
 
 
