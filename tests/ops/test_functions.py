@@ -233,8 +233,8 @@ OF_ONE = words(
     """
     positive square reciprocal tan sinh cosh arcsinh arctanh arcsin arccos exp2 log2 log10
     acos asin asinh atan atanh cbrt fabs fix isneginf isposinf signbit sinc spacing
-    absolute degrees radians deg2rad rad2deg isnan isfinite isinf abs negative sign floor ceil rint trunc sqrt rsqrt exp
-    expm1 log log1p sin cos tanh arctan erf sigmoid softplus
+    absolute degrees radians deg2rad rad2deg isnan isfinite isinf abs negative sign floor ceil
+    rint trunc sqrt rsqrt exp expm1 log log1p sin cos tanh arctan erf sigmoid softplus
     """
 )
 OF_TWO = words(
