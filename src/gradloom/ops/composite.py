@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
+from gradloom.frontend.pytree import tree_map
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.node import Node
 from gradloom.ir.source import STOP, const
@@ -20,8 +21,8 @@ from gradloom.ops.ufuncs import isclose, isfinite
 
 @public()
 def stop_gradient(x: Any) -> Any:
-    """`x`, with a zero derivative."""
-    return apply(STOP, x) if isinstance(x, Tensor) else x
+    """`x`, an array or a tree of them, with a zero derivative."""
+    return tree_map(lambda v: apply(STOP, v) if isinstance(v, Tensor) else v, x)
 
 
 @public(np.allclose)
