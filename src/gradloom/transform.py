@@ -50,8 +50,8 @@ def value_and_grad(
 
     The gradient is by the positional arguments `argnums`, pytrees of floating-point or complex
     arrays, and has their structure, shapes and dtypes.  `function` returns a floating-point
-    scalar, or with `has_aux` a pair of it and anything else.  Called on arrays it compiles; inside a trace it
-    inlines.
+    scalar, or with `has_aux` a pair of it and anything else.  Called on arrays it compiles; inside
+    a trace it inlines.
 
     The gradient by complex z = x + iy is df/dx - i df/dy, as in JAX: its conjugate is the direction
     of steepest ascent.
