@@ -23,7 +23,7 @@ SMOOTH = [
     row
     for row in OPS.values()
     if row.vjp is not None
-    and row.returns == "same"
+    and row.returns in ("same", "real")
     and (row.kind is Kind.ELEMENTWISE or row.samples is not None)
 ]
 

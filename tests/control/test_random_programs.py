@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from tests.control.random_programs import SIZE, program
 
 import gradloom as gl
+from tests.control.random_programs import SIZE, program
 
 SEEDS = range(12)
 X, Y = np.random.default_rng(3).normal(size=(2, SIZE))
@@ -42,4 +42,4 @@ if __name__ == "__main__":
     first, count = map(int, sys.argv[1:])
     for number in range(first, first + count):
         check(number)
-        print(number, flush=True)
+        sys.stdout.write(f"{number}\n")

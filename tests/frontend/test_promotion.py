@@ -14,7 +14,7 @@ from gradloom.tracing import leaf_of, record
 
 ARRAYS = [np.ones(2, dtype) for dtype in DTYPES]
 SCALARS = [np.ones(2, dtype)[0] for dtype in DTYPES]
-NUMBERS = [True, 3, 0.5]
+NUMBERS = [True, 3, 0.5, 2j]
 BINARY = [f for f in NUMPY if isinstance(f, np.ufunc) and f.nin == 2 and f.signature is None]
 UNARY = [f for f in NUMPY if isinstance(f, np.ufunc) and f.nin == 1 and f.nout == 1]
 WIDER = {
@@ -23,6 +23,10 @@ WIDER = {
     "uint8": "int32",
     "uint64": "uint32",
 }  # dtypes that gradloom has not
+ORDERING = {
+    *(np.less, np.less_equal, np.greater, np.greater_equal, np.maximum, np.minimum, np.fmax),
+    *(np.fmin, np.max, np.min, np.argmax, np.argmin, np.ptp, np.heaviside, np.logaddexp2),
+}
 
 
 def dtype_of(function, *args):
@@ -50,6 +54,13 @@ def name_of(value):
 
 
 # NumPy's functions of booleans that end in float16 or int8 end in float64 or nothing.
+# NumPy orders complex numbers by their real parts; here they have no order.
+def expected(function, *args):
+    if function in ORDERING and any(np.asarray(a).dtype.kind == "c" for a in args):
+        return None
+    return numpys_dtype(function, *args)
+
+
 @pytest.mark.parametrize("function", BINARY, ids=lambda f: f.__name__)
 def test_two_operands(function):
     wrong = []
@@ -57,7 +68,7 @@ def test_two_operands(function):
     pairs = [*itertools.product(strong, strong), *itertools.product(strong, NUMBERS)]
     pairs += itertools.product(NUMBERS, strong)
     for x, y in pairs:
-        wanted = numpys_dtype(function, x, y)
+        wanted = expected(function, x, y)
         found = dtype_of(function, x, y)
         if wanted is not None and found != wanted:
             wrong.append(f"{name_of(x)}, {name_of(y)}: {found}, NumPy has {wanted}")
@@ -68,7 +79,7 @@ def test_two_operands(function):
 def test_one_operand(function):
     wrong = []
     for x in ARRAYS:
-        wanted = numpys_dtype(function, x)
+        wanted = expected(function, x)
         found = dtype_of(function, x)
         if wanted is not None and found != wanted:
             wrong.append(f"{name_of(x)}: {found}, NumPy has {wanted}")
@@ -86,7 +97,7 @@ def test_reductions(name):
     function = getattr(np, name)
     wrong = []
     for x in ARRAYS:
-        wanted = numpys_dtype(function, x)
+        wanted = expected(function, x)
         found = dtype_of(function, x)
         if wanted is not None and found != wanted:
             wrong.append(f"{name_of(x)}: {found}, NumPy has {wanted}")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import scalar
+from gradloom.ops import planar, scalar
+from gradloom.ops.complex import conjugate, is_complex, real
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 
@@ -24,6 +25,7 @@ add = elementwise(
     unit=-0.0,
     commutative=True,
     on_bool="logical_or",
+    planar=planar.add,
 )
 subtract = elementwise(
     "subtract",
@@ -32,6 +34,7 @@ subtract = elementwise(
     operator.sub,
     lambda g, out, x, y: (g, -g),
     unit=0.0,
+    planar=planar.subtract,
 )
 multiply = elementwise(
     "multiply",
@@ -42,6 +45,7 @@ multiply = elementwise(
     unit=1.0,
     commutative=True,
     on_bool="logical_and",
+    planar=planar.multiply,
 )
 divide = elementwise(
     "divide",
@@ -53,8 +57,16 @@ divide = elementwise(
     accepts="float",
     cost=16,
     domain=_NONZERO,
+    planar=planar.divide,
 )
-negative = elementwise("negative", np.negative, "(-{0})", operator.neg, lambda g, out, x: (-g,))
+negative = elementwise(
+    "negative",
+    np.negative,
+    "(-{0})",
+    operator.neg,
+    lambda g, out, x: (-g,),
+    planar=planar.negative,
+)
 floor_divide = elementwise(
     "floor_divide",
     np.floor_divide,
@@ -94,11 +106,35 @@ minimum = elementwise(
     cost=4,
 )
 abs_ = elementwise(
-    "abs", np.absolute, "abs({0})", lambda x: x.abs(), lambda g, out, x: (g * sign(x),)
+    "abs",
+    np.absolute,
+    "abs({0})",
+    lambda x: x.abs(),
+    lambda g, out, x: (g * conjugate(sign(x)),),
+    planar=planar.absolute,
+    jvp=lambda tangents, out, x: real(tangents[0] * conjugate(sign(x))),
+    returns="real",
 )
 sign: Function = elementwise(
-    "sign", np.sign, "np.sign({0})", scalar.sign, lambda g, out, x: (None,), cost=4
+    "sign",
+    np.sign,
+    "np.sign({0})",
+    scalar.sign,
+    lambda g, out, x: (_turn(g, conjugate(out), x),),
+    planar=planar.sign,
+    jvp=lambda tangents, out, x: _turn(tangents[0], out, x),
+    cost=4,
 )
+
+
+def _turn(g: Any, unit: Any, x: Any) -> Any:
+    """What of g is at right angles to `unit`, over `abs(x)`: only a turn of a complex x changes
+    `x / abs(x)`."""
+    if not is_complex(x):
+        return None
+    size = abs_(x)
+    across = g - real(g * conjugate(unit)) * unit
+    return across / where(size == 0, np.inf, size)
 
 
 def _share(g: Any, wins: Any, ties: Any) -> Any:
@@ -218,6 +254,7 @@ rint: Function = elementwise(
     lambda g, out, x: (None,),
     accepts="float",
     cost=2,
+    planar=planar.rint,
 )
 trunc = elementwise(
     "trunc",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import scalar
+from gradloom.ops import planar, scalar
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 
@@ -57,6 +57,7 @@ sqrt = elementwise(
     accepts="float",
     cost=20,
     domain=_POSITIVE,
+    planar=planar.sqrt,
 )
 rsqrt = elementwise(
     "rsqrt",
@@ -69,7 +70,14 @@ rsqrt = elementwise(
     cost=38,
 )
 exp = elementwise(
-    "exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL, cost=19
+    "exp",
+    np.exp,
+    "np.exp({0})",
+    scalar.exp,
+    lambda g, out, x: (g * out,),
+    **_REAL,
+    cost=19,
+    planar=planar.exp,
 )
 expm1 = elementwise(
     "expm1",
@@ -79,6 +87,7 @@ expm1 = elementwise(
     lambda g, out, x: (g * (out + 1),),
     **_REAL,
     cost=21,
+    planar=planar.expm1,
 )
 log = elementwise(
     "log",
@@ -89,6 +98,7 @@ log = elementwise(
     **_REAL,
     domain=_POSITIVE,
     cost=32,
+    planar=planar.log,
 )
 log1p = elementwise(
     "log1p",
@@ -99,6 +109,7 @@ log1p = elementwise(
     **_REAL,
     domain=((-0.5, 4.0),),
     cost=41,
+    planar=planar.log1p,
 )
 power: Function = elementwise(
     "power",
@@ -113,6 +124,7 @@ power: Function = elementwise(
     unit=1.0,
     cost=157,
     domain=((0.2, 3.0), (-2.0, 2.5)),
+    planar=planar.power,
 )
 
 exp2 = elementwise(
@@ -123,6 +135,7 @@ exp2 = elementwise(
     lambda g, out, x: (g * out * _LN2,),
     **_REAL,
     cost=18,
+    planar=planar.exp2,
 )
 log2 = elementwise(
     "log2",
@@ -133,6 +146,7 @@ log2 = elementwise(
     **_REAL,
     domain=_POSITIVE,
     cost=31,
+    planar=planar.log2,
 )
 log10 = elementwise(
     "log10",
@@ -143,6 +157,7 @@ log10 = elementwise(
     **_REAL,
     domain=_POSITIVE,
     cost=34,
+    planar=planar.log10,
 )
 cbrt = elementwise(
     "cbrt",

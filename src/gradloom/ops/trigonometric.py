@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import scalar
+from gradloom.ops import planar_turns, scalar
+from gradloom.ops.complex import is_complex
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 from gradloom.ops.transcendental import hypot, sqrt
@@ -15,10 +16,24 @@ _REAL: dict[str, Any] = {"accepts": "float"}
 _INSIDE = ((-0.9, 0.9),)
 
 sin = elementwise(
-    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL, cost=36
+    "sin",
+    np.sin,
+    "np.sin({0})",
+    scalar.sin,
+    lambda g, out, x: (g * cos(x),),
+    **_REAL,
+    cost=36,
+    planar=planar_turns.sin,
 )
 cos: Function = elementwise(
-    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL, cost=35
+    "cos",
+    np.cos,
+    "np.cos({0})",
+    scalar.cos,
+    lambda g, out, x: (-g * sin(x),),
+    **_REAL,
+    cost=35,
+    planar=planar_turns.cos,
 )
 tanh = elementwise(
     "tanh",
@@ -28,6 +43,7 @@ tanh = elementwise(
     lambda g, out, x: (g * (1 - out * out),),
     **_REAL,
     cost=36,
+    planar=planar_turns.tanh,
 )
 arctan = elementwise(
     "arctan",
@@ -37,6 +53,7 @@ arctan = elementwise(
     lambda g, out, x: (g / (1 + x * x),),
     **_REAL,
     cost=27,
+    planar=planar_turns.arctan,
 )
 tan = elementwise(
     "tan",
@@ -47,6 +64,7 @@ tan = elementwise(
     **_REAL,
     domain=((-1.0, 1.0),),
     cost=150,
+    planar=planar_turns.tan,
 )
 sinh: Function = elementwise(
     "sinh",
@@ -56,6 +74,7 @@ sinh: Function = elementwise(
     lambda g, out, x: (g * cosh(x),),
     **_REAL,
     cost=138,
+    planar=planar_turns.sinh,
 )
 cosh: Function = elementwise(
     "cosh",
@@ -65,6 +84,7 @@ cosh: Function = elementwise(
     lambda g, out, x: (g * sinh(x),),
     **_REAL,
     cost=29,
+    planar=planar_turns.cosh,
 )
 arcsin = elementwise(
     "arcsin",
@@ -75,6 +95,7 @@ arcsin = elementwise(
     **_REAL,
     domain=_INSIDE,
     cost=157,
+    planar=planar_turns.arcsin,
 )
 arccos = elementwise(
     "arccos",
@@ -85,6 +106,7 @@ arccos = elementwise(
     **_REAL,
     domain=_INSIDE,
     cost=148,
+    planar=planar_turns.arccos,
 )
 arctan2 = elementwise(
     "arctan2",
@@ -101,19 +123,21 @@ arcsinh = elementwise(
     np.arcsinh,
     "np.arcsinh({0})",
     scalar.asinh,
-    lambda g, out, x: (g / hypot(x, 1),),
+    lambda g, out, x: (g / _slant(x),),
     **_REAL,
     cost=414,
+    planar=planar_turns.arcsinh,
 )
 arccosh = elementwise(
     "arccosh",
     np.arccosh,
     "np.arccosh({0})",
     scalar.acosh,
-    lambda g, out, x: (g / sqrt((x - 1) * (x + 1)),),
+    lambda g, out, x: (g / (sqrt(x - 1) * sqrt(x + 1)),),
     **_REAL,
     domain=((1.2, 4.0),),
     cost=423,
+    planar=planar_turns.arccosh,
 )
 arctanh = elementwise(
     "arctanh",
@@ -124,6 +148,7 @@ arctanh = elementwise(
     **_REAL,
     domain=_INSIDE,
     cost=332,
+    planar=planar_turns.arctanh,
 )
 
 
@@ -132,3 +157,8 @@ def _of_square(top: Any, y: Any, x: Any) -> Any:
     length = hypot(x, y)
     length = where(length == 0, 1, length)
     return top / length / length
+
+
+def _slant(x: Any) -> Any:
+    """`sqrt(x * x + 1)`."""
+    return sqrt(x * x + 1) if is_complex(x) else hypot(x, 1)

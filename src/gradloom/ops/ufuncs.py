@@ -11,6 +11,7 @@ from gradloom.frontend.apply import promote
 from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_weak
 from gradloom.ir.op import OPS
 from gradloom.ops import elementwise as rows
+from gradloom.ops.complex import from_parts, imag, is_complex, real
 from gradloom.ops.elementwise import astype, where
 from gradloom.ops.public import as_operand, public
 
@@ -45,7 +46,7 @@ def _numbers(x: Any, y: Any) -> tuple[Any, Any]:
 
 def _repeated(x: Any, times: int) -> Any:
     if times == 0:
-        return x * 0 + 1 if x.dtype.kind != "f" else where(x == x, 1, 1).astype(x.dtype)
+        return x * 0 + 1 if x.dtype.kind not in "fc" else where(x == x, 1, 1).astype(x.dtype)
     half = _repeated(x, times // 2) if times > 1 else None
     square = x if half is None else half * half
     return square * x if times > 1 and times % 2 else square
@@ -74,8 +75,8 @@ def reciprocal(x: Any) -> Any:
     """
     if not isinstance(x, Tensor):
         return np.reciprocal(x)
-    if x.dtype.kind == "f":
-        return np.divide(1.0, x)
+    if x.dtype.kind in "fc":  # the imaginary zero is NumPy's
+        return np.divide(complex(1.0, -0.0) if is_complex(x) else 1.0, x)
     x = astype(x, "int32") if x.dtype == "bool" else x
     return where(rows.abs_(x) == 1, x, 0)
 
@@ -124,7 +125,7 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
 def round_(x: Any, decimals: int = 0) -> Any:
     """Nearest multiple of `10**-decimals`, halves to even."""
     x = as_operand(x)
-    if x.dtype.kind != "f" and decimals >= 0:
+    if x.dtype.kind not in "fc" and decimals >= 0:
         return x
     scale = 10.0**decimals
     return rows.rint(x) if decimals == 0 else rows.rint(x * scale) / scale
@@ -141,6 +142,8 @@ def isnan(x: Any) -> Any:
 def isfinite(x: Any) -> Any:
     """Whether an element is neither NaN nor infinite."""
     x = as_operand(x)
+    if is_complex(x):
+        return isfinite(real(x)) & isfinite(imag(x))
     return rows.abs_(x) < np.inf if x.dtype.kind == "f" else x == x
 
 
@@ -148,6 +151,8 @@ def isfinite(x: Any) -> Any:
 def isinf(x: Any) -> Any:
     """Whether an element is infinite."""
     x = as_operand(x)
+    if is_complex(x):
+        return isinf(real(x)) | isinf(imag(x))
     return rows.abs_(x) == np.inf if x.dtype.kind == "f" else x != x
 
 
@@ -166,6 +171,9 @@ def nan_to_num(
 ) -> Any:
     """NaN and infinities replaced: by `nan`, and by the largest and lowest number if not given."""
     x = as_operand(x)
+    if is_complex(x):
+        parts = (nan_to_num(part, copy, nan, posinf, neginf) for part in (real(x), imag(x)))
+        return from_parts(*parts)
     if x.dtype.kind != "f":
         return x
     top, low = np.finfo(x.dtype).max.item(), np.finfo(x.dtype).min.item()
@@ -235,18 +243,20 @@ def _floats(x: Any, y: Any) -> tuple[Any, Any]:
 
 def _float(x: Any) -> Any:
     x = as_operand(x)
-    return x if x.dtype.kind == "f" else astype(x, "float64")
+    return x if x.dtype.kind in "fc" else astype(x, "float64")
 
 
 @public(np.float_power)
 def float_power(x: Any, y: Any) -> Any:
-    """`x ** y` in float64.
+    """`x ** y` in float64, or complex128.
 
     >>> import gradloom.numpy as gnp
     >>> float(gnp.float_power(2, -1))
     0.5
     """
-    return power(astype(as_operand(x), "float64"), astype(as_operand(y), "float64"))
+    x, y = as_operand(x), as_operand(y)
+    dtype = "complex128" if is_complex(x) or is_complex(y) else "float64"
+    return power(astype(x, dtype), astype(y, dtype))
 
 
 @public(np.logaddexp2)
