@@ -30,6 +30,7 @@ from gradloom.jitted import jit
 from gradloom.mapping import vmap
 from gradloom.ops.call import checkpoint_name
 from gradloom.ops.composite import stop_gradient
+from gradloom.ops.picking import dynamic_slice, dynamic_update_slice
 from gradloom.settings import settings
 from gradloom.shapes import ShapeDtypeStruct, eval_shape
 from gradloom.train import nn, optim, random
@@ -62,6 +63,8 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "dynamic_slice",
+    "dynamic_update_slice",
     "eager",
     "eval_shape",
     "fori_loop",

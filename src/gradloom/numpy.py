@@ -7,8 +7,10 @@ is `gnp.tanh(x)`.  The differences:
   `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
 - There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
   `erf`, `rsqrt`, `astype`.
-- There is less: no `out=` and no `where=`, real dtypes only (bool, int32, int64, uint32, float32,
-  float64), and no function whose result has a shape that depends on values.
+- There is less: no `out=`, real dtypes only (bool, int32, int64, uint32, float32, float64).  What
+  would have a shape that depends on traced values (`nonzero`, `unique`, `compress`, ...) takes a
+  `size=`, as in JAX.  `gradloom.ops.absent` lists what there is not, and why.
+- What NumPy does in place makes a new array: `x = x.at[key].set(v)`, or `gnp.at(x)[key].set(v)`.
 
 On arrays, outside of a traced function, everything here computes at once, in NumPy.
 
@@ -30,27 +32,45 @@ from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
 from gradloom.ops import (  # each enters what it offers
     arrange,
+    at,
+    choosing,
     composite,
     contract,
     cumulative,
+    diagonals,
+    differences,
+    einsum,
     factor,
     indexing,
+    making,
+    moments,
+    nans,
     orthogonal,
+    padding,
+    picking,
+    polynomials,
+    quantiles,
+    shapes,
     sorting,
 )
+from gradloom.ops.absent import ABSENT as _ABSENT
 
 _FROM_NUMPY = (
     *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
-    *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
+    *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri", "fromfunction"),
+    *("bartlett", "blackman", "hamming", "hanning", "kaiser"),
+    *("issubdtype", "promote_types", "min_scalar_type", "s_", "index_exp", "ndindex"),
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
-globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 __all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, cumulative, factor, indexing, orthogonal, sorting
+del arrange, at, choosing, composite, contract, cumulative, diagonals, differences, einsum, factor
+del indexing, making, moments, nans, orthogonal, padding, picking, polynomials, quantiles, shapes
+del sorting
+globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
 
 
 def __dir__() -> list[str]:
@@ -60,6 +80,10 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in _ABSENT:
+        raise _MissingError(
+            _message(f"gradloom.numpy has no {name!r}", _user_where(), _ABSENT[name])
+        )
     near = ", ".join(_difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
     raise _MissingError(
         _message(

@@ -16,7 +16,7 @@ from gradloom.ir.routine import Code
 from gradloom.ir.types import FLOATS, TensorType, TupleType
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.elementwise import astype, exp, where
-from gradloom.ops.indexing import SCATTER
+from gradloom.ops.gather import SCATTER
 from gradloom.ops.join import concatenate, index_along
 from gradloom.ops.move import broadcast_to, reshape, take_slice
 from gradloom.ops.public import as_operand, normal_axis, public

@@ -21,9 +21,9 @@ from gradloom.ops.arrange import tril, triu
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.contract import matmul
 from gradloom.ops.elementwise import where
-from gradloom.ops.indexing import take_along_axis
 from gradloom.ops.join import index_along
 from gradloom.ops.move import broadcast_to, expand_dims, matrix_transpose
+from gradloom.ops.picking import take_along_axis
 from gradloom.ops.sorting import argsort
 
 # ---- what rows of matrices share

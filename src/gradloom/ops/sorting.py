@@ -13,9 +13,10 @@ from gradloom.ir.op import OPS, Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import FLOATS, ITEMSIZE, TensorType, TupleType
 from gradloom.ops.elementwise import astype
-from gradloom.ops.indexing import SCATTER, take, take_along_axis
+from gradloom.ops.gather import SCATTER
 from gradloom.ops.join import index_along
 from gradloom.ops.move import broadcast_to, flip, moveaxis, reshape
+from gradloom.ops.picking import take, take_along_axis
 from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
 
 RUN = 8  # elements that are sorted by insertion before runs are merged
