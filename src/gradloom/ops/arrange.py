@@ -202,14 +202,14 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     new = as_operand(values)
     if new.dtype != x.dtype:
         new = new.astype(x.dtype)
-    one = key.ndim == 0
     places = np.atleast_1d(np.where(key < 0, key + whole, key)).astype("int64")
     if np.any((places < 0) | (places > whole)):
         raise wrong_shape(f"insert at {obj} in an axis of {whole}", "stay inside of the axis")
-    if one:  # the values fill the new places, however many there are
-        new = at_least(new, x.ndim)
-        new = moveaxis(new, 0, along) if as_operand(values).ndim == x.ndim - 1 < x.ndim else new
-        places = np.repeat(places, new.shape[along] if as_operand(values).ndim else 1)
+    new = at_least(new, x.ndim)
+    if key.ndim == 0:  # one slice, which lacks the axis
+        new = moveaxis(new, 0, along)
+    if places.size == 1:  # as many new places as there are values
+        places = np.repeat(places, new.shape[along])
     size = tuple(len(places) if i == along else n for i, n in enumerate(x.shape))
     pieces = concatenate([x, broadcast_to(new, size)], along)
     order = np.argsort(np.concatenate([np.arange(whole) * 2 + 1, places * 2]), kind="stable")

@@ -182,9 +182,8 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     everywhere.
     """
     x = as_operand(x)
-    conditions = condlist if isinstance(condlist, list | tuple) else [condlist]
-    if len(conditions) and not isinstance(conditions[0], Tensor) and np.ndim(conditions[0]) == 0:
-        conditions = [condlist] if x.ndim else conditions
+    single = np.ndim(as_operand(condlist)) <= x.ndim if not _is_list(condlist) else False
+    conditions = [condlist] if single else list(condlist)
     functions = list(funclist)
     if len(functions) not in (len(conditions), len(conditions) + 1):
         raise wrong_shape(
@@ -196,6 +195,11 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     for condition, function in zip(conditions, functions, strict=True):
         out = either(as_operand(condition), _value(function, x, args, kw), out)
     return FUNCTIONS["broadcast_to"](astype(as_operand(out), x.dtype), tuple(x.shape))
+
+
+def _is_list(condlist: Any) -> bool:
+    """Whether it is a list of arrays, and not one array as a list of Python's truths."""
+    return isinstance(condlist, list | tuple) and not all(isinstance(c, bool) for c in condlist)
 
 
 def _value(function: Callable[..., Any] | Any, x: Any, args: Any, kw: Any) -> Any:

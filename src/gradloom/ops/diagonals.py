@@ -113,7 +113,7 @@ def _triangle(x: Any, k: int, upper: bool) -> Any:
     if x.ndim < 2:
         raise wrong_shape(f"a triangle of {tuple(x.shape)}", "it takes a matrix, or more axes")
     below = np.tri(x.shape[-2], x.shape[-1], k - 1 if upper else k, dtype=bool)
-    return choose(~below if upper else below, x, 0)
+    return choose(~below if upper else below, x, np.zeros((), x.dtype))
 
 
 @public(np.tril)

@@ -100,7 +100,8 @@ def linspace(
     array([0. , 0.5, 1. ])
     """
     if not holds_traced([start, stop]):
-        return np.linspace(start, stop, num, endpoint, retstep, dtype, axis)
+        theirs: Any = np.linspace  # whose types know only Python's True
+        return theirs(start, stop, num, endpoint, retstep, dtype, axis)
     low, high = asarray(start) * 1.0, asarray(stop) * 1.0
     span = high - low
     parts = (num - 1) if endpoint else num
@@ -177,10 +178,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     if column.ndim != 2:
         raise wrong_shape(f"vander of {column.ndim - 1} dimensions", "it takes a vector")
     count = column.shape[0] if N is None else N
-    if column.dtype.kind == "f":
-        return _powers(column, range(count) if increasing else range(count)[::-1])
-    powers = np.arange(count) if increasing else np.arange(count)[::-1]
-    return FUNCTIONS["power"](column, powers)
+    if column.dtype == bool:
+        column = astype(column, "int64")
+    return _powers(column, range(count) if increasing else range(count)[::-1])
 
 
 def _powers(column: Any, exponents: range) -> Any:
@@ -264,7 +264,7 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: s
     Of traced indices, "raise" leaves those that are out of range as they are.
     """
     if not holds_traced(tuple(multi_index) if not isinstance(multi_index, Tensor) else multi_index):
-        return np.ravel_multi_index(multi_index, dims, mode, order)
+        return np.ravel_multi_index(multi_index, dims, mode, order)  # type: ignore[call-overload]
     sizes = sizes_of(dims)
     modes = (mode,) * len(sizes) if isinstance(mode, str) else tuple(mode)
     axes = range(len(sizes)) if order == "C" else range(len(sizes))[::-1]
@@ -284,7 +284,7 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: s
 def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
     """Indices into all elements in a row as one index an axis."""
     if not holds_traced(indices):
-        return np.unravel_index(indices, shape, order)
+        return np.unravel_index(indices, shape, order)  # type: ignore[call-overload]
     sizes = sizes_of(shape)
     rest = asarray(indices)
     found = []

@@ -183,8 +183,8 @@ def _starts(x: Any, starts: Any, sizes: tuple[int, ...]) -> list[Any]:
 
 
 def _inside(start: Any, size: int, whole: int) -> Any:
-    if not isinstance(start, Tensor):
-        known = int(start)
-        return min(max(known + whole if known < 0 else known, 0), whole - size)
-    first = choose(start < 0, start + whole, start)
-    return astype(minimum(maximum(first, 0), whole - size), "int64")
+    if isinstance(start, Tensor):
+        first = choose(start < 0, start + whole, start)  # type: ignore[operator]
+        return astype(minimum(maximum(first, 0), whole - size), "int64")
+    known = int(start)
+    return min(max(known + whole if known < 0 else known, 0), whole - size)
