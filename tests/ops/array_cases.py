@@ -34,8 +34,18 @@ REDUCTIONS = [
     ("max", lambda g, x, b: [g.max(x, 1, initial=0.1), g.max(x, where=b, initial=-9.0)], X, B),
     ("min", lambda g, x, b: [g.min(x, 0, initial=0.1), g.min(x, 2, where=b, initial=9.0)], X, B),
     ("max", lambda g, z: [g.max(z, axis=0), g.max(z, axis=1, initial=3.0)], Z),
-    ("any", lambda g, b, x: [g.any(b, where=x > 0.5), g.any(b, 1, where=x > 0), g.any(b[:0])], B, X),
-    ("all", lambda g, b, x: [g.all(b, where=x > 0.5), g.all(b, 1, where=x > 0), g.all(b[:0])], B, X),
+    (
+        "any",
+        lambda g, b, x: [g.any(b, where=x > 0.5), g.any(b, 1, where=x > 0), g.any(b[:0])],
+        B,
+        X,
+    ),
+    (
+        "all",
+        lambda g, b, x: [g.all(b, where=x > 0.5), g.all(b, 1, where=x > 0), g.all(b[:0])],
+        B,
+        X,
+    ),
     ("mean", lambda g, x, b: [g.mean(x, where=b), g.mean(x, (0, 1), where=b, keepdims=True)], X, B),
     (
         "var",
@@ -112,7 +122,62 @@ REDUCTIONS = [
         K,
         W,
     ),
-    ("clip", lambda g, x: [g.clip(x, max=0.5), g.clip(x, min=-0.5), g.clip(a=x, a_min=0.1, a_max=1)], X),
+    (
+        "clip",
+        lambda g, x: [g.clip(x, max=0.5), g.clip(x, min=-0.5), g.clip(a=x, a_min=0.1, a_max=1)],
+        X,
+    ),
+]
+
+# ---- order statistics
+
+METHODS = (
+    *("inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf"),
+    *("hazen", "weibull", "linear", "median_unbiased", "normal_unbiased"),
+    *("lower", "higher", "midpoint", "nearest"),
+)
+QUANTILES = [
+    (
+        "quantile",
+        lambda g, x: [
+            g.quantile(x, 0.3),
+            g.quantile(x, [[0.1, 0.5, 1.0]], axis=1),
+            g.quantile(x, 0.7, axis=(0, 2), keepdims=True),
+            g.quantile(x, [0.0, 0.37], axis=-1, keepdims=True),
+            *(g.quantile(x[0], [0.05, 0.25, 0.61, 0.9], 0, method=m) for m in METHODS),
+        ],
+        X,
+    ),
+    ("quantile", lambda g, i, n: [g.quantile(i, 0.5), g.quantile(n, 0.5, 1)], I, N),
+    ("percentile", lambda g, x: [g.percentile(x, 40), g.percentile(x, [10, 90.0], 2)], X),
+    ("median", lambda g, x: [g.median(x), g.median(x, 1), g.median(x, (0, 1), keepdims=True)], X),
+    ("nanmedian", lambda g, n: [g.nanmedian(n), g.nanmedian(n, 0), g.nanmedian(n, 1)], N),
+    (
+        "nanquantile",
+        lambda g, n: [
+            g.nanquantile(n, 0.3),
+            g.nanquantile(n, [0.2, 0.8], 1),
+            g.nanquantile(n, 0.6, 1, keepdims=True, method="weibull"),
+            g.nanquantile(n[:, :1] + np.nan, 0.5, 1),
+        ],
+        N,
+    ),
+    ("nanpercentile", lambda g, n: [g.nanpercentile(n, 30), g.nanpercentile(n, [20.0, 80], 0)], N),
+    (
+        "interp",
+        lambda g, x, u, v: [
+            g.interp(x, u, g.convolve(v, [1.0, 2.0])),
+            g.interp(x * 2, u[:5], v, left=-1.0, right=7.0),
+            g.interp(x * 3, u[::-1][:5], v, period=2.5),
+            g.interp(u, u[:5], v),
+            g.interp(0.3, u[:5], v),
+            g.interp(x, u[:1], v[:1]),
+        ],
+        X,
+        U,
+        V,
+    ),
+    ("pad", lambda g, m: [g.pad(m, 2, "median"), g.pad(m, 1, "median", stat_length=3)], M),
 ]
 
 # ---- arrangements
@@ -166,7 +231,11 @@ ARRANGEMENTS = [
     ),
     ("tile", lambda g, x: [g.tile(x, ()), g.tile(x, (0, 2)), g.tile(A=x, reps=(1, 2, 1, 1))], X),
     ("repeat", lambda g, x: [g.repeat(x, [2, 0, 1], 0), g.repeat(x, [3], 1), g.repeat(x, 0, 1)], X),
-    ("roll", lambda g, x: [g.roll(x, (1, 2)[1:], (0, 1)), g.roll(x, 7, 1), g.roll(x, 1, (0, 2))], X),
+    (
+        "roll",
+        lambda g, x: [g.roll(x, (1, 2)[1:], (0, 1)), g.roll(x, 7, 1), g.roll(x, 1, (0, 2))],
+        X,
+    ),
     (
         "rot90",
         lambda g, x: [*(g.rot90(x, k) for k in range(5)), g.rot90(x, 1, (2, 0)), g.rot90(x, -1)],
@@ -175,7 +244,10 @@ ARRANGEMENTS = [
     ("resize", lambda g, m: [g.resize(m, (3, 9)), g.resize(m, 7), g.resize(m, (2, 3))], M),
     (
         "concatenate",
-        lambda g, v, i: [g.concatenate([v, i[0]], dtype="float32"), g.stack([v, v], dtype="float32")],
+        lambda g, v, i: [
+            g.concatenate([v, i[0]], dtype="float32"),
+            g.stack([v, v], dtype="float32"),
+        ],
         V,
         I,
     ),
@@ -215,7 +287,12 @@ ARRANGEMENTS = [
     ("diagflat", lambda g, m: [g.diagflat(m), g.diagflat(m[0], 1)], M),
     ("tril", lambda g, x: [g.tril(x, -1), g.triu(m=x, k=2), g.triu(x > 0)], X),
     ("triu", lambda g, x: [g.triu(x, -1)], X),
-    ("meshgrid", lambda g, v, w: [*g.meshgrid(v, w, sparse=True), *g.meshgrid(v, w[:2], indexing="ij")], V, W),
+    (
+        "meshgrid",
+        lambda g, v, w: [*g.meshgrid(v, w, sparse=True), *g.meshgrid(v, w[:2], indexing="ij")],
+        V,
+        W,
+    ),
     (
         "linspace",
         lambda g, v, w: [
@@ -235,15 +312,32 @@ ARRANGEMENTS = [
     ("broadcast_shapes", lambda g, v: np.array(g.broadcast_shapes((3, 1), (1, 4), 4)), V),
     ("broadcast_arrays", lambda g, x, v: [*g.broadcast_arrays(x, v, 2.0)], X, V),
     ("array_equal", lambda g, n: [g.array_equal(n, n), g.array_equal(n, n, equal_nan=True)], N),
-    ("array_equiv", lambda g, x, v: [g.array_equiv(x, x), g.array_equiv(v, x), g.array_equiv(x[0], v[:3])], X, V),
-    ("can_cast", lambda g, v: np.array([g.can_cast(v.dtype, "float32"), g.can_cast("int32", "int64")]), V),
-    ("isdtype", lambda g, v: np.array([g.isdtype(v.dtype, "real floating"), g.isdtype(v.dtype, "bool")]), V),
+    (
+        "array_equiv",
+        lambda g, x, v: [g.array_equiv(x, x), g.array_equiv(v, x), g.array_equiv(x[0], v[:3])],
+        X,
+        V,
+    ),
+    (
+        "can_cast",
+        lambda g, v: np.array([g.can_cast(v.dtype, "float32"), g.can_cast("int32", "int64")]),
+        V,
+    ),
+    (
+        "isdtype",
+        lambda g, v: np.array([g.isdtype(v.dtype, "real floating"), g.isdtype(v.dtype, "bool")]),
+        V,
+    ),
     ("iscomplexobj", lambda g, v: np.array(g.iscomplexobj(v)), V),
     ("isrealobj", lambda g, v: np.array(g.isrealobj(v)), V),
     ("isscalar", lambda g, v: np.array([g.isscalar(v), g.isscalar(2.0)]), V),
     ("iterable", lambda g, v: np.array([g.iterable(v), g.iterable(v.sum())]), V),
     ("size", lambda g, x: np.array([g.size(x, (0, 1)), g.size(x, -1)]), X),
-    ("zeros_like", lambda g, v: [g.zeros_like(v, shape=(2, 3)), g.ones_like(v, "int32", shape=2)], V),
+    (
+        "zeros_like",
+        lambda g, v: [g.zeros_like(v, shape=(2, 3)), g.ones_like(v, "int32", shape=2)],
+        V,
+    ),
     ("full_like", lambda g, v: [g.full_like(v, 3, shape=(2, 2)), g.full_like(v, v * 2)], V),
     ("empty_like", lambda g, v: g.empty_like(v, shape=(2, 2)) * 0, V),
 ]
@@ -251,7 +345,13 @@ ARRANGEMENTS = [
 # ---- products
 
 PRODUCTS = [
-    ("inner", lambda g, x, m, v: [g.inner(x, m), g.inner(v, v), g.inner(m, v), g.inner(v, 2.0)], X, M, V),
+    (
+        "inner",
+        lambda g, x, m, v: [g.inner(x, m), g.inner(v, v), g.inner(m, v), g.inner(v, 2.0)],
+        X,
+        M,
+        V,
+    ),
     ("vdot", lambda g, x, y: [g.vdot(x, y), g.vdot(x[0, 0], y[0, 0])], X, Y),
     ("vecdot", lambda g, x, v: [g.vecdot(x, v), g.vecdot(x, x, axis=0), g.vecdot(v, v)], X, V),
     ("matvec", lambda g, x, v: [g.matvec(x, v), g.matvec(x, x[:, 0])], X, V),
@@ -290,7 +390,12 @@ PRODUCTS = [
         lambda g, m: np.array(len(g.einsum_path("ab,cb,ab->c", m, m, m)[0])),
         M,
     ),
-    ("convolve", lambda g, v, u: [g.convolve(v, u, mode) for mode in ("full", "same", "valid")], V, U),
+    (
+        "convolve",
+        lambda g, v, u: [g.convolve(v, u, mode) for mode in ("full", "same", "valid")],
+        V,
+        U,
+    ),
     ("convolve", lambda g, x, v: [g.convolve(x.ravel(), x[0].ravel()), g.convolve(v, v[:1])], X, V),
     (
         "correlate",
@@ -361,14 +466,29 @@ DIFFERENCES = [
         ],
         X,
     ),
+    (
+        "cumulative_prod",
+        lambda g, x: [g.cumulative_prod(x, axis=0), g.cumulative_prod(x[0, 0] * 2)],
+        X,
+    ),
     ("cumulative_prod", lambda g, x: [g.cumulative_prod(x, axis=1, include_initial=True)], X),
 ]
 
 # ---- choices
 
 CHOICES = [
-    ("take", lambda g, x, i: [g.take(x, i + 9, 1, mode="wrap"), g.take(x, i * 9, 0, mode="clip")], X, I),
-    ("take", lambda g, x, i: [g.take(x, 2), g.take(x, [[0], [1]], -1), g.take(a=x, indices=i, axis=1)], X, I),
+    (
+        "take",
+        lambda g, x, i: [g.take(x, i + 9, 1, mode="wrap"), g.take(x, i * 9, 0, mode="clip")],
+        X,
+        I,
+    ),
+    (
+        "take",
+        lambda g, x, i: [g.take(x, 2), g.take(x, [[0], [1]], -1), g.take(a=x, indices=i, axis=1)],
+        X,
+        I,
+    ),
     (
         "take_along_axis",
         lambda g, x, i: [
@@ -379,7 +499,12 @@ CHOICES = [
         X,
         I,
     ),
-    ("select", lambda g, x, y: [g.select([x > 1, x > 0], [x, y], y * y), g.select([x > 0], [x])], X, Y),
+    (
+        "select",
+        lambda g, x, y: [g.select([x > 1, x > 0], [x, y], y * y), g.select([x > 0], [x])],
+        X,
+        Y,
+    ),
     (
         "piecewise",
         lambda g, x: [
@@ -421,7 +546,11 @@ CHOICES = [
         ],
         I,
     ),
-    ("unravel_index", lambda g, k: [*g.unravel_index(k, (2, 3)), *g.unravel_index(k, (2, 3), "F")], K),
+    (
+        "unravel_index",
+        lambda g, k: [*g.unravel_index(k, (2, 3)), *g.unravel_index(k, (2, 3), "F")],
+        K,
+    ),
 ]
 
-CASES = [*REDUCTIONS, *ARRANGEMENTS, *PRODUCTS, *DIFFERENCES, *CHOICES]
+CASES = [*REDUCTIONS, *QUANTILES, *ARRANGEMENTS, *PRODUCTS, *DIFFERENCES, *CHOICES]

@@ -30,10 +30,6 @@ ABSENT: dict[str, str] = {
         "changes its argument in place: write x = x.at[key].set(v), or gnp.where(mask, v, x)",
     ),
     **_all(
-        "partition argpartition",
-        "use gnp.sort or gnp.argsort, whose first elements are those of a partition",
-    ),
-    **_all(
         "trim_zeros intersect1d setdiff1d setxor1d",
         "the size of its result depends on values: use gnp.unique(x, size=n), gnp.isin and"
         " gnp.where, or NumPy's function outside",
@@ -74,7 +70,6 @@ ABSENT: dict[str, str] = {
         " character flexible generic",
         "there is no such dtype here: convert the array first",
     ),
-    **_all("lexsort", "sort by the last key first, with gnp.argsort(..., stable=True)"),
     **_all("mintypecode common_type", "use gnp.result_type"),
     **_all("row_stack", "use gnp.vstack, its name in NumPy 2"),
     **_all("in1d", "use gnp.isin"),
