@@ -214,14 +214,14 @@ def choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Any:
     of arrays whose values are known, NumPy's `mode="raise"` raises.
     """
     refuse_out(out, "choose")
-    index, given = as_operand(a), [as_operand(c) for c in choices]
+    index, dtype = as_operand(a), FUNCTIONS["result_type"](*choices)
+    given = [astype(as_operand(c), dtype) for c in choices]
     values = known_values(index)
     if mode == "raise" and values is not None and np.any((values < 0) | (values >= len(given))):
         raise wrong_shape(f"a choice out of {len(given)}", "use mode='clip' or mode='wrap'")
     if mode == "wrap":
         index = index % len(given)
-    dtype = FUNCTIONS["result_type"](*given)
-    chosen = astype(given[-1], dtype)
+    chosen = given[-1]
     for k in range(len(given) - 2, -1, -1):
         chosen = either(index <= k, given[k], chosen)
     shape = FUNCTIONS["broadcast_shapes"](*(tuple(v.shape) for v in (index, *given)))

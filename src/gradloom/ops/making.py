@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.tensor import FUNCTIONS, Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_number
 from gradloom.ops.composite import zeros_like
 from gradloom.ops.elementwise import astype
 from gradloom.ops.elementwise import where as choose
@@ -102,7 +102,7 @@ def linspace(
     if not holds_traced([start, stop]):
         theirs: Any = np.linspace  # whose types know only Python's True
         return theirs(start, stop, num, endpoint, retstep, dtype, axis)
-    low, high = asarray(start) * 1.0, asarray(stop) * 1.0
+    low, high = _ends(start, stop)
     span = high - low
     parts = (num - 1) if endpoint else num
     steps = np.arange(num).astype(span.dtype) / (parts or 1)
@@ -112,6 +112,14 @@ def linspace(
         made = choose(last, high, made)
     out = moveaxis(made if dtype is None else astype(made, dtype), 0, axis)
     return (out, span / (parts or np.nan)) if retstep else out
+
+
+def _ends(start: Any, stop: Any) -> tuple[Any, Any]:
+    """Both ends in their common floating dtype, for which a Python number counts nothing."""
+    given = [v if is_number(v) else asarray(v) for v in (start, stop)]
+    kind = FUNCTIONS["result_type"](*given, 1.0)
+    low, high = (astype(as_operand(v), kind) for v in given)
+    return low, high
 
 
 @public(np.logspace)
@@ -146,7 +154,7 @@ def geomspace(
     """
     if not holds_traced([start, stop]):
         return np.geomspace(start, stop, num, endpoint, dtype, axis)
-    low, high = asarray(start) * 1.0, asarray(stop) * 1.0
+    low, high = (astype(v, FUNCTIONS["result_type"](v, np.float64(1))) for v in _ends(start, stop))
     grown = FUNCTIONS["log"](high / low)
     share = linspace(grown * 0.0, grown, num, endpoint, axis=axis)
     out = expand_dims(low, axis) * FUNCTIONS["exp"](share)
@@ -178,8 +186,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     if column.ndim != 2:
         raise wrong_shape(f"vander of {column.ndim - 1} dimensions", "it takes a vector")
     count = column.shape[0] if N is None else N
-    if column.dtype == bool:
-        column = astype(column, "int64")
+    column = astype(column, np.promote_types(column.dtype, "int64"))
     return _powers(column, range(count) if increasing else range(count)[::-1])
 
 

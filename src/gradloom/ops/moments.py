@@ -176,9 +176,8 @@ def _variables(m: Any, rowvar: bool, dtype: Any) -> Any:
     x = as_operand(m)
     if x.ndim > 2:
         raise wrong_shape(f"cov of {x.ndim} dimensions", "give it a vector or a matrix")
-    if dtype is not None or x.dtype.kind in "biu":
-        x = astype(x, dtype or "float64")
-    x = reshape(x, (1, -1)) if x.ndim < 2 else x
+    x = astype(x, dtype or ("complex128" if x.dtype.kind == "c" else "float64"))
+    x = reshape(x, (1, x.size)) if x.ndim < 2 else x
     return x if rowvar or x.shape[0] == 1 else transpose(x)
 
 
@@ -211,18 +210,19 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
             raise wrong_shape(f"bins={bins!r} depend on the values", "say how many, or where")
         return as_operand(bins)
     x = as_operand(a)
+    count = int(bins) + 1
     if range is not None:
+        kind = np.result_type(*range, x.dtype)
         low, high = range
         if low == high:
             low, high = low - 0.5, high + 0.5
-        return np.linspace(low, high, int(bins) + 1)
+        return np.linspace(low, high, count, dtype=kind if kind.kind == "f" else "float64")
     if not x.size:
-        return np.linspace(0.0, 1.0, int(bins) + 1)
+        return np.linspace(0.0, 1.0, count)
     low, high = min_(x) * 1.0, max_(x) * 1.0
     flat = equal(low, high)
-    return FUNCTIONS["linspace"](
-        choose(flat, low - 0.5, low), choose(flat, high + 0.5, high), bins + 1
-    )
+    ends = choose(flat, low - 0.5, low), choose(flat, high + 0.5, high)
+    return FUNCTIONS["linspace"](*ends, count)
 
 
 @public(np.histogram)

@@ -64,7 +64,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     if m < 0:
         raise wrong_shape(f"a derivative of order {m}", "m is 0 or more")
     for _ in range(m):
-        powers = np.arange(x.shape[0] - 1, 0, -1).astype(x.dtype)
+        powers = np.arange(x.shape[0] - 1, 0, -1)
         x = x[: max(x.shape[0] - 1, 0)] * powers
     return x
 
@@ -83,8 +83,8 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     if constants.shape[0] < m:
         raise wrong_shape(f"{constants.shape[0]} constants for {m} integrations", "give m of them")
     for i in range(m):
-        powers = np.arange(x.shape[0], 0, -1).astype(x.dtype)
-        x = concatenate([x / powers, astype(reshape(constants[i], 1), x.dtype)])
+        powers = np.arange(x.shape[0], 0, -1)
+        x = concatenate([x / powers, reshape(constants[i], 1)])
     return x
 
 

@@ -52,6 +52,9 @@ _STEPPED: dict[str, tuple[float, float, Callable[[Any], Any]]] = {
 }
 
 
+_EXACT = ("lower", "higher", "nearest", "inverted_cdf", "closest_observation")
+
+
 def _place(q: Any, count: Any, method: str) -> Any:
     """Where among `count` sorted elements the quantile is, from 0 to `count - 1`."""
     if method in _CONTINUOUS:
@@ -86,23 +89,23 @@ def _sorted_quantile(x: Any, q: Any, method: str, ignore_nan: bool) -> Any:
     if not x.shape[-1]:
         raise wrong_shape("a quantile of no elements", "give it a nonempty axis")
     ordered = FUNCTIONS["sort"](x, axis=-1)  # NaN comes last
-    q = astype(as_operand(q), x.dtype) if isinstance(q, Tensor) else np.asarray(q, "float64")
     lead = tuple(q.shape)
     rest = tuple(x.shape[:-1])
     q = reshape(q, lead + (1,) * len(rest))
     count: Any = x.shape[-1]
     if ignore_nan:
-        count = astype(sum_(x == x, -1), x.dtype)
+        count = astype(sum_(x == x, -1), q.dtype)
     place = broadcast_to(as_operand(_place(q, count, method)), lead + rest)
     empty = None if not ignore_nan else count == 0
     place = FUNCTIONS["maximum"](place, 0.0)
     low = _floor(place)
-    share = astype(place - low, x.dtype)
+    share = place - low
     below = astype(low, "int64")
     above = FUNCTIONS["minimum"](below + 1, x.shape[-1] - 1)
     value = _between(_read(ordered, below, lead), _read(ordered, above, lead), share)
     gone = empty if ignore_nan else ordered[..., -1] != ordered[..., -1]
-    return choose(gone, np.nan, value)
+    # What is no mean of two elements keeps their dtype, as in NumPy.
+    return choose(gone, np.nan, astype(value, x.dtype) if method in _EXACT else value)
 
 
 def _between(low: Any, high: Any, share: Any) -> Any:
@@ -125,12 +128,18 @@ def _quantiles(
     return expand_dims(out, tuple(lead + i for i in axes)) if keepdims and axes else out
 
 
-def _checked(q: Any, top: float) -> Any:
-    """`q`, of which a part out of range is an error if its values are known."""
-    known = as_operand(q)
-    if not isinstance(known, Tensor) and not np.all((known >= 0) & (known <= top)):
+def _checked(q: Any, top: float, x: Any) -> Any:
+    """`q` of 1, of which a part out of range is an error if its values are known.
+
+    A Python number takes the dtype of what it is a quantile of.
+    """
+    if isinstance(q, Tensor):
+        return q if top == 1.0 else q / top
+    known = np.asarray(q)
+    if not np.all((known >= 0) & (known <= top)):
         raise wrong_shape(f"a quantile of {q}", f"it takes numbers from 0 to {top:g}")
-    return known if isinstance(known, Tensor) else known / top
+    narrow = isinstance(q, int | float) and as_operand(x).dtype.kind == "f"
+    return (known / top).astype(as_operand(x).dtype if narrow else "float64")
 
 
 def _refuse_weights(weights: Any) -> None:
@@ -160,7 +169,7 @@ def quantile(
     """
     refuse_out(out, "quantile")
     _refuse_weights(weights)
-    return _quantiles(a, _checked(q, 1.0), axis, keepdims, method)
+    return _quantiles(a, _checked(q, 1.0, a), axis, keepdims, method)
 
 
 @public(np.percentile)
@@ -178,11 +187,7 @@ def percentile(
     """`quantile` with `q` from 0 to 100."""
     refuse_out(out, "percentile")
     _refuse_weights(weights)
-    return _quantiles(a, _hundredths(q), axis, keepdims, method)
-
-
-def _hundredths(q: Any) -> Any:
-    return as_operand(q) / 100 if isinstance(q, Tensor) else _checked(q, 100.0)
+    return _quantiles(a, _checked(q, 100.0, a), axis, keepdims, method)
 
 
 @public(np.median)
@@ -195,7 +200,7 @@ def median(
 ) -> Any:
     """The middle element over `axis`, or the mean of the two in the middle."""
     refuse_out(out, "median")
-    return _quantiles(a, 0.5, axis, keepdims, "linear")
+    return _quantiles(a, _checked(0.5, 1.0, a), axis, keepdims, "linear")
 
 
 @public(np.nanmedian)
@@ -208,7 +213,7 @@ def nanmedian(
 ) -> Any:
     """The median of what is not NaN; NaN where there is nothing."""
     refuse_out(out, "nanmedian")
-    return _quantiles(a, 0.5, axis, keepdims, "linear", ignore_nan=True)
+    return _quantiles(a, _checked(0.5, 1.0, a), axis, keepdims, "linear", ignore_nan=True)
 
 
 @public(np.nanquantile)
@@ -226,7 +231,7 @@ def nanquantile(
     """Quantiles of what is not NaN."""
     refuse_out(out, "nanquantile")
     _refuse_weights(weights)
-    return _quantiles(a, _checked(q, 1.0), axis, keepdims, method, ignore_nan=True)
+    return _quantiles(a, _checked(q, 1.0, a), axis, keepdims, method, ignore_nan=True)
 
 
 @public(np.nanpercentile)
@@ -244,4 +249,4 @@ def nanpercentile(
     """`nanquantile` with `q` from 0 to 100."""
     refuse_out(out, "nanpercentile")
     _refuse_weights(weights)
-    return _quantiles(a, _hundredths(q), axis, keepdims, method, ignore_nan=True)
+    return _quantiles(a, _checked(q, 100.0, a), axis, keepdims, method, ignore_nan=True)
