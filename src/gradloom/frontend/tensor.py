@@ -216,7 +216,8 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         self._refuse(
             "NumPy asked for the elements of a traced value, which has none yet",
-            "use gradloom.numpy (gnp.stack makes an array of traced values) or gradloom.random; if"
+            "use gradloom.numpy (gnp.stack makes an array of traced values, gnp.take(x, i) reads an"
+            " array at traced indices) or gradloom.random; if"
             " the trace is over, this value leaked out of it: return it instead of storing it",
         )
 

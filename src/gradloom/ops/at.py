@@ -223,7 +223,7 @@ def _replaced(chosen: Selection, region: Any, values: Any, inside: Any) -> Any:
     if not count:
         return region
     listed = reshape(moved, (count, *moved.shape[chosen.front :]))
-    found = read(listed, (maximum(winner - 1, 0),), (0,))
+    found = read(listed, (maximum(winner, 1) - 1,), (0,))
     found = moveaxis(found, tuple(range(winner.ndim)), chosen.axes)
     return choose(_beside_rest(winner > 0, chosen), found, region)
 

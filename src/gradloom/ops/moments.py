@@ -194,7 +194,8 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
     c = cov(x, y, rowvar, dtype=dtype)
     if not c.ndim:
         return c / c
-    size = sqrt(FUNCTIONS["real"](c) if c.dtype.kind == "c" else c).reshape(-1)[:: c.shape[0] + 1]
+    variances = reshape(c, c.size)[:: c.shape[0] + 1]
+    size = sqrt(FUNCTIONS["real"](variances) if c.dtype.kind == "c" else variances)
     out = c / size[:, None] / size[None, :]
     return out if out.dtype.kind == "c" else FUNCTIONS["clip"](out, -1.0, 1.0)
 
