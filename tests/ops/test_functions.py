@@ -261,8 +261,14 @@ CASES += [
 ]
 CASES += ARRAY_CASES
 WIDE = {"erf"}  # which the standard library has in float64 alone
-# Those with tests elsewhere: array-makers take traced numbers, and the last is not NumPy's.
-ELSEWHERE = {"array", "asarray", "stop_gradient", "cast"}
+# Those with tests elsewhere: makers of arrays take traced numbers, some take a size, and the last
+# are not NumPy's.
+ELSEWHERE = {
+    *("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"),
+    *("nonzero", "flatnonzero", "argwhere", "union1d", "put_along_axis", "fill_diagonal"),
+    *("unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"),
+    *("at", "dynamic_slice", "dynamic_update_slice", "stop_gradient", "cast"),
+}
 
 
 def divmod_(g, x):

@@ -17,7 +17,7 @@ from gradloom.ops import elementwise as rows
 from gradloom.ops.elementwise import astype, exp, log, where
 from gradloom.ops.move import broadcast_to
 from gradloom.ops.public import as_operand, dtype_name, normal_axes, public, sizes_of
-from gradloom.ops.reduce import all_, max_, sum_
+from gradloom.ops.reduce import max_, sum_
 
 
 @public()
@@ -234,14 +234,6 @@ def isclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: b
     near = rows.abs_(x - y) <= atol + rtol * rows.abs_(y)
     close = rows.equal(x, y) | (near & isfinite(y))
     return close | (isnan(x) & isnan(y)) if equal_nan else close
-
-
-@public(np.allclose)
-def allclose(
-    x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Any:
-    """Whether all elements are close; traced like any other value."""
-    return all_(isclose(x, y, rtol, atol, equal_nan))
 
 
 @public(np.nan_to_num)

@@ -18,7 +18,7 @@ from gradloom.ops.public import as_operand, public, refuse_out, wrong_shape
 
 
 @public(np.einsum)
-def einsum(*operands: Any, optimize: Any = True, out: None = None, dtype: Any = None) -> Any:
+def einsum(*operands: Any, out: None = None, optimize: Any = True, dtype: Any = None) -> Any:
     """Einstein summation, `einsum("ij,jk->ik", x, y)` or `einsum(x, [0, 1], y, [1, 2], [0, 2])`.
 
     A label twice in an operand is its diagonal, an ellipsis are the axes without a label, which

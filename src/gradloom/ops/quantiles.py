@@ -89,6 +89,7 @@ def _sorted_quantile(x: Any, q: Any, method: str, ignore_nan: bool) -> Any:
     if not x.shape[-1]:
         raise wrong_shape("a quantile of no elements", "give it a nonempty axis")
     ordered = FUNCTIONS["sort"](x, axis=-1)  # NaN comes last
+    q = _checked(q, 1.0, x) if isinstance(q, float) else q
     lead = tuple(q.shape)
     rest = tuple(x.shape[:-1])
     q = reshape(q, lead + (1,) * len(rest))
@@ -123,6 +124,8 @@ def _quantiles(
     a: Any, q: Any, axis: Any, keepdims: bool, method: str, ignore_nan: bool = False
 ) -> Any:
     x, axes = _gathered_axes(a, axis)
+    if not x.shape[-1] and isinstance(q, float):  # a median, which NumPy has of nothing too
+        x = np.full((*x.shape[:-1], 1), np.nan, x.dtype)
     out = _sorted_quantile(x, q, method, ignore_nan)
     lead = out.ndim - (x.ndim - 1)
     return expand_dims(out, tuple(lead + i for i in axes)) if keepdims and axes else out
@@ -134,12 +137,12 @@ def _checked(q: Any, top: float, x: Any) -> Any:
     A Python number takes the dtype of what it is a quantile of.
     """
     if isinstance(q, Tensor):
-        return q if top == 1.0 else q / top
+        return q if top == 1.0 else FUNCTIONS["divide"](q, top)
     known = np.asarray(q)
     if not np.all((known >= 0) & (known <= top)):
         raise wrong_shape(f"a quantile of {q}", f"it takes numbers from 0 to {top:g}")
     narrow = isinstance(q, int | float) and as_operand(x).dtype.kind == "f"
-    return (known / top).astype(as_operand(x).dtype if narrow else "float64")
+    return np.asarray(known / top, as_operand(x).dtype if narrow else "float64")
 
 
 def _refuse_weights(weights: Any) -> None:
@@ -200,7 +203,7 @@ def median(
 ) -> Any:
     """The middle element over `axis`, or the mean of the two in the middle."""
     refuse_out(out, "median")
-    return _quantiles(a, _checked(0.5, 1.0, a), axis, keepdims, "linear")
+    return _quantiles(a, 0.5, axis, keepdims, "linear")
 
 
 @public(np.nanmedian)
@@ -213,7 +216,7 @@ def nanmedian(
 ) -> Any:
     """The median of what is not NaN; NaN where there is nothing."""
     refuse_out(out, "nanmedian")
-    return _quantiles(a, _checked(0.5, 1.0, a), axis, keepdims, "linear", ignore_nan=True)
+    return _quantiles(a, 0.5, axis, keepdims, "linear", ignore_nan=True)
 
 
 @public(np.nanquantile)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.frontend.trace import type_of
 from gradloom.ops.elementwise import broadcast_shape, equal
 from gradloom.ops.move import broadcast_to, expand_dims
@@ -136,3 +136,11 @@ def array_equiv(a1: Any, a2: Any) -> Any:
     except ValueError:
         return np.False_
     return all_(equal(x, y))
+
+
+@public(np.allclose)
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
+    """Whether all elements are close; traced like any other value."""
+    return all_(FUNCTIONS["isclose"](a, b, rtol, atol, equal_nan))
