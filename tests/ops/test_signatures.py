@@ -66,7 +66,8 @@ def test_no_function_writes_into_an_array():
     ):
         with pytest.raises(TracingError, match="in place"):
             gl.jit(call)(x)
-    assert float(gl.jit(lambda x: x.sum(0, None, None, True))(x)[0, 0]) == 2.0
+    by_place = (0, None, None, True)  # axis, dtype, out, keepdims
+    assert float(gl.jit(lambda x: x.sum(*by_place))(x)[0, 0]) == 2.0
 
 
 def test_first_arguments_by_name():
