@@ -31,6 +31,7 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
+from gradloom.numpy import fft as fft
 from gradloom.numpy import linalg as linalg
 from gradloom.ops import (  # each enters what it offers
     arrange,
@@ -66,7 +67,7 @@ _FROM_NUMPY = (
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
-_MODULES = ("linalg",)
+_MODULES = ("fft", "linalg")
 _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHERE)
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
