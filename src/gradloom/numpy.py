@@ -7,8 +7,8 @@ is `gnp.tanh(x)`.  The differences:
   `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
 - There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
   `erf`, `rsqrt`, `astype`.
-- There is less: no `out=` and no `where=`, these dtypes only (bool, int32, int64, uint32, float32,
-  float64, complex64, complex128), no order of complex numbers, and no function whose result has a
+- There is less: no `out=` and no `where=`, these dtypes only (bool, integers of 8 to 64 bits,
+  float32, float64, complex64, complex128), no order of complex numbers, and no function whose result has a
   shape that depends on values.
 
 On arrays, outside of a traced function, everything here computes at once, in NumPy.
@@ -42,7 +42,8 @@ from gradloom.ops import (  # each enters what it offers
 )
 
 _FROM_NUMPY = (
-    *("bool_", "int32", "int64", "uint32", "float32", "float64", "complex64"),
+    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "complex64"),
     *("complex128", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
     *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri"),

@@ -147,9 +147,9 @@ def _reduce(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def accumulated(x: Any, dtype: Any) -> Any:
-    """NumPy's accumulator: booleans and small integers are summed as int64."""
-    if dtype is None and x.dtype.name in ("bool", "int32"):
-        dtype = "int64"
+    """NumPy's accumulator: booleans and small integers are summed in 64 bits."""
+    if dtype is None and x.dtype.kind in "biu":
+        dtype = "uint64" if x.dtype.kind == "u" else "int64"
     return x if dtype is None or x.dtype == dtype else astype(x, dtype)
 
 
