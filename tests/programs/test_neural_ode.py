@@ -61,7 +61,12 @@ def fresh(width, seed=0):
 
 def spiral(times):
     found = solve_ivp(
-        lambda _, y: SPIRAL @ y**3, (times[0], times[-1]), START, t_eval=times, rtol=1e-10, atol=1e-12
+        lambda _, y: SPIRAL @ y**3,
+        (times[0], times[-1]),
+        START,
+        t_eval=times,
+        rtol=1e-10,
+        atol=1e-12,
     )
     return found.y.T
 
