@@ -6,6 +6,8 @@ Physics 378 (2019), appendix A.1: `u_t + u u_x = nu u_xx` on [0, 1] x [-1, 1] wi
 gradient by its parameters is of third order.
 """
 
+import itertools
+
 import numpy as np
 
 import gradloom as gl
@@ -48,7 +50,7 @@ def fresh(sizes, seed=0):
     rng = np.random.default_rng(seed)
     return [
         {"w": rng.normal(size=(m, n)) * np.sqrt(2 / (m + n)), "b": np.zeros(n)}
-        for m, n in zip(sizes, sizes[1:], strict=False)
+        for m, n in itertools.pairwise(sizes)
     ]
 
 

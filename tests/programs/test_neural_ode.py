@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from tests.programs.roads import assert_close, on_jax, same_on_every_road
+from tests.programs.roads import assert_close, same_on_every_road
 
 SPIRAL = np.array([[-0.1, 2.0], [-2.0, -0.1]])
 START = np.array([2.0, 0.0])

@@ -5,6 +5,8 @@ exact multiplication by the Hessian, Neural Computation 6 (1994); conjugate grad
 and Stiefel (1952).  The loss is logistic regression, whose Hessian is X^T W X.
 """
 
+import itertools
+
 import numpy as np
 
 import gradloom as gl
@@ -84,7 +86,7 @@ def test_the_steps_converge_quadratically():
     for _ in range(5):
         w = newton_once(w, X, Y)
         errors.append(np.abs(w - minimum).max())
-    for before, after in zip(errors, errors[1:], strict=False):
+    for before, after in itertools.pairwise(errors):
         assert after < 2 * before**2 + 1e-12
 
 
