@@ -130,7 +130,7 @@ def test_a_layer_is_trained():
     wanted = gl.jit(gl.vmap(settled, in_axes=(None, 0)))(inner, xs)
     step = gl.train_step(distance, gl.optim.adam(0.02))
     start = {name: value + 0.2 * rng.normal(size=value.shape) for name, value in inner.items()}
-    state, losses = step.run(step.init(start), *(np.repeat(a[None], 200, 0) for a in (xs, wanted)))
+    _, losses = step.run(step.init(start), *(np.repeat(a[None], 200, 0) for a in (xs, wanted)))
     assert losses[-1] < losses[0] / 100
 
 
