@@ -199,8 +199,9 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         self._refuse(
             "NumPy asked for the elements of a traced value, which has none yet",
-            "use gradloom.numpy (gnp.stack makes an array of traced values) or gradloom.random; if"
-            " the trace is over, this value leaked out of it: return it instead of storing it",
+            "use gradloom.numpy (gnp.stack makes an array of traced values, gnp.take(x, i) indexes"
+            " an array with one) or gradloom.random; if the trace is over, this value leaked out of"
+            " it: return it instead of storing it",
         )
 
     def __contains__(self, value: Any) -> NoReturn:
