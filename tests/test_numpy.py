@@ -38,7 +38,8 @@ def test_functions_have_numpys_names():
     assert {name for name in dir(gnp) if not hasattr(np, name)} <= ours
     for theirs, function in NUMPY.items():
         assert function in FUNCTIONS.values()
-        assert FUNCTIONS.get(theirs.__name__, function) is function, theirs.__name__
+        if theirs.__module__ == "numpy":
+            assert FUNCTIONS.get(theirs.__name__, function) is function, theirs.__name__
 
 
 def test_a_missing_name_is_an_attribute_error_with_neighbours():

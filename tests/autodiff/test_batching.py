@@ -60,8 +60,8 @@ def assert_mapped(row: Op, lists: list[list[np.ndarray]], attrs: dict, flags: tu
     def mapped(values):
         return gl.vmap(lambda *operands: whole(row, operands, attrs), flags)(*values)
 
-    graph = record(mapped, leaves).graph
-    found = interpret(graph, *arrays)
+    made = record(mapped, leaves)
+    found = interpret(made.graph, *arrays, *made.captured)
     for b, case in enumerate(lists):
         operands = [case[i] if flag == 0 else first[i] for i, flag in enumerate(flags)]
         wanted = row.reference(*operands, **attrs)

@@ -267,7 +267,8 @@ def flat(result):
 
 
 def test_every_function_is_tested():
-    assert not set(FUNCTIONS) - {name for name, *_ in CASES} - ELSEWHERE
+    names = {name for name in FUNCTIONS if "." not in name}  # the others have files of their own
+    assert not names - {name for name, *_ in CASES} - ELSEWHERE
 
 
 def loss(results):

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradloom.codegen.driver import FAULTS
 from gradloom.errors import RangeError, message
+from gradloom.frontend.record import failures
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
 from gradloom.settings import current as current_settings
@@ -41,7 +42,7 @@ class Executable:
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
-        self.flops = sum(k.flops for k in plan.kernels)
+        self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
 
@@ -87,7 +88,9 @@ class Executable:
         return results
 
     def check(self, frame: Frame) -> None:
-        """Raise `RangeError` if a kernel met an index out of range."""
+        """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""
+        if failures:
+            raise failures.pop()
         for number in self._checked:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0

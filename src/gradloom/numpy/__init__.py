@@ -28,14 +28,13 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
+from gradloom.numpy import linalg as linalg
 from gradloom.ops import (  # each enters what it offers
     arrange,
     composite,
     contract,
     cumulative,
-    factor,
     indexing,
-    orthogonal,
     sorting,
 )
 
@@ -46,11 +45,13 @@ _FROM_NUMPY = (
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
+_MODULES = ("linalg",)
+_OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHERE)
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
-globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
-__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, cumulative, factor, indexing, orthogonal, sorting
+globals().update({name: f for name, f in _FUNCTIONS.items() if name in _OFFERED})
+__all__ = sorted({*_FROM_NUMPY, *_OFFERED, *_MODULES})
+del arrange, composite, contract, cumulative, indexing, sorting
 
 
 def __dir__() -> list[str]:
