@@ -417,9 +417,14 @@ def biggest_number(x):
     return x + 10**400  # here
 
 
-@case(VECTOR, DtypeError, "dtype complex128", "real")
-def complex_number(x):
-    return x + 1j  # here
+@case(VECTOR, DtypeError, "less has no form for float64[3], complex128[]", "real")
+def order_of_complex_numbers(x):
+    return x < 1j  # here
+
+
+@case(VECTOR, DtypeError, "max has no form for complex128[3]", "abs()")
+def largest_complex_number(x):
+    return (x + 1j).max()  # here
 
 
 @case(np.ones(2, bool), DtypeError, "subtract has no form for bool[2], bool[2]", ".astype()")
@@ -439,7 +444,7 @@ def dtype_of_no_meaning(x):
 
 STRANGE = {
     "object": np.array([1, None], object),
-    "complex128": np.ones(2, complex),
+    "complex256": np.ones(2, "clongdouble"),
     "<U1": np.array(["a", "b"]),
     "float16": np.ones(2, "float16"),
     "int8": np.ones(2, "int8"),

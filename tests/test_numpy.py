@@ -60,8 +60,8 @@ def test_on_arrays_it_computes_at_once():
     assert gnp.asarray(V) is V
     assert gnp.array(V) is not V
     assert gnp.full(2, 3, "int32").dtype == "int32"
-    with pytest.raises(DtypeError, match="there is no dtype complex128"):
-        gnp.astype(V, complex)
+    with pytest.raises(DtypeError, match="there is no dtype float16"):
+        gnp.astype(V, "float16")
     with pytest.raises(TypeError, match=r"add\(\) takes 2 arguments, but 1 were given"):
         gnp.add(V)
 

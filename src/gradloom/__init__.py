@@ -3,7 +3,7 @@ and let Numba compile the whole of it into one native call."""
 
 from typing import TYPE_CHECKING, Any
 
-from gradloom import linalg, numpy, special
+from gradloom import linalg, numpy, special, stats
 from gradloom.checkpointing import checkpoint, checkpoint_policies
 from gradloom.control.associative import associative_scan
 from gradloom.control.branch import cond, switch
@@ -84,6 +84,7 @@ __all__ = [
     "scan",
     "settings",
     "special",
+    "stats",
     "stop_gradient",
     "switch",
     "train_step",

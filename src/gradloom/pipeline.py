@@ -52,7 +52,8 @@ def compile_graph(
     source = text(plan)
     entry, cached = native_entry(plan, source)
     clock.mark("load" if cached else "compile")
-    program = Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
+    executable = Executable(plan, entry, [node.type for node in graph.outputs])
+    program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
     report(program)
     return program
 

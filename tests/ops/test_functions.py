@@ -176,7 +176,8 @@ CASES = [
     ),
     ("select", lambda g, x, y: g.select([x > 1, x > 0], [x, y], 7.0), X, Y),
     ("power", lambda g, p: [p**k for k in (0, 1, 2, 3, 5, 0.5, -1, -2, 2.5)] + [2.0**p, p**p], P),
-    ("power", lambda g, i: [i**2, g.power(i, 3), i**0], I),
+    ("power", lambda g, i: [i**2, g.power(i, 3), i**0, g.power(i, abs(i)), 2 ** abs(i)], I),
+    ("reciprocal", lambda g, i: g.reciprocal(i - 3), I),
     ("divmod", lambda g, p, i: [*divmod_(g, p), *divmod_(g, i)], P, I),
     ("arctan2", lambda g, x, y: g.arctan2(x, y), X, Y),
     ("logaddexp", lambda g, x, y: g.logaddexp(x, y), X, Y),
@@ -231,17 +232,24 @@ def words(text):
 OF_ONE = words(
     """
     positive square reciprocal tan sinh cosh arcsinh arctanh arcsin arccos exp2 log2 log10
-    deg2rad rad2deg isnan isfinite isinf abs negative sign floor ceil rint trunc sqrt rsqrt exp
-    expm1 log log1p sin cos tanh arctan erf sigmoid softplus
+    acos asin asinh atan atanh cbrt fabs fix isneginf isposinf signbit sinc spacing
+    absolute degrees radians deg2rad rad2deg isnan isfinite isinf abs negative sign floor ceil
+    rint trunc sqrt rsqrt exp expm1 log log1p sin cos tanh arctan erf sigmoid softplus
     """
 )
 OF_TWO = words(
     """
     add subtract multiply divide floor_divide remainder maximum minimum less less_equal greater
-    greater_equal equal not_equal
+    greater_equal equal not_equal atan2 copysign fmax fmin fmod heaviside hypot
+    logaddexp2 mod nextafter true_divide
     """
 )
-OF_BITS = words("bitwise_and bitwise_or bitwise_xor left_shift right_shift")
+OF_BITS = words(
+    """
+    bitwise_and bitwise_or bitwise_xor left_shift right_shift bitwise_left_shift
+    bitwise_right_shift gcd lcm
+    """
+)
 OF_TRUTH = words("logical_and logical_or logical_xor")
 CASES += [(n, lambda g, p, n=n: [getattr(g, n)(p), getattr(g, n)(p * 0.7)], P) for n in OF_ONE]
 CASES += [(n, lambda g, x, p, n=n: getattr(g, n)(x, p), X[:, :1], P) for n in OF_TWO]
@@ -252,6 +260,17 @@ CASES += [
 ]
 CASES += [
     ("invert", lambda g, i, b: [~i, g.invert(i), ~b], I, B),
+    ("bitwise_invert", lambda g, i: g.bitwise_invert(i), I),
+    ("bitwise_not", lambda g, i: g.bitwise_not(i), I),
+    ("bitwise_count", lambda g, i: g.bitwise_count(i).astype("int32"), I),
+    ("arccosh", lambda g, p: g.arccosh(p + 1), P),
+    ("acosh", lambda g, p: g.acosh(p + 1), P),
+    ("float_power", lambda g, p: g.float_power(p, 2.5), P),
+    ("float_power", lambda g, i: g.float_power(abs(i) + 1, -i), I),
+    ("pow", lambda g, p: g.pow(p, 2.5), P),
+    ("ldexp", lambda g, p, i: g.ldexp(p[0, :3], i), P, I),
+    ("frexp", lambda g, x: list(g.frexp(x)), X),
+    ("modf", lambda g, x: list(g.modf(x * 3)), X),
     ("logical_not", lambda g, b, i: [g.logical_not(b), g.logical_not(i)], B, I),
 ]
 # Those with tests elsewhere: array-makers take traced numbers, and the last is not NumPy's.

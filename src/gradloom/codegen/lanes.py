@@ -8,9 +8,12 @@ undefined: a division by zero gives 0 and a float that no integer holds saturate
 import math
 import operator
 import struct
+from collections.abc import Callable
 from typing import Any, Self
 
 from llvmlite import ir
+
+from gradloom.codegen.lane_control import repeat, seldom, splat
 
 BITS = {"bool": 1, "int32": 32, "int64": 64, "uint32": 32, "float32": 32, "float64": 64}
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
@@ -61,18 +64,6 @@ def constant(
     repeated = ir.FormattedConstant(register_type(dtype, width), "")
     repeated.constant = f"splat ({scalar.type} {scalar.get_reference()})"
     return LlvmLane(builder, repeated, dtype)
-
-
-def splat(lane: "LlvmLane", width: int | None) -> "LlvmLane":
-    """A scalar lane repeated in a vector; a lane that has this width already is returned as is."""
-    if lane.width == width:
-        return lane
-    if lane.width is not None:
-        raise TypeError(f"a lane of {lane.width} elements cannot become one of {width}")
-    empty = ir.Constant(register_type(lane.dtype, width), ir.Undefined)
-    first = lane.builder.insert_element(empty, lane.value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
-    return LlvmLane(lane.builder, lane.builder.shuffle_vector(first, empty, zeros), lane.dtype)
 
 
 def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
@@ -305,6 +296,14 @@ class LlvmLane:
             raise TypeError(f"where between lanes of dtypes {first.dtype}, {second.dtype}")
         mask, first, second = (splat(lane, width) for lane in (self, first, second))
         return first._lane(self.builder.select(mask.value, first.value, second.value))
+
+    def seldom(self, slow: Callable[[], Any], fast: Any) -> Any:
+        """Lanes `slow()` where this bool lane is true, else `fast`; `slow` runs if any is true."""
+        return seldom(self, slow, fast)
+
+    def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
+        """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""
+        return repeat((self, *others), limit, step, going)
 
     def maximum(self, other: Any) -> "LlvmLane":
         """The larger; NaN where either is NaN."""

@@ -71,6 +71,14 @@ class Tensor:
     def mT(self) -> Any:  # noqa: N802
         return FUNCTIONS["matrix_transpose"](self)
 
+    @property
+    def real(self) -> Any:
+        return FUNCTIONS["real"](self)
+
+    @property
+    def imag(self) -> Any:
+        return FUNCTIONS["imag"](self)
+
     def __len__(self) -> int:
         if not self.shape:
             self._refuse("a 0-d traced value has no length", "it is one number; x.size is 1")
@@ -252,6 +260,7 @@ _METHODS = (
     *("sum", "prod", "mean", "var", "std", "max", "min", "ptp", "any", "all", "argmax", "argmin"),
     *("argsort", "argpartition", "searchsorted"),
     *("cumsum", "cumprod", "clip", "dot", "round"),
+    *("conj", "conjugate"),
 )
 _REFUSED = {
     "bool": (
@@ -281,7 +290,7 @@ _OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, Ten
 
 def is_number(value: Any) -> bool:
     """Whether a value is a Python number, which has no dtype of its own; `np.float64` has one."""
-    return isinstance(value, bool | int | float) and not isinstance(value, np.generic)
+    return isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic)
 
 
 def is_weak(value: Any) -> bool:

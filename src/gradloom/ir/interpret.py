@@ -10,9 +10,10 @@ import numpy as np
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
-from gradloom.ir.types import FLOATS, TensorType, TupleType
+from gradloom.ir.types import COMPLEX, FLOATS, TensorType, TupleType
 
 Values = dict[Node, Any]
+WIDE = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(COMPLEX, "complex128")}
 
 
 def evaluate(
@@ -52,9 +53,8 @@ def _value(node: Node, values: Values, wide: bool) -> Any:
 
 
 def _typed(result: np.ndarray, kind: TensorType, wide: bool) -> np.ndarray:
-    dtype = "float64" if wide and kind.dtype in FLOATS else kind.dtype
-    return result.astype(dtype, copy=False)
+    return result.astype(WIDE.get(kind.dtype, kind.dtype) if wide else kind.dtype, copy=False)
 
 
 def _widened(array: np.ndarray, wide: bool) -> np.ndarray:
-    return array.astype("float64") if wide and array.dtype.name in FLOATS else array
+    return array.astype(WIDE.get(array.dtype.name, array.dtype)) if wide else array

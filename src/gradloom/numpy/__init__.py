@@ -7,8 +7,9 @@ is `gnp.tanh(x)`.  The differences:
   `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
 - There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
   `erf`, `rsqrt`, `astype`.
-- There is less: no `out=` and no `where=`, real dtypes only (bool, int32, int64, uint32, float32,
-  float64), and no function whose result has a shape that depends on values.
+- There is less: no `out=` and no `where=`, these dtypes only (bool, int32, int64, uint32, float32,
+  float64, complex64, complex128), no order of complex numbers, and no function whose result has a
+  shape that depends on values.
 
 On arrays, outside of a traced function, everything here computes at once, in NumPy.
 
@@ -35,11 +36,13 @@ from gradloom.ops import (  # each enters what it offers
     contract,
     cumulative,
     indexing,
+    plane,
     sorting,
 )
 
 _FROM_NUMPY = (
-    *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
+    *("bool_", "int32", "int64", "uint32", "float32", "float64", "complex64"),
+    *("complex128", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
     *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
 )
@@ -51,7 +54,7 @@ _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHER
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 globals().update({name: f for name, f in _FUNCTIONS.items() if name in _OFFERED})
 __all__ = sorted({*_FROM_NUMPY, *_OFFERED, *_MODULES})
-del arrange, composite, contract, cumulative, indexing, sorting
+del arrange, composite, contract, cumulative, indexing, plane, sorting
 
 
 def __dir__() -> list[str]:

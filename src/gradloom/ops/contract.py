@@ -14,6 +14,7 @@ import numpy as np
 from gradloom.frontend.apply import apply
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType
+from gradloom.ops import planar_folds
 from gradloom.ops.move import expand_dims, reshape, transpose
 from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
 from gradloom.ops.reduce import sum_
@@ -41,7 +42,7 @@ def _reference(x: Any, y: Any, left: str, right: str, result: str) -> np.ndarray
     dtype = np.result_type(x, y)
     if len(left) == len(right) == 2 and left[1] == right[0] and result == left[0] + right[1]:
         return np.asarray(x, dtype) @ np.asarray(y, dtype)
-    fast = dtype.kind == "f"  # BLAS where there is one
+    fast = dtype.kind in "fc"  # BLAS where there is one
     return np.einsum(f"{left},{right}->{result}", x, y, dtype=dtype, optimize=fast)
 
 
@@ -73,6 +74,7 @@ CONTRACT = define(
         cost=2,
         operands=2,
         factors=("multiply", "sum"),
+        planar=planar_folds.contract,
         samples=_samples,
     )
 )

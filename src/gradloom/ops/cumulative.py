@@ -14,6 +14,7 @@ from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import FLOATS, TensorType, TupleType
+from gradloom.ops import planar_folds
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.elementwise import astype, exp, where
 from gradloom.ops.indexing import SCATTER
@@ -246,6 +247,7 @@ CUMSUM: Op = _row(
     _flipped(lambda x, axis: np.cumsum(x, axis, dtype=x.dtype)),
     lambda g, out, x, axis, reverse: (apply(CUMSUM, g, axis=axis, reverse=1 - reverse),),
     _code("cumsum", FOLD_TEXT, combine="a + b"),
+    planar=planar_folds.cumsum,
     linear=True,
 )
 CUMPROD = _row(
@@ -253,6 +255,7 @@ CUMPROD = _row(
     _flipped(lambda x, axis: np.cumprod(x, axis, dtype=x.dtype)),
     _product_vjp,
     _code("cumprod", FOLD_TEXT, combine="a * b"),
+    planar=planar_folds.cumprod,
 )
 CUMMAX = _row(
     "cummax",
@@ -281,6 +284,7 @@ RECUR = _row(
     _flipped(_recurred),
     _recur_vjp,
     _code("recur", RECUR_TEXT),
+    planar=planar_folds.recur,
     infer=lambda x, y, axis, reverse: x,
     accepts="float",
     operands=2,

@@ -11,6 +11,8 @@ import numpy as np
 from gradloom.frontend.apply import apply
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import INTEGERS, TensorType
+from gradloom.ops import planar_folds
+from gradloom.ops.complex import imag, is_complex, real
 from gradloom.ops.elementwise import astype, equal, maximum, minimum, sqrt, where
 from gradloom.ops.join import concatenate, index_along
 from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape
@@ -37,6 +39,7 @@ def _reduction(
     spelling: str,
     vjp: Any,
     linear: bool = False,
+    by_pairs: Any = None,
 ) -> Op:
     def infer(x: TensorType, axes: tuple[int, ...]) -> TensorType:
         return TensorType(tuple(n for i, n in enumerate(x.shape) if i not in axes), x.dtype)
@@ -52,6 +55,7 @@ def _reduction(
             combine,
             identity=identity,
             linear=linear,
+            planar=by_pairs,
             samples=lambda rng, dtype: [
                 ((rng.uniform(0.3, 2, (3, 4, 5)).astype(dtype),), {"axes": axes})
                 for axes in ((2,), (0,), (0, 2), (0, 1, 2))
@@ -68,6 +72,7 @@ SUM = _reduction(
     "({0} + {1})",
     lambda g, out, x, axes: (broadcast_to(expand_dims(g, axes), x.shape),),
     linear=True,
+    by_pairs=planar_folds.sum_,
 )
 PROD = _reduction(
     "prod",
@@ -78,6 +83,7 @@ PROD = _reduction(
     lambda g, out, x, axes: (
         broadcast_to(expand_dims(g, axes), x.shape) * _product_of_others(x, axes),
     ),
+    by_pairs=planar_folds.prod,
 )
 MAX = _reduction(
     "max",
@@ -200,7 +206,7 @@ def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def mean(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     """Arithmetic mean over `axis`."""
     x = as_operand(x)
-    if dtype is not None or x.dtype.kind != "f":
+    if dtype is not None or x.dtype.kind not in "fc":
         x = astype(x, dtype or "float64")
     count = int(np.prod([x.shape[a] for a in normal_axes(axis, x.ndim)], dtype=np.int64))
     return sum_(x, axis, keepdims=keepdims) / (count or np.nan)
@@ -210,11 +216,15 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) ->
 def var(
     x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
 ) -> Any:
-    """Variance over `axis`: the mean square deviation, in two passes."""
+    """Variance over `axis`: the mean square deviation, in two passes; real also of complex
+    values, of the absolute deviation."""
     x = as_operand(x)
     count = int(np.prod([x.shape[a] for a in normal_axes(axis, x.ndim)], dtype=np.int64))
     deviation = x - mean(x, axis, dtype, keepdims=True)
-    return sum_(deviation * deviation, axis, keepdims=keepdims) / max(count - ddof, 0)
+    squares = deviation * deviation
+    if is_complex(deviation):
+        squares = real(deviation) ** 2 + imag(deviation) ** 2
+    return sum_(squares, axis, keepdims=keepdims) / max(count - ddof, 0)
 
 
 @public(np.std)
