@@ -170,7 +170,7 @@ def list_index(n):
     return [1.0, 2.0][n]  # here
 
 
-@case(VECTOR, TracingError, "cannot be a Python index or a size")
+@case(VECTOR, TracingError, "a slice with a traced bound", "gl.dynamic_slice(x, starts, sizes)")
 def slice_bound(x):
     return x[: x.sum()]  # here
 
@@ -245,9 +245,9 @@ def ufunc_method(x):
     return np.add.reduce(x)  # here
 
 
-@case(VECTOR, TracingError, "np.sum on a traced value", "'initial'", "sum(x, axis, dtype")
+@case(VECTOR, TracingError, "np.ones_like on a traced value", "'subok'", "ones_like(a, dtype")
 def unsupported_keyword(x):
-    return np.sum(x, initial=1.0)  # here
+    return np.ones_like(x, subok=False)  # here
 
 
 # ---- what there is not

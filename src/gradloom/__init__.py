@@ -31,6 +31,7 @@ from gradloom.mapping import vmap
 from gradloom.ops.call import checkpoint_name
 from gradloom.ops.callback import pure_callback
 from gradloom.ops.composite import stop_gradient
+from gradloom.ops.picking import dynamic_slice, dynamic_update_slice
 from gradloom.settings import settings
 from gradloom.shapes import ShapeDtypeStruct, eval_shape
 from gradloom.train import nn, optim, random
@@ -63,6 +64,8 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "dynamic_slice",
+    "dynamic_update_slice",
     "eager",
     "eval_shape",
     "fori_loop",

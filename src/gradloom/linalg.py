@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import MissingError, message, user_where
-from gradloom.ops.arrange import tril
+from gradloom.ops.diagonals import tril
 from gradloom.ops.elementwise import astype
 from gradloom.ops.elimination import lu_factors, row_order
 from gradloom.ops.exponential import expm
 from gradloom.ops.factor import identity_like, triangular
-from gradloom.ops.indexing import take, take_along_axis
-from gradloom.ops.join import concatenate, pad
+from gradloom.ops.join import concatenate
 from gradloom.ops.linear import cholesky as _cholesky
 from gradloom.ops.linear import det, eigh, inv, matrices, solve_, svd, svdvals, together
 from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape
+from gradloom.ops.padding import pad
+from gradloom.ops.picking import take, take_along_axis
 from gradloom.ops.pseudo import lstsq, pinv
 from gradloom.ops.public import as_operand, wrong_shape
 from gradloom.ops.sorting import argsort

@@ -294,7 +294,10 @@ class _NestText:
         self.remarks = []
         text = _bare(self._value(store.step))
         place = self._element(store)
-        self.lines.add(f"{place} {'+=' if store.accumulate else '='} {text}", self.remarks)
+        spelling = OPS[store.accumulate].spelling if store.accumulate else "{1}"
+        added = spelling == "({0} + {1})"
+        made = f"+= {text}" if added else f"= {_bare(spelling.format(place, text))}"
+        self.lines.add(f"{place} {made}", self.remarks)
 
     def _inlined(self, number: int) -> bool:
         """Whether a step is written within the only line that uses it.

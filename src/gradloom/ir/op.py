@@ -21,7 +21,7 @@ class Kind(Enum):
     JOIN = auto()  # pieces laid side by side along an axis
     CONTRACT = auto()  # the product of two operands, summed over shared labels
     GATHER = auto()  # out[i] is x[indices[i]]
-    SCATTER = auto()  # zeros, with updates[i] added at indices[i]
+    SCATTER = auto()  # neutral elements, with updates[i] combined into those at indices[i]
     CONTROL = auto()  # a loop or a branch over graphs, which its attributes hold
     CALL = auto()  # a graph with a rule of its own; in its place once differentiation is over
     ROUTINE = auto()  # sequential code over whole arrays: sorting, factorisations, transforms
@@ -65,7 +65,7 @@ class Op:
     constant: tuple[int, ...] = ()  # operands by which `vjp` has no derivative, and says NaN
     identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
     flow: str = ""  # CONTROL: "for", "while" or "branch"
-    factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
+    factors: tuple[str, str] = ("", "")  # CONTRACT: its product's row and its sum's; SCATTER: 2nd
     spreads: bool = False  # MOVE: every element of the result is one of x, so constants pass
     marker: bool = False  # the identity function, kept only until differentiation is over
     apart: bool = False  # MOVE: the identity, but what is computed of it is computed once more

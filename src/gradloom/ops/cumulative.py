@@ -17,10 +17,10 @@ from gradloom.ir.types import FLOATS, TensorType, TupleType
 from gradloom.ops import planar_folds
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.elementwise import astype, exp, where
-from gradloom.ops.indexing import SCATTER
+from gradloom.ops.gather import SCATTER
 from gradloom.ops.join import concatenate, index_along
 from gradloom.ops.move import broadcast_to, reshape, take_slice
-from gradloom.ops.public import as_operand, normal_axis, public
+from gradloom.ops.public import as_operand, normal_axis, public, refuse_out
 from gradloom.ops.reduce import accumulated
 
 # Runs of `inner` elements lie side by side, so that an axis other than the last is walked in the
@@ -306,22 +306,28 @@ def _flat(x: Any, axis: Any, dtype: Any) -> tuple[Any, int]:
 
 
 @public(np.cumsum)
-def cumsum(x: Any, axis: Any = None, dtype: Any = None, reverse: bool = False) -> Any:
+def cumsum(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, *, reverse: bool = False
+) -> Any:
     """Running sums along `axis`, of all elements in a row if it is None; `reverse` from the end.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.cumsum([1.0, 2.0, 3.0])
     array([1., 3., 6.])
     """
-    x, along = _flat(x, axis, dtype)
+    refuse_out(out, "cumsum")
+    x, along = _flat(a, axis, dtype)
     return apply(CUMSUM, x, axis=along, reverse=int(reverse))
 
 
 @public(np.cumprod)
-def cumprod(x: Any, axis: Any = None, dtype: Any = None, reverse: bool = False) -> Any:
+def cumprod(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, *, reverse: bool = False
+) -> Any:
     """Running products along `axis`, of all elements in a row if it is None; `reverse` from the
     end.  The derivative is exact also where elements are zero."""
-    x, along = _flat(x, axis, dtype)
+    refuse_out(out, "cumprod")
+    x, along = _flat(a, axis, dtype)
     return apply(CUMPROD, x, axis=along, reverse=int(reverse))
 
 
@@ -341,18 +347,32 @@ def _with_initial(x: Any, axis: Any, dtype: Any, first: Any, row: Op, include: b
 
 @public(np.cumulative_sum)
 def cumulative_sum(
-    x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    include_initial: bool = False,
 ) -> Any:
     """Running sums along `axis`, which a 1-d array need not name; with `include_initial` a zero
     comes first."""
+    refuse_out(out, "cumulative_sum")
     return _with_initial(x, axis, dtype, 0, CUMSUM, include_initial)
 
 
 @public(np.cumulative_prod)
 def cumulative_prod(
-    x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    include_initial: bool = False,
 ) -> Any:
     """Running products along `axis`; with `include_initial` a one comes first."""
+    refuse_out(out, "cumulative_prod")
     return _with_initial(x, axis, dtype, 1, CUMPROD, include_initial)
 
 

@@ -15,9 +15,9 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
-from gradloom.ops.arrange import tril, triu
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.contract import matmul
+from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import where
 from gradloom.ops.join import index_along
 from gradloom.ops.move import broadcast_to, matrix_transpose

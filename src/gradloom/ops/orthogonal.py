@@ -15,8 +15,8 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
-from gradloom.ops.arrange import tril, triu
 from gradloom.ops.contract import matmul
+from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import where
 from gradloom.ops.factor import address_of, batching, identity_like, of_lower, triangular
 from gradloom.ops.join import concatenate

@@ -138,7 +138,7 @@ def _head(kernel: Kernel) -> str:
 def _pieces(kernel: Kernel) -> bool:
     """Whether several nests write, or add to, parts of one value."""
     nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
-    return any(store.accumulate for nest in nests for store in nest.stores) or (
+    return any(bool(store.accumulate) for nest in nests for store in nest.stores) or (
         len(nests) > 1 and len(nests) == len(kernel.stages)
     )
 

@@ -94,14 +94,14 @@ Step = Load | Constant | Position | Apply | Inside | Fold
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A step written to an operand, or added to what is there."""
+    """A step written to an operand, or combined with what is there by the row of that name."""
 
     operand: int
     at: Affine
     step: int
     dtype: str
     picks: tuple[Pick, ...] = ()
-    accumulate: bool = False
+    accumulate: str = ""
 
 
 # ---- stages
