@@ -119,14 +119,15 @@ def _vjp(
 ) -> tuple[Any, ...]:
     given, own = parts(inputs, free, carries), parts(body.inputs, free, carries)
     swept = _sweep(body, own, [value is not None for value in g], carries)
-    # The forward scan once more, its residuals stacked.
+    # The forward scan once more, its residuals stacked; they may read what a rule brought with it.
+    graph, outside = close_over(body.inputs, (*body.outputs, *swept.stacked))
     more = make_scan(
-        Graph(body.inputs, (*body.outputs, *swept.stacked)),
-        given,
+        graph,
+        replace(given, free=(*map(Tensor, outside), *given.free)),
         length,
         reverse,
         (*_named(ids, len(body.outputs)), *(fresh() for _ in swept.stacked)),
-        primal,
+        tuple(place + len(outside) for place in primal),
     )
     stacks = dict(zip(swept.stacked, more[len(body.outputs) :], strict=True))
     stacks |= dict(zip(own.xs, given.xs, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,14 @@ Values = dict[Node, Any]
 WIDE = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(COMPLEX, "complex128")}
 
 
-def evaluate(graph: Graph, arrays: Sequence[Any], wide: bool = False) -> Values:
-    """The value of every node.  With `wide`, all floating point is done in float64."""
+def evaluate(
+    graph: Graph,
+    arrays: Sequence[Any],
+    wide: bool = False,
+    rounded: Callable[[Any], Any] | None = None,
+) -> Values:
+    """The value of every node.  With `wide`, all floating point is done in float64; every result
+    passes through `rounded` before others read it."""
     values: Values = {
         node: _widened(np.asarray(array), wide)
         for node, array in zip(graph.inputs, arrays, strict=True)
@@ -25,7 +31,8 @@ def evaluate(graph: Graph, arrays: Sequence[Any], wide: bool = False) -> Values:
     with np.errstate(all="ignore"):
         for node in graph.nodes():
             if node not in values:
-                values[node] = _value(node, values, wide)
+                value = _value(node, values, wide)
+                values[node] = rounded(value) if rounded else value
     return values
 
 
