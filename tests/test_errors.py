@@ -447,9 +447,6 @@ STRANGE = {
     "complex256": np.ones(2, "clongdouble"),
     "<U1": np.array(["a", "b"]),
     "float16": np.ones(2, "float16"),
-    "int8": np.ones(2, "int8"),
-    "uint8": np.ones(2, "uint8"),
-    "uint64": np.ones(2, "uint64"),
     "datetime64[D]": np.array(["2020-01-01"] * 2, "datetime64[D]"),
 }
 

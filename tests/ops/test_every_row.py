@@ -16,7 +16,15 @@ from gradloom.ir.interpret import interpret
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.ir.source import IOTA, PARAMETER, const, parameter
-from gradloom.ir.types import COMPLEX, DTYPES, FLOATS, INTEGERS, TensorType, TupleType
+from gradloom.ir.types import (
+    COMPLEX,
+    DTYPES,
+    FLOATS,
+    INTEGERS,
+    UNSIGNED,
+    TensorType,
+    TupleType,
+)
 from gradloom.pipeline import compile_graph
 from gradloom.tracing import Leaf, record
 
@@ -81,7 +89,7 @@ def draw(rng: np.random.Generator, row: Op, number: int, shape: tuple[int, ...],
         return rng.uniform(low, high, shape).astype(dtype)
     if row.domain == ((-2.0, 2.0),):
         low, high = -9, 9
-    low, high = int(max(low, 0) if dtype == "uint32" else low), max(int(high), 9)
+    low, high = int(max(low, 0) if dtype in UNSIGNED else low), max(int(high), 9)
     return rng.integers(low, high, shape).astype(dtype)
 
 
@@ -120,7 +128,8 @@ def defined(row: Op, arrays: list[np.ndarray], attrs: dict[str, str]) -> list[np
     to = attrs.get("dtype")
     if to not in INTEGERS or arrays[0].dtype.kind not in "fc":
         return arrays
-    low, high = (0, 2**31) if to == "uint32" else (-(2.0**30), 2.0**30)
+    top = 2.0 ** (8 * min(np.dtype(to).itemsize, 4) - 2)
+    low, high = (0 if to in UNSIGNED else -top), top
     (x,) = arrays
     return [np.where((x.real >= low) & (x.real < high), x, np.asarray(1.5, x.dtype))]
 

@@ -84,7 +84,7 @@ def promote(op: Op, args: tuple[Any, ...]) -> str:
     dtype = np.result_type(*map(_sample, args)).name
     floating = op.accepts in ("float", "real")
     if floating and dtype in DTYPES and dtype not in FLOATS + COMPLEX:
-        dtype = "float64"
+        dtype = _floating(op, dtype)
     wanted = {
         "integer": dtype not in FLOATS + COMPLEX,
         "number": dtype != "bool" or op.on_bool is not None,
@@ -100,6 +100,15 @@ def promote(op: Op, args: tuple[Any, ...]) -> str:
     if not good:
         raise _refused(op, args)
     return "bool" if op.accepts == "bool" else dtype
+
+
+def _floating(op: Op, dtype: str) -> str:
+    """What NumPy computes a function of integers in; where that is half precision, float64."""
+    if dtype in ("int16", "uint16") and isinstance(op.reference, np.ufunc):
+        kinds = (np.dtype(dtype),) * op.operands
+        name = op.reference.resolve_dtypes((*kinds, None))[-1].name
+        return name if name in FLOATS else "float64"
+    return "float64"
 
 
 def _refused(op: Op, args: tuple[Any, ...]) -> DtypeError:

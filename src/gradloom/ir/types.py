@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOATS = ("float32", "float64")
-INTEGERS = ("int32", "int64", "uint32")
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+INTEGERS = (*SIGNED, *UNSIGNED)
 COMPLEX = ("complex64", "complex128")
 DTYPES = ("bool", *INTEGERS, *FLOATS, *COMPLEX)
 # The dtype of a complex number's two parts, and back.

@@ -7,7 +7,7 @@ is `gnp.tanh(x)`.  The differences:
   `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
 - There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
   `erf`, `rsqrt`, `astype`.
-- There is less: no `out=`, these dtypes only (bool, int32, int64, uint32, float32, float64,
+- There is less: no `out=`, these dtypes only (bool, integers of 8 to 64 bits, float32, float64,
   complex64, complex128), and no order of complex numbers.  What would have a shape that depends on
   traced values (`nonzero`, `unique`, `compress`, ...) takes a `size=`, as in JAX.
   `gradloom.ops.absent` lists what there is not, and why.
@@ -31,6 +31,7 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
+from gradloom.numpy import fft as fft
 from gradloom.numpy import linalg as linalg
 from gradloom.ops import (  # each enters what it offers
     arrange,
@@ -57,7 +58,8 @@ from gradloom.ops import (  # each enters what it offers
 from gradloom.ops.absent import ABSENT as _ABSENT
 
 _FROM_NUMPY = (
-    *("bool_", "int32", "int64", "uint32", "float32", "float64", "complex64"),
+    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "complex64"),
     *("complex128", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
     *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri", "fromfunction"),
@@ -66,7 +68,7 @@ _FROM_NUMPY = (
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
-_MODULES = ("linalg",)
+_MODULES = ("fft", "linalg")
 _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHERE)
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})

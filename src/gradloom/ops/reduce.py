@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom.frontend.apply import apply
 from gradloom.ir.op import Kind, Op, define
-from gradloom.ir.types import DTYPES, INTEGERS, TensorType
+from gradloom.ir.types import INTEGERS, TensorType
 from gradloom.ops import planar_folds
 from gradloom.ops.elementwise import add, astype, equal, maximum, minimum, multiply
 from gradloom.ops.elementwise import where as choose
@@ -161,10 +161,9 @@ def fold(
 
 
 def accumulated(x: Any, dtype: Any) -> Any:
-    """NumPy's accumulator: booleans and integers of less than 64 bits are summed in 64 bits."""
+    """NumPy's accumulator: booleans and small integers are summed in 64 bits."""
     if dtype is None and x.dtype.kind in "biu":
-        wide = "uint64" if x.dtype.kind == "u" else "int64"
-        dtype = wide if wide in DTYPES else x.dtype
+        dtype = "uint64" if x.dtype.kind == "u" else "int64"
     return x if dtype is None or x.dtype == dtype else astype(x, dtype)
 
 

@@ -56,7 +56,7 @@ def scaled(x: Lane, n: Lane) -> Lane:
 
 def bit_count(x: Lane) -> Lane:
     """The number of ones in the binary form of |x|: sums in pairs, fours, eights and on."""
-    wide = x.cast("int64").abs()
+    wide = x.cast("uint64") if x.dtype.startswith("u") else x.cast("int64").abs()
     wide = wide - ((wide >> 1) & 0x5555555555555555)
     wide = (wide & 0x3333333333333333) + ((wide >> 2) & 0x3333333333333333)
     wide = (wide + (wide >> 4)) & 0x0F0F0F0F0F0F0F0F

@@ -7,7 +7,7 @@ from gradloom.ops.scalar_pairs import product
 def sign(x: Lane) -> Lane:
     """-1, 0 or 1, for floats and integers; NaN stays."""
     # Adding 0 turns the negative zero into the positive one, as NumPy does.
-    below = x + 0 if x.dtype == "uint32" else (x < 0).where(-1, x + 0)
+    below = x + 0 if x.dtype.startswith("u") else (x < 0).where(-1, x + 0)
     return (x > 0).where(1, below)
 
 
