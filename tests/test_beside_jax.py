@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+
+import gradloom as gl
 from tests.beside.arrays import ARRAYS
 from tests.beside.elements import ELEMENTS
 from tests.beside.table import Group, Row
-
-import gradloom as gl
 
 ROWS_A_PROGRAM = 24
 # Compilation is most of the time, and what it makes runs once.

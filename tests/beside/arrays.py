@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
-from tests.beside.table import I, K, L, M, N, P, T, V, W, X, Y, Group, named, row
 
 import gradloom.numpy as gnp
+from tests.beside.table import Group, I, K, L, M, N, P, T, V, W, X, Y, named, row
 
 REDUCTIONS = [
     *named("sum prod mean max min var std", T),

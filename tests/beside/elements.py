@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tests.beside.table import K, J, L, P, Q, W, X, Y, Group, named, row
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from tests.beside.table import Group, J, K, L, P, Q, W, X, Y, named, row
 
 NUMPY = [
     *named("positive negative square reciprocal sqrt exp exp2 expm1 log log2 log10 log1p", P),
