@@ -4,9 +4,11 @@ and let Numba compile the whole of it into one native call."""
 from typing import TYPE_CHECKING, Any
 
 from gradloom import numpy, special
+from gradloom.checkpointing import checkpoint, checkpoint_policies
 from gradloom.control.branch import cond, switch
 from gradloom.control.repeat import while_loop
 from gradloom.control.scan import fori_loop, scan
+from gradloom.custom import custom_jvp, custom_vjp
 from gradloom.differentiate import jvp, linear_transpose, linearize, vjp
 from gradloom.errors import (
     DtypeError,
@@ -25,8 +27,10 @@ from gradloom.frontend.pytree import tree_map
 from gradloom.jacobians import hessian, jacfwd, jacobian, jacrev
 from gradloom.jitted import jit
 from gradloom.mapping import vmap
+from gradloom.ops.call import checkpoint_name
 from gradloom.ops.composite import stop_gradient
 from gradloom.settings import settings
+from gradloom.shapes import ShapeDtypeStruct, eval_shape
 from gradloom.train import nn, optim, random
 from gradloom.transform import eager, grad, value_and_grad
 from gradloom.version import VERSION
@@ -44,13 +48,20 @@ __all__ = [
     "MissingError",
     "RangeError",
     "SettingError",
+    "ShapeDtypeStruct",
     "ShapeError",
     "StateError",
     "StructureError",
     "TracingError",
     "__version__",
+    "checkpoint",
+    "checkpoint_name",
+    "checkpoint_policies",
     "cond",
+    "custom_jvp",
+    "custom_vjp",
     "eager",
+    "eval_shape",
     "fori_loop",
     "grad",
     "hessian",

@@ -8,17 +8,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradloom.autodiff.forward import push, zeros
-from gradloom.autodiff.reverse import close, mark, pull
-from gradloom.errors import DtypeError, ShapeError, StructureError, message, user_where
+from gradloom.autodiff.reverse import between, close, mark, pull
+from gradloom.errors import (
+    DtypeError,
+    ShapeError,
+    StructureError,
+    TracingError,
+    message,
+    user_where,
+)
 from gradloom.frontend.pytree import Structure, flatten, paths, tree_map, unflatten
 from gradloom.frontend.tensor import Tensor, is_number
-from gradloom.frontend.trace import EAGER, current, recording, type_of
+from gradloom.frontend.trace import EAGER, current, lift, recording, type_of
 from gradloom.halves import Half
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType
 from gradloom.jitted import jit
 from gradloom.ops.elementwise import astype
 from gradloom.ops.public import as_operand
+from gradloom.shapes import abstract
 from gradloom.transform import check_callable, check_float, pair, unboxed
 
 
@@ -47,7 +55,7 @@ def jvp(
 
 def _jvp(function: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
     def pushed(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
-        run = Taped(function, primals, has_aux, "jvp")
+        run = Taped(function, primals, "jvp", has_aux)
         out_tangents = run.push(run.directions(tangents, "jvp"))
         return (run.value, out_tangents, run.aux) if has_aux else (run.value, out_tangents)
 
@@ -71,7 +79,7 @@ def linearize(
     check_callable(function, "linearize")
     if current() is None:
         return _in_halves(function, primals, has_aux, "linearize")
-    run = Taped(function, primals, has_aux, "linearize")
+    run = Taped(function, primals, "linearize", has_aux)
 
     def f_lin(*tangents: Any) -> Any:
         return run.push(run.directions(tangents, "f_lin"))
@@ -97,7 +105,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     check_callable(function, "vjp")
     if current() is None:
         return _in_halves(function, primals, has_aux, "vjp")
-    run = Taped(function, primals, has_aux, "vjp")
+    run = Taped(function, primals, "vjp", has_aux)
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         return run.pull(run.cotangents(cotangent))
@@ -112,7 +120,7 @@ def _in_halves(
     runs: list[tuple[Taped, Half]] = []
 
     def first(*values: Any) -> Any:
-        run = Taped(function, values, has_aux, name)
+        run = Taped(function, values, name, has_aux)
         kinds = run.smooth if name == "vjp" else [m.node.type for m in run.marks]
         given = [Tensor(parameter(kind)) for kind in kinds]
         half = Half(given, run.pull(given) if name == "vjp" else run.push(given))
@@ -135,18 +143,51 @@ def _in_halves(
 
 
 def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..., Any]:
-    """The transpose of a linear function: `pull` of `vjp`, of which the values do not matter.
+    """The transpose of a linear function, as a function of a cotangent that returns a tuple.
 
-    `primals` say the shapes and dtypes only.
+    Of `primals` the shapes and dtypes count alone; they may be `gl.ShapeDtypeStruct`.  Raises
+    `TracingError`, when the transpose is called, if the function is not linear.
 
     >>> import gradloom as gl, numpy as np
     >>> back = gl.linear_transpose(lambda x: 3.0 * x, 1.0)
     >>> float(back(2.0)[0])
     6.0
     """
-    nowhere = tree_map(lambda leaf: zeros(type_of(leaf)), primals)
-    transposed: Callable[..., Any] = vjp(function, *nowhere)[1]
-    return transposed
+    check_callable(function, "linear_transpose")
+    leaves, structure = flatten(primals)
+    kinds = [abstract(leaf, "a primal") for leaf in leaves]
+
+    def transposed(cotangent: Any) -> Any:
+        if current() is EAGER:
+            run = Taped(function, unflatten(structure, map(zeros, kinds)), _TRANSPOSE)
+            return run.pull(run.cotangents(cotangent))
+        unknown = [Tensor(parameter(kind)) for kind in kinds]
+        run = Taped(function, unflatten(structure, unknown), _TRANSPOSE)
+        found = run.pull(run.cotangents(cotangent))
+        _check_linear(function, flatten(found)[0], unknown)
+        return found
+
+    functools.update_wrapper(transposed, function, updated=())
+    linear: Callable[..., Any] = jit(transposed)
+    return linear
+
+
+_TRANSPOSE = "linear_transpose"
+
+
+def _check_linear(function: Callable[..., Any], found: list[Any], unknown: list[Tensor]) -> None:
+    """The transpose of what is linear does not depend on where it is taken."""
+    order = between([lift(g) for g in found], [u.node for u in unknown])
+    at = next((node for node, inner in order.items() if inner), None)
+    if at is not None:
+        name = getattr(function, "__name__", "the function")
+        raise TracingError(
+            message(
+                f"linear_transpose of {name}, which is not linear in its arguments",
+                at.where or user_where(),
+                "use gl.vjp, which takes the derivative at a point",
+            )
+        )
 
 
 # ---- a function that has run, ready for either sweep
@@ -156,7 +197,11 @@ class Taped:
     """A function that has run on marked primals, ready for sweeps in either direction."""
 
     def __init__(
-        self, function: Callable[..., Any], primals: tuple[Any, ...], has_aux: bool, name: str
+        self,
+        function: Callable[..., Any],
+        primals: tuple[Any, ...],
+        name: str,
+        has_aux: bool = False,
     ) -> None:
         leaves, self.structure = flatten(primals)
         for leaf, path in zip(leaves, paths(self.structure), strict=True):
@@ -229,7 +274,7 @@ def fitted(
     if found != structure:
         raise StructureError(
             message(
-                f"{what} have the structure {found}, the {whose} {structure}",
+                f"the structure of {what} is {found}, that of the {whose} is {structure}",
                 user_where(),
                 f"give them the containers, keys and lengths of the {whose}",
             )

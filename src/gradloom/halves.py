@@ -22,7 +22,7 @@ class Half:
     def __init__(self, given: Sequence[Tensor], results: Any) -> None:
         leaves, self.structure = flatten(results)
         self.roots = list(map(lift, leaves))
-        self.given = [g.node for g in given]
+        self.given = list(map(lift, given))
         self.kept = _read(self.roots, self.given)
         self.residuals = list(map(Tensor, self.kept))
 

@@ -1,4 +1,4 @@
-"""Whole Jacobian matrices: a sweep for every element of an argument, or of a result, all at once."""
+"""Whole Jacobians: a sweep for every element of an argument or of a result, all done together."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _jacobian(
             return function(*full, **kwargs)
 
         functools.update_wrapper(chosen, function, updated=())
-        run = Taped(chosen, tuple(args[n] for n in numbers), has_aux, name)
+        run = Taped(chosen, tuple(args[n] for n in numbers), name, has_aux)
         _check_floats(run, name)
         rows = [unflatten(run.structure, row) for row in sweep(run)]
         trees = unflatten(run.tree, [r[0] for r in rows] if isinstance(argnums, int) else rows)

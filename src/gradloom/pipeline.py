@@ -16,7 +16,7 @@ from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
-from gradloom.passes.order import PASSES
+from gradloom.passes.order import ALWAYS, PASSES
 from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report
@@ -55,7 +55,7 @@ def run_passes(graph: Graph) -> Graph:
     """Graph to graph, in the order of `PASSES`."""
     checked = current_settings().verify
     for rewrite in PASSES:
-        if rewrite.__name__ not in current_settings().disable:
+        if rewrite in ALWAYS or rewrite.__name__ not in current_settings().disable:
             graph = rewrite(graph)
         if checked:
             verify_graph(graph, rewrite.__name__)

@@ -133,7 +133,7 @@ def check_callable(function: Any, transform: str) -> None:
         )
 
 
-def positions(argnums: Any, count: int) -> tuple[int, ...]:
+def positions(argnums: Any, count: int, name: str = "argnums") -> tuple[int, ...]:
     """`argnums` as positions in a call of `count` positional arguments."""
     given = argnums if isinstance(argnums, tuple | list) else (argnums,)
     good = all(isinstance(n, int) and -count <= n < count for n in given)
@@ -141,9 +141,9 @@ def positions(argnums: Any, count: int) -> tuple[int, ...]:
     if not good or len(set(numbers)) != len(given):
         raise RangeError(
             message(
-                f"argnums={argnums!r} in a call with {count} positional arguments",
+                f"{name}={argnums!r} in a call with {count} positional arguments",
                 user_where(),
-                "name each position once; a gradient is by arguments that are passed by position",
+                "name each position once, of an argument that is passed by position",
             )
         )
     return numbers

@@ -14,10 +14,11 @@ from gradloom.autodiff.reverse import between, operands
 from gradloom.errors import MissingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
+from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node, blaming
 from gradloom.ir.op import Kind
-from gradloom.ir.source import IOTA, ITEM
-from gradloom.ir.types import TupleType
+from gradloom.ir.source import IOTA, ITEM, parameter
+from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops.contract import contract
 from gradloom.ops.move import broadcast_to, expand_dims, lead, moveaxis
 
@@ -89,7 +90,8 @@ def _contract(node: Node, size: int, flags: Any, inputs: Any, attrs: dict[str, A
     left, right, result = attrs["left"], attrs["right"], attrs["result"]
     label = next(n for n in string.ascii_letters if n not in left + right + result)
     left, right = (label * b + term for b, term in zip(flags, (left, right), strict=True))
-    return contract(*inputs, left, right, label + result)
+    x, y = inputs
+    return contract(x, y, left, right, label + result)
 
 
 def _gather(node: Node, size: int, flags: Any, inputs: Any, attrs: dict[str, Any]) -> Any:
@@ -125,7 +127,31 @@ def _routine(node: Node, size: int, flags: Any, inputs: Any, attrs: dict[str, An
     return apply(node.op, *spread(size, flags, inputs), **attrs)
 
 
+def _call(node: Node, size: int, flags: Any, inputs: Any, attrs: dict[str, Any]) -> Any:
+    """The body with one more axis, under the rule with one more axis."""
+    body, rule = attrs["body"], attrs["rule"]
+    whole = Graph(*batched_body(body, flags, size))
+    return apply(node.op, *inputs, body=whole, rule=rule.batched(body, size, flags))
+
+
 # ---- parts
+
+
+def batched_body(
+    body: Graph, flags: Sequence[bool], size: int
+) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """Inputs and outputs of a graph, of which the inputs that have a flag, and all outputs, have a
+    leading axis of `size`."""
+    own = [n for n, b in zip(body.inputs, flags, strict=True) if b]
+    more = {n: parameter(TensorType((size, *n.type.shape), n.type.dtype)) for n in own}
+    outs = list(map(Tensor, body.outputs))
+    found = batch(outs, list(map(Tensor, own)), [Tensor(more[n]) for n in own], size)
+    wide = spread(
+        size,
+        [f is not None for f in found],
+        [o if f is None else f for o, f in zip(outs, found, strict=True)],
+    )
+    return tuple(more.get(n, n) for n in body.inputs), tuple(w.node for w in wide)
 
 
 def spread(size: int, flags: Sequence[bool], inputs: Sequence[Any]) -> list[Any]:
@@ -154,4 +180,5 @@ _RULES = {
     Kind.GATHER: _gather,
     Kind.SCATTER: _scatter,
     Kind.ROUTINE: _routine,
+    Kind.CALL: _call,
 }

@@ -7,13 +7,13 @@ the reverse sweep is transposed, which it can be since it is linear in its cotan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradloom.autodiff.reverse import between, close, fit, mark, operands, pull, traced
-from gradloom.errors import TracingError, message, user_where
+from gradloom.errors import GradloomError, TracingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.record import Record
 from gradloom.frontend.tensor import Tensor
@@ -69,7 +69,7 @@ def _tangent(node: Any, tangents: list[Any]) -> Any:
         return _scaled(node, tangents, out, inputs, attrs)
     if op.kind is Kind.CONTRACT:
         return _product(node, tangents, inputs, attrs)
-    return _transposed(node, tangents, out, inputs, attrs)
+    return transposed(lambda g: op.vjp(g, out, *inputs, **attrs), node.type, tangents, inputs)
 
 
 def _no_derivative(node: Any) -> TracingError:
@@ -86,7 +86,7 @@ def _applied(node: Any, tangents: list[Any], inputs: Any, attrs: dict[str, Any])
     """The same operation on the tangents; operands that are not floating stay."""
     moved = []
     for value, tangent in zip(inputs, tangents, strict=True):
-        kind = _kind(value)
+        kind = kind_of(value)
         if tangent is None and kind.is_float:
             tangent = zeros(kind)
         moved.append(value if tangent is None else tangent)
@@ -116,22 +116,29 @@ def _product(node: Any, tangents: list[Any], inputs: Any, attrs: dict[str, Any])
     return left + right
 
 
-def _transposed(
-    node: Any, tangents: list[Any], out: Any, inputs: Any, attrs: dict[str, Any]
+def transposed(
+    rule: Callable[[Any], Sequence[Any]],
+    kind: TensorType,
+    tangents: Sequence[Any],
+    inputs: Sequence[Any],
 ) -> Any:
-    """What the reverse rule pulls back is linear in the cotangent; its transpose is the tangent."""
-    several = isinstance(node.type, TupleType)
-    kinds = node.type.types if several else (node.type,)
-    smooth = [i for i, kind in enumerate(kinds) if kind.is_float]
+    """The tangent of a value of type `kind`, by the rule that pulls its cotangent back: that is
+    linear in the cotangent, and its transpose is the tangent."""
+    several = isinstance(kind, TupleType)
+    kinds = kind.types if isinstance(kind, TupleType) else (kind,)
+    smooth = [i for i, one in enumerate(kinds) if one.is_float]
     marks = mark([zeros(kinds[i]) for i in smooth])
     try:
         g: list[Any] = [None] * len(kinds)
         for i, m in zip(smooth, marks, strict=True):
             g[i] = m
-        pulled = node.op.vjp(tuple(g) if several else g[0], out, *inputs, **attrs)
-        pairs = [(p, t, v) for p, t, v in zip(pulled, tangents, inputs, strict=True)]
-        pairs = [(fit(p, _kind(v)), t, v) for p, t, v in pairs if p is not None and t is not None]
-        found = pull([p for p, _, _ in pairs], marks, [t for _, t, _ in pairs])
+        pulled = rule(tuple(g) if several else g[0])
+        pairs = [
+            (_fit(p, v), t)
+            for p, t, v in zip(pulled, tangents, inputs, strict=True)
+            if p is not None and t is not None
+        ]
+        found = pull([p for p, _ in pairs], marks, [t for _, t in pairs])
     finally:
         close(marks)
     if not several:
@@ -142,7 +149,14 @@ def _transposed(
     return tuple(results)
 
 
-def _kind(value: Any) -> TensorType:
+def _fit(pulled: Any, value: Any) -> Any:
+    if isinstance(pulled, GradloomError):
+        raise pulled
+    return fit(pulled, kind_of(value))
+
+
+def kind_of(value: Any) -> TensorType:
+    """The type of a traced, taped or plain value."""
     if isinstance(value, Tensor):
         return value.node.type
     array = np.asarray(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import TracingError, message, user_where
+from gradloom.errors import GradloomError, TracingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.record import OPEN, Record
 from gradloom.frontend.tensor import Tensor
@@ -93,6 +93,8 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
     with blaming(node.where):
         for operand, pulled in zip(node.inputs, node.op.vjp(g, out, *inputs, **attrs), strict=True):
             if pulled is not None and operand in order and operand.type.is_float:
+                if isinstance(pulled, GradloomError):  # of what a custom rule does not know
+                    raise pulled
                 _add(found, operand, fit(pulled, operand.type))
 
 
@@ -123,8 +125,15 @@ def between(outs: list[Any], wanted: list[Any]) -> dict[Any, bool]:
 def operands(node: Node | Record) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """What the rules of a node's row are given: its result, its operands, its attributes."""
     if isinstance(node, Record):
-        return node.value, node.args, node.attrs
+        return _taped_results(node.value), node.args, node.attrs
     return _results(node), tuple(map(Tensor, node.inputs)), dict(node.attrs)
+
+
+def _taped_results(value: Any) -> Any:
+    """Several results of which an outer tape holds a record are one taped value there."""
+    if not isinstance(value, Tensor) or not isinstance(value.node.type, TupleType):
+        return value
+    return tuple(apply(ITEM, value, index=i) for i in range(len(value.node.type.types)))
 
 
 def _results(node: Node) -> Any:

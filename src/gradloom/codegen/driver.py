@@ -111,7 +111,8 @@ def _training_text(plan: Plan, batch: range) -> str:
     slots = sum(b.space in ("input", "state") for b in plan.buffers) + len(outputs)
     rows = next((b.type.shape[0] for b in data.values() if b.type.ndim), 1)
     head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
-    head += [line for line in addresses(plan.buffers) if line.split()[0] in {b.name for b in fixed}]
+    names = {b.name for b in fixed}
+    head += [line for line in addresses(plan.buffers) if line.partition(" ")[0] in names]
     head += [f"order = get_ptr(table, {slots})", "done = 0"]
     for b in (*data.values(), *outputs):
         head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
@@ -171,12 +172,13 @@ def external_slot(plan_buffers: tuple[Buffer, ...], buffer: Buffer) -> int:
 
 def addresses(buffers: tuple[Buffer, ...]) -> Iterator[str]:
     """A variable for every buffer that is not a row of another."""
+    inputs = sum(b.space in ("input", "state") for b in buffers)
     for buffer in buffers:
-        name = buffer.name
+        slot = buffer.offset + (inputs if buffer.space == "output" else 0)
         if buffer.space == "arena":
-            yield f"{name} = view(arena, {buffer.offset})"
+            yield f"{buffer.name} = view(arena, {buffer.offset})"
         elif buffer.space != "row":
-            yield f"{name} = get_ptr(table, {external_slot(buffers, buffer)})"
+            yield f"{buffer.name} = get_ptr(table, {slot})"
 
 
 def rows(plan: Plan) -> Iterator[str]:

@@ -207,8 +207,8 @@ def _frontier(
     moving = {*own.carry, *own.xs}
     linear = set(cotangents)
     for node in topological(outputs, (*body.inputs, *cotangents)):
-        if any(n in linear for n in node.inputs):
-            linear.add(node)
+        if node.op.apart or any(n in linear for n in node.inputs):
+            linear.add(node)  # or computed again, so that it need not be kept
         elif any(n in moving for n in node.inputs):
             moving.add(node)
     found: dict[Node, None] = {}

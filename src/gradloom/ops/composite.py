@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply, promote
+from gradloom.frontend.pytree import tree_map
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.node import Node
 from gradloom.ir.op import OPS
@@ -21,8 +22,8 @@ from gradloom.ops.reduce import all_, max_, mean, min_, sum_
 
 @public()
 def stop_gradient(x: Any) -> Any:
-    """`x`, with a zero derivative."""
-    return apply(STOP, x) if isinstance(x, Tensor) else x
+    """`x`, an array or a tree of them, with a zero derivative."""
+    return tree_map(lambda v: apply(STOP, v) if isinstance(v, Tensor) else v, x)
 
 
 @public(np.power, name="power")

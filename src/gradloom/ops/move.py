@@ -267,7 +267,7 @@ def _place_access(
     return tuple(at), tuple(guards)
 
 
-SLICE = _mover(
+SLICE: Op = _mover(
     "slice",
     lambda x, start, step, size: TensorType(size, x.dtype),
     _picked,

@@ -71,6 +71,8 @@ def _folded(node: Node) -> Node | None:
 def _joined_moves(node: Node) -> Node | None:
     """A move that changes nothing goes; two of the same row that compose become one."""
     (x,) = node.inputs
+    if node.op.apart:
+        return None
     if x.type == node.type and _keeps_place(node):
         return x
     if x.op is not node.op:

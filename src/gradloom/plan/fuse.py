@@ -99,8 +99,10 @@ def _relabels(node: Node) -> bool:
 
 
 def _keeps_place(node: Node) -> bool:
-    """A move that only adds or drops axes of size one."""
+    """A move that only adds or drops axes of size one, and across which kernels may be merged."""
     (x,) = node.inputs
+    if node.op.apart:
+        return False
     if domain(x.type.shape) != domain(node.type.shape):
         return False
     found = access(node, domain_index(node.type.shape))

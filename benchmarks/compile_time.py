@@ -1,0 +1,185 @@
+"""How compile time grows with the size of a program, and with the length of a loop.
+
+Three families of programs from 10 to 5,000 operations: a chain of elementwise operations, the
+gradient of a network of more and more layers, and the gradient of a recurrent network written as a
+Python loop, which unrolls it.  The last as a `scan`, too, of 10 to 10,000 rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gradloom as gl
+from benchmarks.report import Report, Section
+from gradloom import clock, pipeline
+
+SIZES = (10, 30, 100, 300, 1000, 2000, 5000)
+LENGTHS = (10, 100, 1000, 10_000)
+ROUNDS = 3
+FROM = 100  # operations from which the growth is fitted: below, a program costs what any costs
+WIDTH = 16
+STAGES = ("trace", "passes", "plan", "compile")  # the first with derivatives, imports and one run
+
+Family = Callable[[int, Any], tuple[Callable[..., Any], tuple[Any, ...]]]
+
+
+def chain(size: int, np_: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Elementwise operations, one after another."""
+
+    def f(x: Any) -> Any:
+        for i in range(size):
+            x = np_.sin(x) if i % 3 else x * x
+        return x
+
+    return f, (np.ones(64, "float32"),)
+
+
+def layers(size: int, np_: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A deep network with equal layers."""
+    count = max(size // 8, 1)
+    draw = np.random.default_rng(0).normal(size=(count, WIDTH, WIDTH)).astype("float32") / 4
+
+    def loss(weights: Any, x: Any) -> Any:
+        for w in weights:
+            x = np_.tanh(x @ w)
+        return (x * x).sum()
+
+    return loss, (list(draw), np.ones((8, WIDTH), "float32"))
+
+
+def unrolled(size: int, np_: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A recurrent network as a Python loop."""
+    rounds = max(size // 15, 1)
+
+    def loss(w: Any, xs: Any) -> Any:
+        h = xs[0]
+        for t in range(rounds):
+            h = np_.tanh(h @ w + xs[t])
+        return (h * h).sum()
+
+    return loss, (np.eye(WIDTH, dtype="float32"), np.ones((rounds, WIDTH), "float32"))
+
+
+def scanned(length: int, np_: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The same as a loop that stays a loop."""
+
+    def loss(w: Any, xs: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            return np_.tanh(h @ w + x), None
+
+        return (gl.scan(step, xs[0], xs)[0] ** 2).sum()
+
+    return loss, (np.eye(WIDTH, dtype="float32"), np.ones((length, WIDTH), "float32"))
+
+
+FAMILIES: dict[str, tuple[Family, bool]] = {
+    "a chain of elementwise operations": (chain, False),
+    "the gradient of a network of many layers": (layers, True),
+    "the gradient of an unrolled loop": (unrolled, True),
+}
+
+
+def measure(dtype: str = "float32") -> Report:
+    """Seconds to compile, by the number of operations that are compiled; `dtype` is not used."""
+    del dtype
+    grown = {name: list(_points(family, graded)) for name, (family, graded) in FAMILIES.items()}
+    loops = {length: _compiled(scanned, length, graded=True) for length in LENGTHS}
+    rows = [
+        [name, f"{nodes:,}", *(f"{stages[s]:.3f}" for s in STAGES)]
+        for name, points in grown.items()
+        for nodes, stages in points
+    ]
+    slopes = {name: slope(points) for name, points in grown.items()}
+    lengths = [[f"{n:,}", f"{sum(stages.values()):.3f}"] for n, (_, stages) in loops.items()]
+    report = Report(
+        "compile_time",
+        "Compile time by the size of the program",
+        [
+            Section("Seconds", ["", "operations", *STAGES], rows),
+            Section(
+                f"Growth from {FROM} operations on: seconds go with operations to the power of",
+                ["", "exponent"],
+                [[name, f"{value:.2f}"] for name, value in slopes.items()],
+            ),
+            Section("A scan and its gradient", ["rounds", "seconds"], lengths),
+        ],
+        [
+            "An exponent of 1 is linear growth.  Each figure is the least of "
+            f"{ROUNDS} compilations, nothing cached, in seconds of processor time.",
+            "Equal kernels are compiled once, so a network of equal layers costs less than a "
+            "chain of different operations in the kernels, and more in the driver that calls them.",
+        ],
+        {},
+        "seconds",
+    )
+    report.raw = {"growth": grown, "exponents": slopes, "scan": loops}
+    report.picture = lambda path: draw(grown, loops, path)
+    return report
+
+
+def _points(family: Family, graded: bool) -> Iterator[tuple[int, dict[str, float]]]:
+    for size in SIZES:
+        yield _compiled(family, size, graded)
+
+
+def _compiled(family: Family, size: int, graded: bool) -> tuple[int, dict[str, float]]:
+    """The operations of a program, and the least seconds that each stage of compiling it took."""
+    import gradloom.numpy as gnp
+
+    function, arguments = family(size, gnp)
+    clock.now = time.process_time  # of this one thread, so that neighbours count for little
+    found = []
+    for _ in range(ROUNDS):
+        pipeline._loaded.clear()
+        jitted = gl.jit(gl.grad(function) if graded else function)
+        start = clock.now()
+        with gl.settings(cache=False):
+            jitted(*arguments)
+        whole = clock.now() - start
+        program = jitted.program()
+        known = {stage: program.seconds[stage] for stage in STAGES[1:]}
+        found.append({"trace": whole - sum(known.values()), **known})
+    return program.plan.nodes, {stage: min(f[stage] for f in found) for stage in STAGES}
+
+
+def slope(points: list[tuple[int, dict[str, float]]]) -> float:
+    """The least-squares exponent of seconds by operations."""
+    large = [(nodes, sum(stages.values())) for nodes, stages in points if nodes >= FROM]
+    xs, ys = (np.log([p[i] for p in large]) for i in (0, 1))
+    return float(np.polyfit(xs, ys, 1)[0])
+
+
+def draw(
+    grown: dict[str, list[tuple[int, dict[str, float]]]],
+    loops: dict[int, tuple[int, dict[str, float]]],
+    path: Path,
+) -> None:
+    """Both growths on logarithmic axes, with a line of linear growth beside the first."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=(9, 3.6), sharey=True, layout="constrained"
+    )
+    for name, points in grown.items():
+        left.plot([n for n, _ in points], [sum(s.values()) for _, s in points], "o-", label=name)
+    ends = np.array([FROM, SIZES[-1]])
+    last = statistics.median(sum(points[-1][1].values()) for points in grown.values())
+    left.plot(ends, last * ends / ends[-1], "k--", linewidth=0.8, label="linear")
+    left.set(xscale="log", yscale="log", xlabel="operations", ylabel="seconds to compile")
+    left.legend(fontsize=7)
+    right.plot(list(loops), [sum(s.values()) for _, s in loops.values()], "o-", color="#c2410c")
+    right.set(xscale="log", xlabel="rounds of a scan, with its gradient")
+    for panel in (left, right):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
