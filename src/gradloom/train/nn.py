@@ -20,6 +20,35 @@ from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import mean, sum_
 from gradloom.train import random
 
+__all__ = [
+    "dropout",
+    "gelu",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "huber_loss",
+    "l2_loss",
+    "layer_norm",
+    "leaky_relu",
+    "lecun_normal",
+    "linear",
+    "linear_init",
+    "log_softmax",
+    "mlp",
+    "mlp_init",
+    "one_hot",
+    "relu",
+    "sigmoid",
+    "sigmoid_binary_cross_entropy",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy",
+    "softplus",
+    "squared_error",
+    "tanh",
+]
+
 # ---- activations
 
 relu = composite.relu
