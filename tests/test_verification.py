@@ -91,7 +91,7 @@ def test_the_plan_verifier_finds_a_read_before_the_write():
     plan = plan_of(model, *ARRAYS)
     verify_plan(plan)
     with pytest.raises(InternalError, match="is read before it is written"):
-        verify_plan(replace(plan, kernels=plan.kernels[1:]))
+        verify_plan(replace(plan, parts=plan.kernels[1:]))
 
 
 def test_the_plan_verifier_finds_an_access_outside():
@@ -100,7 +100,7 @@ def test_the_plan_verifier_finds_an_access_outside():
     (stage,) = kernel.stages
     longer = replace(kernel, stages=(replace(stage, extent=11),))
     with pytest.raises(InternalError, match="is accessed from 0 through 10"):
-        verify_plan(replace(plan, kernels=(longer,)))
+        verify_plan(replace(plan, parts=(longer,)))
 
 
 def test_the_plan_verifier_finds_buffers_that_share_bytes():

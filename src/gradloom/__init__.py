@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom import numpy, special
 from gradloom.checkpointing import checkpoint, checkpoint_policies
+from gradloom.control.associative import associative_scan
 from gradloom.control.branch import cond, switch
 from gradloom.control.repeat import while_loop
 from gradloom.control.scan import fori_loop, scan
@@ -54,6 +55,7 @@ __all__ = [
     "StructureError",
     "TracingError",
     "__version__",
+    "associative_scan",
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",

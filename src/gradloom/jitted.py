@@ -13,7 +13,7 @@ from gradloom.errors import StateError, TracingError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, of_call, paths, unflatten
 from gradloom.frontend.trace import current
 from gradloom.inspectable import Inspectable
-from gradloom.options import check_memory, parse
+from gradloom.options import budget, parse
 from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Traced, is_wide, leaf_of, record
 
@@ -88,8 +88,7 @@ class Jitted(Inspectable):
         traced = record(call, kinds)
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
-        program = compile_graph(traced.graph, names)
-        check_memory(program.plan, 0, self.options)
+        program = compile_graph(traced.graph, names, within=budget(self.options))
         dtypes = tuple(kind.type.dtype for kind in kinds)
         return Compiled(traced, program, dtypes, self.options.verify)
 

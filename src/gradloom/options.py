@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,8 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 class Options:
     """`threads` is the most threads that a call may use (this version uses one); `device` is "cpu";
     `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
-    "64MB"; `precision` "highest" computes in the dtypes as written, which is all there is."""
+    "64MB": where a program would take more, it computes values again instead of keeping them;
+    `precision` "highest" computes in the dtypes as written, which is all there is."""
 
     threads: int | None = None
     device: str = "cpu"
@@ -46,21 +48,38 @@ def parse(given: dict[str, Any]) -> Options:
     return options
 
 
-def check_memory(plan: Plan, more: int, options: Options) -> None:
-    """Raise `MemoryLimitError` if a plan needs more bytes than the options allow."""
-    limit, needed = options.memory_limit, plan.arena_bytes + more
-    if limit is None or needed <= limit:
-        return
-    arena = [b for b in plan.buffers if b.space == "arena"]
-    largest = sorted(arena, key=lambda b: -b.type.nbytes)[:3]
-    shown = "; ".join(f"{b.type.nbytes} bytes of {b.type} for {b.where}" for b in largest)
-    raise MemoryLimitError(
-        message(
-            f"the program needs {needed} bytes beside its arguments, and memory_limit is {limit}",
-            user_where(),
-            f"allow {needed}, or shrink the largest buffers: {shown}",
+@dataclass(frozen=True)
+class Budget:
+    """At most `limit` bytes, for an arena and `more` that goes with its plan."""
+
+    limit: int
+    more: Callable[[Plan], int]
+
+    def excess(self, plan: Plan) -> int:
+        """The bytes that a plan takes beyond the limit."""
+        return plan.arena_bytes + self.more(plan) - self.limit
+
+    def check(self, plan: Plan) -> None:
+        """Raise `MemoryLimitError` if a plan, the smallest that there is, needs more."""
+        if self.excess(plan) <= 0:
+            return
+        arena = [b for b in plan.buffers if b.space == "arena"]
+        largest = sorted(arena, key=lambda b: -b.type.nbytes)[:3]
+        shown = "; ".join(f"{b.type.nbytes} bytes of {b.type} for {b.where}" for b in largest)
+        least = self.excess(plan) + self.limit
+        raise MemoryLimitError(
+            message(
+                f"the program needs {least} bytes beside its arguments, however much is computed"
+                f" again instead of kept, and memory_limit is {self.limit}",
+                user_where(),
+                f"allow {least}, or shrink the largest buffers: {shown}",
+            )
         )
-    )
+
+
+def budget(options: Options, more: Callable[[Plan], int] = lambda plan: 0) -> Budget | None:
+    """What `memory_limit` allows, or None."""
+    return None if options.memory_limit is None else Budget(options.memory_limit, more)
 
 
 def _bytes(limit: Any) -> int | None:

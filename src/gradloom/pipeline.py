@@ -16,6 +16,7 @@ from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
+from gradloom.options import Budget
 from gradloom.passes.order import ALWAYS, PASSES
 from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
@@ -33,15 +34,20 @@ _loaded: dict[str, Entry] = {}
 
 
 def compile_graph(
-    graph: Graph, names: Sequence[str] = (), text: driver.Writer = driver.program_text
+    graph: Graph,
+    names: Sequence[str] = (),
+    text: driver.Writer = driver.program_text,
+    within: Budget | None = None,
 ) -> Program:
-    """Graph to native code."""
+    """Graph to native code; `within` a budget of memory, by recomputation if need be."""
     clock = Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simple = run_passes(graph)
     clock.mark("passes")
     plan = planned(simple, names)
+    if within is not None and within.excess(plan) > 0:
+        simple, plan = fitted(simple, plan, names, within)
     clock.mark("plan")
     source = text(plan)
     entry, cached = native_entry(plan, source)
@@ -86,6 +92,17 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
     if settings.verify:
         verify_plan(plan)
     return plan
+
+
+def fitted(graph: Graph, plan: Plan, names: Sequence[str], within: Budget) -> tuple[Graph, Plan]:
+    """The graph with values computed again, and its plan; `MemoryLimitError` if none fits."""
+    from gradloom.plan.recompute import refitted
+
+    more = within.excess(plan) - plan.arena_bytes  # which no order of kernels changes
+    smaller, _ = refitted(graph, lambda arena_bytes: arena_bytes + more)
+    found = planned(smaller, names)
+    within.check(found)
+    return smaller, found
 
 
 def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:

@@ -21,6 +21,52 @@ from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_o
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
+    memory, _, parts = _decided(graph, names)
+    return _placed(graph, memory, parts)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a plan would take: for each value in the arena the kernels from which and to which it
+    lives and those that read it, the kernel at which the most is alive, operations, and bytes."""
+
+    spans: dict[Node, tuple[int, int]]
+    read: dict[Node, set[int]]
+    peak: int
+    flops: int
+    arena_bytes: int
+
+
+def lay_out(graph: Graph) -> Layout:
+    """The layout of a graph's plan."""
+    memory, buffer_of, parts = _decided(graph, ())
+    plan = _placed(graph, memory, parts)
+    lives = _Lives()
+    lives.visit(parts)
+    node_of = {b: node for node, b in buffer_of.items()}
+    spans = {node: lives.spans[b] for b, node in node_of.items() if b in lives.spans}
+    alive = [0] * (len(lives.kernels) + 1)
+    for b, (born, dies) in lives.spans.items():
+        alive[born] += memory.bytes_of(b)
+        alive[dies + 1 if dies + 1 < len(alive) else -1] -= memory.bytes_of(b)
+    totals = list(itertools.accumulate(alive[:-1]))
+    read: dict[Node, set[int]] = {node: set() for node in spans}
+    for k, kernel in enumerate(lives.kernels):
+        for b in {b for side in kernel.touched() for b in side}:
+            if node_of.get(b) in read:
+                read[node_of[b]].add(k)
+    return Layout(
+        {n: span for n, span in spans.items() if memory.spaces[buffer_of[n]] == "arena"},
+        read,
+        max(range(len(totals)), key=totals.__getitem__, default=0),
+        sum(k.flops for k in lives.kernels),
+        plan.arena_bytes,
+    )
+
+
+def _decided(
+    graph: Graph, names: Sequence[str]
+) -> tuple[Memory, dict[Node, int], tuple[Part, ...]]:
     memory = Memory()
     buffer_of = _inputs(graph, memory, names)
     outputs = [
@@ -28,7 +74,7 @@ def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
         for number, node in enumerate(graph.outputs)
     ]
     parts = plan_parts(graph, memory, buffer_of, outputs)
-    return _placed(graph, memory, parts)
+    return memory, buffer_of, parts
 
 
 def plan_parts(

@@ -16,8 +16,9 @@ from gradloom.frontend.trace import EAGER, current
 from gradloom.inspectable import Inspectable
 from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
-from gradloom.options import check_memory, parse
+from gradloom.options import budget, parse
 from gradloom.pipeline import Program, compile_graph
+from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Leaf, Traced, leaf_of, record
 from gradloom.train.loop import Course, drive, leading
@@ -160,13 +161,15 @@ class TrainStep(Inspectable):
         )
         out = Traced(graph, traced.structure.children[0], traced.captured)
         data = range(held, held + len(types))
-        program = compile_graph(
-            graph, self._names(state, structure, out), driver.training_text(data)
-        )
+
+        def more(plan: Plan) -> int:
+            return driver.staging(plan, data)[-1] - plan.arena_bytes + state.nbytes
+
+        names = self._names(state, structure, out)
+        within = budget(self.options, more)
+        program = compile_graph(graph, names, driver.training_text(data), within)
         staged = driver.staging(program.plan, data)[-1]
         program.executable.reserve(staged, extra_slots=1)
-        more = staged - program.plan.arena_bytes + state.nbytes
-        check_memory(program.plan, more, self.options)
         return Compiled(out, program, types, data, has_aux)
 
     def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
