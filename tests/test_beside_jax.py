@@ -50,7 +50,7 @@ def weighted(values: list[Any]) -> Any:
 
 
 def slopes(row: Row, namespace: Any, library: Any, operands: Any, directions: Any) -> list[Any]:
-    """The results of a row; the gradient of their sum; its derivative along the directions."""
+    """The results of a row; the gradient of their sum, and its derivative along directions."""
     values = flat(row.call(namespace, *operands))
     floats = [i for i, a in enumerate(row.operands) if a.dtype == "float64"]
     if not floats or not any(map(is_smooth, values)):
@@ -64,6 +64,8 @@ def slopes(row: Row, namespace: Any, library: Any, operands: Any, directions: An
 
     gradient = library.grad(loss, tuple(range(len(floats))))
     chosen = tuple(operands[i] for i in floats)
+    if row.order == 1:
+        return [*values, *gradient(*chosen)]
     along = tuple(directions[i] for i in floats)
     first, second = library.jvp(gradient, chosen, along)
     return [*values, *first, *second]

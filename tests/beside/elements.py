@@ -8,7 +8,7 @@ import numpy as np
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from tests.beside.table import Group, J, K, L, P, Q, W, X, Y, named, row
+from tests.beside.table import Group, I, J, K, L, P, Q, W, X, Y, named, row
 
 NUMPY = [
     *named("positive negative square reciprocal sqrt exp exp2 expm1 log log2 log10 log1p", P),
@@ -41,6 +41,20 @@ NUMPY = [
     ),
 ]
 
+# The rest of NumPy's functions of elements, and the standard's names.
+UFUNCS = [
+    *named("absolute fabs cbrt asin acos atan asinh atanh degrees radians sinc", P),
+    *named("arcsinh signbit isneginf isposinf fix", X),
+    *named("arccosh acosh", P + 1),
+    *named("fmax fmin hypot logaddexp2 copysign atan2 nextafter heaviside", X, Y),
+    *named("fmod mod true_divide float_power pow", P, Q),
+    *named("gcd lcm bitwise_left_shift", J, J[::-1]),
+    *named("bitwise_not bitwise_invert bitwise_count", J),
+    row("ldexp", lambda g, x, i: g.ldexp(x, i), X, I),
+    row("modf", lambda g, x: list(g.modf(x)), X),
+    row("frexp", lambda g, x: list(g.frexp(x)), X),
+]
+
 NN = [
     *named("relu silu softplus sigmoid leaky_relu", X),
     row("gelu", lambda g, x: [g.gelu(x), g.gelu(x, approximate=False)], X),
@@ -49,4 +63,8 @@ NN = [
     row("logsumexp", lambda g, x: [g.logsumexp(x), g.logsumexp(x, axis=1, keepdims=True)], X),
 ]
 
-ELEMENTS = [Group("numpy", gnp, jnp, NUMPY), Group("nn", gl.nn, jax.nn, NN[:-1])]
+ELEMENTS = [
+    Group("numpy", gnp, jnp, NUMPY),
+    Group("ufuncs", gnp, jnp, UFUNCS),
+    Group("nn", gl.nn, jax.nn, NN[:-1]),
+]

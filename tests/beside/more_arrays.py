@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from tests.beside.table import I, J, K, L, M, N, P, Q, T, V, W, X, Y, Group, named, row
 
 import gradloom.numpy as gnp
+from tests.beside.table import Group, I, J, K, L, M, N, P, T, V, W, X, Y, named, row
 
 H = np.where(L, X, np.nan)  # in places not a number
 C = np.arange(6.0).reshape(2, 3) / 3 + 0.1
@@ -52,17 +52,22 @@ CHOICES = [
     row("nonzero", lambda g, b: list(g.nonzero(b, size=5, fill_value=0)), L),
     row("argwhere", lambda g, b: g.argwhere(b, size=5, fill_value=0), L),
     row("unique", lambda g, j: g.unique(j, size=7, fill_value=0), J),
-    row("compress", lambda g, x: g.compress(np.array([True, False, True]), x, 0) ** 2, X),
+    row("compress", lambda g, x: g.compress(x[:, 0] > -9, x, 0, size=3) ** 2, X),
     row("extract", lambda g, x, b: g.extract(b, x, size=4, fill_value=0.0) ** 2, X, L),
     row("choose", lambda g, i, x: g.choose(i % 3, list(x), mode="wrap") ** 2, I, X),
     row("piecewise", lambda g, x: g.piecewise(x, [x < -1, x > 1], [g.sin, g.cos, 0.5]), X),
     row("isin", lambda g, j: [g.isin(j, np.array([2, 5])), g.isin(j, j[0], invert=True)], J),
-    row("put_along_axis", lambda g, x, i: g.put_along_axis(x, i[None] % 3, 7.0, 0, inplace=False), X, I),
+    row(
+        "put_along_axis",
+        lambda g, x, i: g.put_along_axis(x, i[None] % 3, 7.0, 0, inplace=False),
+        X,
+        I,
+    ),
     row("fill_diagonal", lambda g, m: g.fill_diagonal(m, m[0, 1] ** 2, inplace=False), M),
     row("delete", lambda g, t: g.delete(t, 1, axis=1) ** 2, T),
     row("insert", lambda g, x: g.insert(x, 1, x[0] ** 2, axis=0), X),
     row("unravel_index", lambda g, k: list(g.unravel_index(k, (6, 10))), K),
-    row("ravel_multi_index", lambda g, j: g.ravel_multi_index((j, j - 1), (9, 9)), J),
+    row("ravel_multi_index", lambda g, j: g.ravel_multi_index((j, j - 1), (9, 9), mode="wrap"), J),
 ]
 
 SHAPES = [
@@ -88,7 +93,9 @@ SHAPES = [
     row("vander", lambda g, v: [g.vander(v), g.vander(v, 3, increasing=True)], V),
     row("geomspace", lambda g, p: g.geomspace(p[0, 0], p[0, 1] + 3, 5), P),
     row("logspace", lambda g, p: g.logspace(p[0, 0], p[0, 1], 5), P),
-    row("polynomials", lambda g, v, w: [g.polyadd(v, w[1:]), g.polymul(v, w), g.polysub(v, w)], V, W),
+    row(
+        "polynomials", lambda g, v, w: [g.polyadd(v, w[1:]), g.polymul(v, w), g.polysub(v, w)], V, W
+    ),
     row("polynomial slopes", lambda g, v: [g.polyder(v), g.polyint(v), g.polyder(v**2, 2)], V),
 ]
 
