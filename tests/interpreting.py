@@ -50,7 +50,7 @@ def assert_close(got: np.ndarray, wanted: np.ndarray, ulps: float, what: str = "
     all else exactly; NaN equals NaN.
     """
     assert got.shape == wanted.shape, f"{what}: shape {got.shape}, not {wanted.shape}"
-    if got.dtype.kind != "f":
+    if got.dtype.kind not in "fc":
         np.testing.assert_array_equal(got, wanted, what)
         return
     unit = float(np.finfo(got.dtype).eps) * ulps

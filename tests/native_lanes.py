@@ -63,7 +63,7 @@ def _build(module: ir.Module, function: Function, dtypes: list[str], width: int 
     at = builder.gep(pointers[-1], [index], source_etype=memory_type(result.dtype))
     builder.store(value, at).align = 1
     following = builder.add(index, _INDEX(width or 1))
-    index.add_incoming(following, loop)
+    index.add_incoming(following, builder.block)
     builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
     ir.IRBuilder(done).ret_void()
     return result.dtype

@@ -33,12 +33,14 @@ def test_every_function_says_what_it_does(name):
 
 def test_functions_have_numpys_names():
     ours = {"astype", "concat", "erf", "log_softmax", "logsumexp", "matrix_transpose", "one_hot"}
+    ours |= {"at", "dynamic_slice", "dynamic_update_slice"}
     ours |= {"permute_dims", "relu", "rsqrt", "sigmoid", "softmax", "softplus"}
     ours |= {"cummax", "cummin", "logcumsumexp", "top_k"}
     assert {name for name in dir(gnp) if not hasattr(np, name)} <= ours
     for theirs, function in NUMPY.items():
         assert function in FUNCTIONS.values()
-        assert FUNCTIONS.get(theirs.__name__, function) is function, theirs.__name__
+        if theirs.__module__ == "numpy":
+            assert FUNCTIONS.get(theirs.__name__, function) is function, theirs.__name__
 
 
 def test_a_missing_name_is_an_attribute_error_with_neighbours():
@@ -46,7 +48,6 @@ def test_a_missing_name_is_an_attribute_error_with_neighbours():
         gnp.summ  # noqa: B018
     assert "use sum" in str(caught.value)
     assert __file__ in str(caught.value)
-    assert not hasattr(gnp, "fft")
     assert not hasattr(gnp, "__wrapped__")
     with pytest.raises(ImportError, match="cannot import name 'loadtxt'"):
         from gradloom.numpy import loadtxt  # noqa: F401
@@ -59,8 +60,8 @@ def test_on_arrays_it_computes_at_once():
     assert gnp.asarray(V) is V
     assert gnp.array(V) is not V
     assert gnp.full(2, 3, "int32").dtype == "int32"
-    with pytest.raises(DtypeError, match="there is no dtype complex128"):
-        gnp.astype(V, complex)
+    with pytest.raises(DtypeError, match="there is no dtype float16"):
+        gnp.astype(V, "float16")
     with pytest.raises(TypeError, match=r"add\(\) takes 2 arguments, but 1 were given"):
         gnp.add(V)
 

@@ -30,6 +30,17 @@ def test_a_right_program_passes():
     np.testing.assert_allclose(compiled(*ARRAYS), model(*ARRAYS), rtol=1e-12)
 
 
+def test_what_rounding_alone_decides_is_no_difference():
+    """Terms that cancel: the sum is rounding and nothing else, and so is what is made of it."""
+    x = np.linspace(-1, 1, 1001)[:, None] * np.ones(3)
+
+    def nothing(x):
+        return np.sin(np.sum(np.tanh(x), axis=0)) / 3
+
+    compiled = gl.jit(nothing, verify=True)
+    np.testing.assert_allclose(compiled(x), 0, atol=1e-12)
+
+
 def test_a_wrong_operator_is_found_and_its_line_named(monkeypatch):
     """tanh compiled as if it were sine, inside a kernel that does not keep its value."""
     row = OPS["tanh"]

@@ -115,6 +115,23 @@ def test_trees_of_axes(mode):
     assert_trees(found, ({"y": y.T, "b": p["b"]}, Pair(X, 1.0)))
 
 
+def test_what_depends_on_nothing_mapped_may_go_without_an_axis(mode):
+    def whole(x, y):
+        def f(x, y):
+            return x * y, gnp.sum(y**2), y > 0
+
+        product, square, signs = gl.vmap(f, (0, None), (0, None, None))(x, y)
+        return gnp.sum(product * signs) * square
+
+    assert_trees(
+        mode(gl.grad(whole, argnums=1), X, X[0]), np.asarray(jax.grad(by_hand, 1)(X, X[0]))
+    )
+
+
+def by_hand(x, y):
+    return jax.numpy.sum(x * y * (y > 0)) * jax.numpy.sum(y**2)
+
+
 def test_an_axis_size_stands_in_for_arguments(mode):
     found = mode(gl.vmap(lambda x: x * 2.0, in_axes=None, axis_size=3), X[0])
     np.testing.assert_array_equal(found, np.stack([X[0] * 2] * 3))

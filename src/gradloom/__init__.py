@@ -3,7 +3,7 @@ and let Numba compile the whole of it into one native call."""
 
 from typing import TYPE_CHECKING, Any
 
-from gradloom import numpy, special
+from gradloom import linalg, numpy, special, stats
 from gradloom.checkpointing import checkpoint, checkpoint_policies
 from gradloom.control.associative import associative_scan
 from gradloom.control.branch import cond, switch
@@ -29,7 +29,9 @@ from gradloom.jacobians import hessian, jacfwd, jacobian, jacrev
 from gradloom.jitted import jit
 from gradloom.mapping import vmap
 from gradloom.ops.call import checkpoint_name
+from gradloom.ops.callback import pure_callback
 from gradloom.ops.composite import stop_gradient
+from gradloom.ops.picking import dynamic_slice, dynamic_update_slice
 from gradloom.settings import settings
 from gradloom.shapes import ShapeDtypeStruct, eval_shape
 from gradloom.train import nn, optim, random
@@ -62,6 +64,8 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "dynamic_slice",
+    "dynamic_update_slice",
     "eager",
     "eval_shape",
     "fori_loop",
@@ -72,15 +76,18 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linalg",
     "linear_transpose",
     "linearize",
     "nn",
     "numpy",
     "optim",
+    "pure_callback",
     "random",
     "scan",
     "settings",
     "special",
+    "stats",
     "stop_gradient",
     "switch",
     "train_step",

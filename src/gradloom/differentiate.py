@@ -219,7 +219,7 @@ class Taped:
             close(self.marks)
         self.value = unflatten(self.tree, [unboxed(o, self.marks) for o in self.outs])
         self.aux = tree_map(lambda v: unboxed(v, self.marks), aux)
-        self.smooth = [k if k.is_float else TensorType(k.shape, "float64") for k in self.kinds]
+        self.smooth = [k if k.is_inexact else TensorType(k.shape, "float64") for k in self.kinds]
 
     def push(self, tangents: list[Any]) -> Any:
         """The tangents of the results, for those of the primals."""
@@ -232,7 +232,7 @@ class Taped:
         """The cotangents of the primals, for those of the results."""
         with self._resumed():
             pairs = zip(cotangents, self.kinds, strict=True)
-            wanted = [g if k.is_float else None for g, k in pairs]
+            wanted = [g if k.is_inexact else None for g, k in pairs]
             found = pull(self.outs, self.marks, wanted)
             slopes = [zeros(k) if g is None else g for g, k in zip(found, self.types, strict=True)]
         return unflatten(self.structure, slopes)
@@ -296,7 +296,7 @@ def _fitted(leaf: Any, kind: TensorType, what: str, whose: str) -> Any:
             )
         )
     weak = leaf.weak if isinstance(leaf, Tensor) else is_number(leaf)
-    if found.dtype != kind.dtype and not (weak and kind.is_float):
+    if found.dtype != kind.dtype and not (weak and kind.is_inexact):
         raise DtypeError(
             message(
                 f"{what} is {found}, of the {whose} it is {kind}",

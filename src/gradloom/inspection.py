@@ -18,7 +18,7 @@ from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
-from gradloom.plan.plan import Buffer
+from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -32,12 +32,11 @@ def explain(program: Program) -> str:
     """The kernels of a program, what the trace absorbed, and totals."""
     plan = program.plan
     used = memory(program)
-    moved = sum(moved_bytes(plan, kernel) for kernel in plan.kernels)
-    flops = sum(kernel.flops for kernel in plan.kernels)
+    moved = sum(moved_bytes(plan, k) * rounds for k, rounds in rounds_of(plan.parts))
     seconds = ", ".join(f"{stage} {taken:.4f} s" for stage, taken in program.seconds.items())
     lines = [
         f"{plan.nodes} operations -> {len(plan.kernels)} kernels",
-        f"a pass: {flops:,} flops, {moved:,} bytes read and written by kernels",
+        f"a pass: {plan.flops:,} flops, {moved:,} bytes read and written by kernels",
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}; {seconds}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",

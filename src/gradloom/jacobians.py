@@ -101,6 +101,15 @@ def _jacobian(
 
 
 def _check_floats(run: Taped, name: str) -> None:
+    for kind in run.types:
+        if kind.is_complex:
+            raise DtypeError(
+                message(
+                    f"{name} by an argument that is {kind}",
+                    user_where(),
+                    "take the derivatives by its real and imaginary parts, as two arguments",
+                )
+            )
     for kind, path in zip(run.kinds, paths(run.tree), strict=True):
         if not kind.is_float:
             raise DtypeError(

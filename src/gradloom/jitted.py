@@ -113,7 +113,7 @@ def signature(value: Any) -> Any:
         return value.dtype, value.shape
     if type(value) is int:
         return int, is_wide(value)
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | complex):
         return type(value)
     return leaf_of(value)
 
@@ -130,7 +130,8 @@ def _names(structure: Structure) -> list[str]:
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile `function` into one native call for each signature of its arguments.
 
-    Arguments and results are pytrees of arrays (float32, float64, int32, int64, uint32, bool) and
+    Arguments and results are pytrees of arrays (float32, float64, complex64,
+    complex128, int32, int64, uint32, bool) and
     Python numbers; a Python number is a run-time value, so another one compiles nothing.  Arrays
     that the function closes over are read at every call.
 

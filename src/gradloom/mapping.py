@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.autodiff.batching import batch
+from gradloom.control.outside import concrete
 from gradloom.errors import RangeError, ShapeError, StructureError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths, prefix, unflatten
 from gradloom.frontend.tensor import Tensor
@@ -219,9 +220,9 @@ def _placed(
     placed = []
     for (value, is_batch), axis, path in zip(results, axes, paths(tree), strict=True):
         if axis is None:
-            if is_batch:
+            if is_batch and not _is_alike(value):
                 raise _differs(function, value, path)
-            placed.append(value)
+            placed.append(value[0] if is_batch else value)
             continue
         ndim = as_operand(value).ndim + (not is_batch)
         if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
@@ -238,6 +239,14 @@ def _placed(
             value = broadcast_to(expand_dims(value, 0), (size, *value.shape))
         placed.append(moveaxis(value, 0, int(axis)))
     return unflatten(tree, placed)
+
+
+def _is_alike(value: Any) -> bool:
+    """Whether all calls one after another gave the same numbers, and did not just return one."""
+    if current() is not EAGER:
+        return False
+    rows = np.asarray(concrete(value))
+    return np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=True)
 
 
 def _differs(function: Callable[..., Any], value: Any, path: str) -> RangeError:

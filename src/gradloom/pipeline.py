@@ -52,7 +52,8 @@ def compile_graph(
     source = text(plan)
     entry, cached = native_entry(plan, source)
     clock.mark("load" if cached else "compile")
-    program = Program(graph, simple, plan, source, Executable(plan, entry), clock.seconds, cached)
+    executable = Executable(plan, entry, [node.type for node in graph.outputs])
+    program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
     report(program)
     return program
 
@@ -132,7 +133,7 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
 def build(plan: Plan, source: str) -> Build:
     """Compile for this machine with Numba, whatever is cached."""
     from gradloom.codegen.cpu.target import host_target
-    from gradloom.codegen.module import kernels_text, signatures
+    from gradloom.codegen.module import kernels_text, routines, signatures
     from gradloom.runtime.build import compile_object  # numba: only a cache miss needs it
 
     COMPILED["programs"] += 1
@@ -145,6 +146,7 @@ def build(plan: Plan, source: str) -> Build:
         signatures(plan),
         target.cpu,
         target.features,
+        routines(plan),
     )
 
 

@@ -121,12 +121,12 @@ class Forward:
         _check_results(self, "rule", found[0], out)
         leaves = _check_results(self, "rule", found[1], out, "a tangent")
         pairs = zip(leaves, out, strict=True)
-        return tuple(t if kind_of(o).is_float else None for t, o in pairs)
+        return tuple(t if kind_of(o).is_inexact else None for t, o in pairs)
 
     def vjp(self, body: Graph | None, g: Any, out: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The transpose of the rule."""
         count = len(flatten(self.signature.arguments(inputs))[0])
-        smooth = [i for i in range(count) if kind_of(inputs[i]).is_float]
+        smooth = [i for i in range(count) if kind_of(inputs[i]).is_inexact]
         marks = mark([zeros(kind_of(inputs[i])) for i in smooth])
         try:
             along: list[Any] = [None] * len(inputs)
@@ -165,7 +165,7 @@ def _level(value: Any) -> int | None:
 
 
 def _smooth(kind: TensorType) -> TensorType:
-    return kind if kind.is_float else TensorType(kind.shape, "float64")
+    return kind if kind.is_inexact else TensorType(kind.shape, "float64")
 
 
 def _unknown(rule: Any, inputs: Sequence[Any], count: int) -> list[GradloomError]:
@@ -259,4 +259,4 @@ def _cotangent(rule: Reverse, leaf: Any, value: Any, number: int) -> Any:
                 "give it the shape of the argument",
             )
         )
-    return leaf if own.is_float else None
+    return leaf if own.is_inexact else None

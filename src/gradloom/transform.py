@@ -48,10 +48,13 @@ def value_and_grad(
 ) -> Jitted:
     """A function that returns `(function(...), gradient)`.
 
-    The gradient is by the positional arguments `argnums`, pytrees of floating-point arrays, and has
-    their structure, shapes and dtypes.  `function` returns a floating-point scalar, or with
-    `has_aux` a pair of it and anything else.  Called on arrays it compiles; inside a trace it
-    inlines.
+    The gradient is by the positional arguments `argnums`, pytrees of floating-point or complex
+    arrays, and has their structure, shapes and dtypes.  `function` returns a floating-point
+    scalar, or with `has_aux` a pair of it and anything else.  Called on arrays it compiles; inside
+    a trace it inlines.
+
+    The gradient by complex z = x + iy is df/dx - i df/dy, as in JAX: its conjugate is the direction
+    of steepest ascent.
 
     Raises `ShapeError` if the result is not a scalar, `DtypeError` if it or an argument is not
     floating, `RangeError` if `argnums` names no positional argument.
@@ -179,9 +182,9 @@ def unboxed(value: Any, marks: list[Tensor]) -> Any:
 
 
 def check_float(leaf: Any, path: str, name: str = "grad") -> None:
-    """Raise `DtypeError` unless the leaf at `path` has a gradient."""
+    """Raise `DtypeError` unless the leaf at `path`, real or complex, has a gradient."""
     kind = type_of(leaf)
-    if kind.is_float:
+    if kind.is_inexact:
         return
     raise DtypeError(
         message(
@@ -209,4 +212,7 @@ def _check_scalar(out: Any, function: Callable[..., Any]) -> None:
     if kind.shape:
         raise ShapeError(message(what, where, "reduce it, for example with gnp.mean or gnp.sum"))
     if not kind.is_float:
-        raise DtypeError(message(what, where, "compute the loss in floating point"))
+        repair = (
+            "take its real part, or abs()" if kind.is_complex else "compute it in floating point"
+        )
+        raise DtypeError(message(what, where, repair))

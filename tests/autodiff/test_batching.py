@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.ops.test_every_row import TAKES, draw
+from tests.ops.test_every_row import TAKES, draw, samples, takes
 from tests.ops.test_functions import CASES
 
 import gradloom as gl
@@ -22,15 +22,11 @@ SIZE = 3
 ROWS = [row for row in OPS.values() if row.kind is Kind.ELEMENTWISE or row.samples is not None]
 
 
-def examples(row: Op) -> list[tuple[list[list[np.ndarray]], dict]]:
+def examples(row: Op, dtype: str) -> list[tuple[list[list[np.ndarray]], dict]]:
     """For each case, `SIZE` lists of operands of the same types."""
-    dtype = TAKES[row.accepts][-1]
     if row.samples is not None:
-        drawn = [row.samples(np.random.default_rng(seed), dtype) for seed in range(SIZE)]
-        return [
-            ([[np.asarray(a) for a in case[0]] for case in cases], cases[0][1])
-            for cases in zip(*drawn, strict=True)
-        ]
+        drawn = [samples(row, dtype, seed) for seed in range(SIZE)]
+        return [([case[0] for case in cases], cases[0][1]) for cases in zip(*drawn, strict=True)]
     rng = np.random.default_rng(4)
     dtypes = ["bool"] * row.flags + [dtype] * (row.operands - row.flags)
     attrs = {"dtype": "float32"} if row.casts else {}
@@ -43,7 +39,8 @@ def examples(row: Op) -> list[tuple[list[list[np.ndarray]], dict]]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_mapped_rows_are_loops(row):
-    for lists, attrs in examples(row):
+    dtypes = dict.fromkeys((*TAKES[row.accepts][-1:], takes(row)[-1]))
+    for lists, attrs in [case for dtype in dtypes for case in examples(row, dtype)]:
         for flags in itertools.product((0, None), repeat=len(lists[0])):
             if any(f == 0 for f in flags) and len(flags) < 6:
                 assert_mapped(row, lists, attrs, flags)
@@ -60,8 +57,8 @@ def assert_mapped(row: Op, lists: list[list[np.ndarray]], attrs: dict, flags: tu
     def mapped(values):
         return gl.vmap(lambda *operands: whole(row, operands, attrs), flags)(*values)
 
-    graph = record(mapped, leaves).graph
-    found = interpret(graph, *arrays)
+    made = record(mapped, leaves)
+    found = interpret(made.graph, *arrays, *made.captured)
     for b, case in enumerate(lists):
         operands = [case[i] if flag == 0 else first[i] for i, flag in enumerate(flags)]
         wanted = row.reference(*operands, **attrs)

@@ -156,7 +156,7 @@ def test_picks_gather_and_scatter(dtype):
     run(nest((4, 3), steps, [Store(2, I * 3 + J, 1, f)]), x, at, gathered)
     np.testing.assert_array_equal(gathered, x[at])
     steps = [Load(1, I, dtype), Load(0, I * 3 + J, f)]
-    stores = [Store(2, J, 1, f, pick, accumulate=True)]
+    stores = [Store(2, J, 1, f, pick, accumulate="sum")]
     run(nest((4, 3), steps, stores), gathered, at, scattered)
     expected = np.zeros((5, 3), f)
     np.add.at(expected, at, gathered)

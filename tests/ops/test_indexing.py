@@ -42,7 +42,7 @@ def one_key(n, kinds):
     return st.one_of([sorts[kind] for kind in kinds])
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(keys((3, 4, 5)), min_size=4, max_size=4))
 def test_square_brackets_are_numpys(chosen):
     """Four keys to a program; values, and the gradient, which scatters."""

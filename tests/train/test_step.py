@@ -81,6 +81,22 @@ def test_a_run_is_its_steps_to_the_bit(dtype):
     assert state.steps == one_by_one.steps == 6
 
 
+def test_arrays_of_a_batch_may_have_different_numbers_of_rows():
+    def loss(params, x, table):
+        return ((table @ params["w"]).sum() - (x @ params["w"]).mean()) ** 2
+
+    rng = np.random.default_rng(0)
+    x, table = rng.normal(size=(4, 7, 3)), rng.normal(size=(4, 2, 3))
+    step = gl.train_step(loss, gl.optim.sgd(0.1))
+    start = {"w": np.ones(3)}
+    _, run = step.run(step.init(start), x, table)
+    state, losses = step.init(start), []
+    for row, other in zip(x, table, strict=True):
+        state, value = step(state, row, other)
+        losses.append(value)
+    np.testing.assert_array_equal(run, losses)
+
+
 def test_fifty_learning_rates_are_one_compilation():
     x, y = blobs(16, 5, 3, "float32")
     losses = set()

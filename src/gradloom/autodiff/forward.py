@@ -56,7 +56,7 @@ def _tangent(node: Any, tangents: list[Any]) -> Any:
         (whole,) = tangents
         return whole[node.attrs["index"] if isinstance(node, Record) else node["index"]]
     kinds = node.type.types if isinstance(node.type, TupleType) else (node.type,)
-    if not any(kind.is_float for kind in kinds):
+    if not any(kind.is_inexact for kind in kinds):
         return None
     out, inputs, attrs = operands(node)
     if op.jvp is not None:
@@ -87,7 +87,7 @@ def _applied(node: Any, tangents: list[Any], inputs: Any, attrs: dict[str, Any])
     moved = []
     for value, tangent in zip(inputs, tangents, strict=True):
         kind = kind_of(value)
-        if tangent is None and kind.is_float:
+        if tangent is None and kind.is_inexact:
             tangent = zeros(kind)
         moved.append(value if tangent is None else tangent)
     return apply(node.op, *moved, **attrs)
@@ -126,7 +126,7 @@ def transposed(
     linear in the cotangent, and its transpose is the tangent."""
     several = isinstance(kind, TupleType)
     kinds = kind.types if isinstance(kind, TupleType) else (kind,)
-    smooth = [i for i, one in enumerate(kinds) if one.is_float]
+    smooth = [i for i, one in enumerate(kinds) if one.is_inexact]
     marks = mark([zeros(kinds[i]) for i in smooth])
     try:
         g: list[Any] = [None] * len(kinds)

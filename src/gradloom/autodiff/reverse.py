@@ -21,6 +21,7 @@ from gradloom.frontend.trace import EAGER, current, lift
 from gradloom.ir.node import Node, blaming, fresh, make
 from gradloom.ir.source import ITEM, MARK
 from gradloom.ir.types import TupleType
+from gradloom.ops.complex import real
 from gradloom.ops.elementwise import astype
 from gradloom.ops.move import reshape
 from gradloom.ops.reduce import sum_
@@ -92,7 +93,7 @@ def _pull_through(node: Any, found: dict[Any, Any], order: dict[Any, bool]) -> N
         g = tuple(g)
     with blaming(node.where):
         for operand, pulled in zip(node.inputs, node.op.vjp(g, out, *inputs, **attrs), strict=True):
-            if pulled is not None and operand in order and operand.type.is_float:
+            if pulled is not None and operand in order and operand.type.is_inexact:
                 if isinstance(pulled, GradloomError):  # of what a custom rule does not know
                     raise pulled
                 _add(found, operand, fit(pulled, operand.type))
@@ -143,10 +144,15 @@ def _results(node: Node) -> Any:
 
 
 def fit(g: Any, to: Any) -> Any:
-    """Broadcasting and promotion undone, here and nowhere else."""
+    """Broadcasting and promotion undone, here and nowhere else.
+
+    Where a real operand was promoted to complex, only the real part of its cotangent is its own.
+    """
     shape = tuple(np.shape(g)) if not isinstance(g, Tensor) else g.shape
     if shape != to.shape:
         lead = len(shape) - len(to.shape)
         grown = [i + lead for i, n in enumerate(to.shape) if n == 1 and shape[i + lead] != 1]
         g = reshape(sum_(g, (*range(lead), *grown)), to.shape)
+    if g.dtype.kind == "c" and not to.is_complex:
+        g = real(g)
     return g if g.dtype.name == to.dtype else astype(g, to.dtype)

@@ -109,7 +109,6 @@ def _training_text(plan: Plan, batch: range) -> str:
     fixed = tuple(b for b in plan.buffers if b not in outputs and b not in data.values())
     places = staging(plan, batch)
     slots = sum(b.space in ("input", "state") for b in plan.buffers) + len(outputs)
-    rows = next((b.type.shape[0] for b in data.values() if b.type.ndim), 1)
     head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
     names = {b.name for b in fixed}
     head += [line for line in addresses(plan.buffers) if line.partition(" ")[0] in names]
@@ -124,7 +123,7 @@ def _training_text(plan: Plan, batch: range) -> str:
         for b in outputs
     ]
     for number, b in data.items():
-        loop += _batch_lines(b, places.get(number, 0), rows)
+        loop += _batch_lines(b, places.get(number, 0))
     loop += [*calls(plan), "done += 1", f"put(control, {DONE}, done)"]
     lines = [f"def {ENTRY}(table, arena, control):", *(f"    {line}" for line in head)]
     lines += ["    for epoch in range(first_epoch, first_epoch + epochs):"]
@@ -149,12 +148,13 @@ _WORDS = {
 }
 
 
-def _batch_lines(buffer: Buffer, place: int, rows: int) -> list[str]:
-    """Where this batch of one data array lies."""
+def _batch_lines(buffer: Buffer, place: int) -> list[str]:
+    """Where this batch of one data array lies; each array has its own number of rows."""
     name = buffer.name
     if not buffer.type.ndim:
         return [f"{name} = view(all_{name}, batch * {buffer.type.nbytes})"]
-    row_bytes = buffer.type.nbytes // max(buffer.type.shape[0], 1)
+    rows = buffer.type.shape[0]
+    row_bytes = buffer.type.nbytes // max(rows, 1)
     return [
         f"if mode == {IN_PLACE}:",
         f"    {name} = view(all_{name}, (first + batch * {rows}) * {row_bytes})",

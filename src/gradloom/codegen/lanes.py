@@ -8,11 +8,15 @@ undefined: a division by zero gives 0 and a float that no integer holds saturate
 import math
 import operator
 import struct
+from collections.abc import Callable
 from typing import Any, Self
 
 from llvmlite import ir
 
-BITS = {"bool": 1, "int32": 32, "int64": 64, "uint32": 32, "float32": 32, "float64": 64}
+from gradloom.codegen.lane_control import repeat, seldom, splat
+from gradloom.ir.types import INTEGERS, ITEMSIZE, UNSIGNED
+
+BITS = {"bool": 1, **{name: 8 * ITEMSIZE[name] for name in (*INTEGERS, "float32", "float64")}}
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 SIGNED = {"float32": "int32", "float64": "int64"}
 FLOAT_OF = {"int32": "float32", "int64": "float64"}
@@ -45,7 +49,7 @@ def literal(dtype: str, number: float) -> Any:
             return math.copysign(math.inf, number)
         return struct.unpack("f", struct.pack("f", number))[0]
     wrapped = int(number) & ((1 << BITS[dtype]) - 1)
-    if dtype == "uint32" or wrapped < 1 << (BITS[dtype] - 1):
+    if dtype in UNSIGNED or wrapped < 1 << (BITS[dtype] - 1):
         return wrapped
     return wrapped - (1 << BITS[dtype])
 
@@ -61,18 +65,6 @@ def constant(
     repeated = ir.FormattedConstant(register_type(dtype, width), "")
     repeated.constant = f"splat ({scalar.type} {scalar.get_reference()})"
     return LlvmLane(builder, repeated, dtype)
-
-
-def splat(lane: "LlvmLane", width: int | None) -> "LlvmLane":
-    """A scalar lane repeated in a vector; a lane that has this width already is returned as is."""
-    if lane.width == width:
-        return lane
-    if lane.width is not None:
-        raise TypeError(f"a lane of {lane.width} elements cannot become one of {width}")
-    empty = ir.Constant(register_type(lane.dtype, width), ir.Undefined)
-    first = lane.builder.insert_element(empty, lane.value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
-    return LlvmLane(lane.builder, lane.builder.shuffle_vector(first, empty, zeros), lane.dtype)
 
 
 def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
@@ -194,21 +186,21 @@ class LlvmLane:
         a, b = (self._lane(value) for value in self._meet(other))
         zero = b == 0
         unsafe = zero
-        if self.dtype != "uint32":
+        if self.dtype not in UNSIGNED:
             unsafe = zero | ((a == -(1 << (BITS[self.dtype] - 1))) & (b == -1))
         # The least integer divided by -1 wraps to itself, which dividing it by 1 gives too.
         divisor = unsafe.where(1, b)
         quotient = a._truncating_quotient(divisor, isinstance(other, LlvmLane))
         remainder = a - quotient * divisor
-        if self.dtype != "uint32":
+        if self.dtype not in UNSIGNED:
             above = (remainder != 0) & ((remainder ^ divisor) < 0)
             quotient = quotient - above.cast(self.dtype)
             remainder = remainder + above.where(divisor, 0)
         return zero.where(0, quotient), zero.where(0, remainder)
 
     def _truncating_quotient(self, divisor: Self, varies: bool) -> Self:
-        unsigned = self.dtype == "uint32"
-        if self.width is not None and varies and BITS[self.dtype] == 32:
+        unsigned = self.dtype in UNSIGNED
+        if self.width is not None and varies and BITS[self.dtype] <= 32:
             # CPUs divide integers one at a time; double precision is exact here and vectorises.
             real = (self.cast("float64") / divisor.cast("float64")).value
             convert = self.builder.fptoui if unsigned else self.builder.fptosi
@@ -238,7 +230,7 @@ class LlvmLane:
 
     def __rshift__(self, other: Any) -> Self:
         value, count, inside = self._shift(other)
-        if self.dtype == "uint32":
+        if self.dtype in UNSIGNED:
             shifted = self._lane(self.builder.lshr(value, count))
             return shifted if inside is None else inside.where(shifted, 0)
         shifted = self._lane(self.builder.ashr(value, count))
@@ -265,7 +257,7 @@ class LlvmLane:
         left, right = self._meet(other)
         if self.is_float:
             compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
-        elif self.dtype in ("bool", "uint32"):
+        elif self.dtype in ("bool", *UNSIGNED):
             compare = self.builder.icmp_unsigned
         else:
             compare = self.builder.icmp_signed
@@ -306,6 +298,14 @@ class LlvmLane:
         mask, first, second = (splat(lane, width) for lane in (self, first, second))
         return first._lane(self.builder.select(mask.value, first.value, second.value))
 
+    def seldom(self, slow: Callable[[], Any], fast: Any) -> Any:
+        """Lanes `slow()` where this bool lane is true, else `fast`; `slow` runs if any is true."""
+        return seldom(self, slow, fast)
+
+    def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
+        """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""
+        return repeat((self, *others), limit, step, going)
+
     def maximum(self, other: Any) -> "LlvmLane":
         """The larger; NaN where either is NaN."""
         return self._extreme(other, operator.gt)
@@ -328,7 +328,7 @@ class LlvmLane:
     def abs(self) -> Any:
         if self.is_float:
             return self._intrinsic("fabs")
-        return self if self.dtype in ("bool", "uint32") else (self < 0).where(-self, self)
+        return self if self.dtype in ("bool", *UNSIGNED) else (self < 0).where(-self, self)
 
     def copysign(self, other: Any) -> Self:
         return self._intrinsic("copysign", other)
@@ -370,11 +370,12 @@ class LlvmLane:
 
     def _saturate(self, dtype: str) -> Any:
         # llvm.fptosi.sat means the same, but LLVM 22 emits it one element at a time on x86.
-        bits = BITS[dtype] if dtype == "uint32" else BITS[dtype] - 1
-        low, high = (0, 2**bits) if dtype == "uint32" else (-(2**bits), 2**bits)
+        unsigned = dtype in UNSIGNED
+        bits = BITS[dtype] if unsigned else BITS[dtype] - 1
+        low, high = (0, 2**bits) if unsigned else (-(2**bits), 2**bits)
         raised = self.maximum(float(low))
         inside = raised < float(high)
-        convert = self.builder.fptoui if dtype == "uint32" else self.builder.fptosi
+        convert = self.builder.fptoui if unsigned else self.builder.fptosi
         target = register_type(dtype, self.width)
         whole = self._lane(convert(inside.where(raised, 0).value, target), dtype)
         return inside.where(whole, (self != self).where(0, whole.like(high - 1)))
@@ -384,7 +385,7 @@ def _conversion(source: str, target: str) -> str:
     """The builder's method for a cast that cannot fail, or "same" where the bits stay."""
     if target in FLOATS and source in FLOATS:
         return "fpext" if BITS[target] > BITS[source] else "fptrunc"
-    unsigned = source in ("bool", "uint32")
+    unsigned = source in ("bool", *UNSIGNED)
     if target in FLOATS:
         return "uitofp" if unsigned else "sitofp"
     if BITS[target] == BITS[source]:

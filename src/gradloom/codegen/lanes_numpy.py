@@ -89,6 +89,22 @@ class NumpyLane:
         lane = yes if isinstance(yes, NumpyLane) else no
         return NumpyLane(np.where(self.value, lane.meet(yes), lane.meet(no)))
 
+    def seldom(self, slow: Any, fast: Any) -> Any:
+        """Lanes `slow()` where this bool lane is true, else `fast`."""
+        if not np.any(self.value):
+            return fast
+        return tuple(self.where(s, f) for s, f in zip(slow(), fast, strict=True))
+
+    def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
+        """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""
+        state = (self, *others)
+        for _ in range(limit):
+            active = going(*state)
+            if not np.any(active.value):
+                break
+            state = tuple(active.where(n, o) for n, o in zip(step(*state), state, strict=True))
+        return state
+
     def bits(self) -> "NumpyLane":
         """The bit pattern as a signed integer."""
         return NumpyLane(self.value.view(_SIGNED[self.dtype]))

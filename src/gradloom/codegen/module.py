@@ -25,6 +25,16 @@ def kernels_text(plan: Plan, target: Target) -> str:
     return str(module)
 
 
+def routines(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The text of each routine of a plan, and what it takes."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for stage in (stage for kernel in plan.kernels for stage in kernel.stages):
+        if isinstance(stage.code, Routine):
+            kinds = ("i64",) * (2 + len(stage.numbers)) + ("ptr",) * len(stage.operands)
+            found[stage.code.name] = "\n\n".join(stage.code.parts), kinds
+    return found
+
+
 def signatures(plan: Plan) -> Signatures:
     """What each stage function takes, in the types of a driver."""
     found: Signatures = {}

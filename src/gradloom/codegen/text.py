@@ -32,12 +32,14 @@ from gradloom.plan.plan import (
 COMMENT_COLUMN = 60
 AXES, BATCH_AXES = "ijklmn", "ijl"
 # Spellings that begin so give Python's numbers, not NumPy's.
-PYTHON_RESULTS = ("math.", "(not ")
+PYTHON_RESULTS = ("math.", "(not ", "OPS[")
 
 PREAMBLE = '''\
 import math
 
 import numpy as np
+
+from gradloom.ir.op import OPS
 
 
 def pick(value, size):
@@ -138,7 +140,7 @@ def _bare(text: str) -> str:
 
 def _apart(names: Sequence[str], taken: set[str]) -> list[str]:
     """The names, with underscores where they would meet each other or those of the text."""
-    taken = taken | {"start", "stop", "np", "math", "pick", "range"}
+    taken = taken | {"start", "stop", "np", "math", "pick", "range", "OPS"}
     found: list[str] = []
     for name in names:
         while name in taken:
@@ -292,7 +294,10 @@ class _NestText:
         self.remarks = []
         text = _bare(self._value(store.step))
         place = self._element(store)
-        self.lines.add(f"{place} {'+=' if store.accumulate else '='} {text}", self.remarks)
+        spelling = OPS[store.accumulate].spelling if store.accumulate else "{1}"
+        added = spelling == "({0} + {1})"
+        made = f"+= {text}" if added else f"= {_bare(spelling.format(place, text))}"
+        self.lines.add(f"{place} {made}", self.remarks)
 
     def _inlined(self, number: int) -> bool:
         """Whether a step is written within the only line that uses it.

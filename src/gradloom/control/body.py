@@ -10,7 +10,7 @@ from typing import Any
 from gradloom.autodiff.batching import batch, spread
 from gradloom.errors import DtypeError, ShapeError, StructureError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.frontend.trace import Trace, current, lift, recording, type_of
 from gradloom.ir.graph import Graph, substitute, topological
 from gradloom.ir.node import Node, fresh
@@ -28,7 +28,7 @@ class Leaf:
 
     @staticmethod
     def of(value: Any) -> Leaf:
-        weak = value.weak if isinstance(value, Tensor) else isinstance(value, bool | int | float)
+        weak = value.weak if isinstance(value, Tensor) else is_number(value)
         return Leaf(type_of(value, "an argument"), weak)
 
 

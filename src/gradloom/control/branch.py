@@ -154,7 +154,7 @@ def _vjp(
     g: tuple[Any, ...], out: Any, index: Any, *inputs: Any, branches: tuple[Graph, ...]
 ) -> tuple[Any, ...]:
     kinds = [node.type for node in branches[0].inputs]
-    floats = [i for i, kind in enumerate(kinds) if kind.is_float]
+    floats = [i for i, kind in enumerate(kinds) if kind.is_inexact]
     given = [value for value in g if value is not None]
     made = []
     outside: dict[Node, None] = {}
@@ -187,7 +187,7 @@ def _jvp(
 ) -> tuple[Any, ...]:
     moving = [i for i, t in enumerate(tangents[1:]) if t is not None]
     given = [tangents[1 + i] for i in moving]
-    floats = [i for i, n in enumerate(branches[0].outputs) if n.type.is_float]
+    floats = [i for i, n in enumerate(branches[0].outputs) if n.type.is_inexact]
     made = []
     outside: dict[Node, None] = {}
     for branch in branches:

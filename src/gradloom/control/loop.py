@@ -24,7 +24,7 @@ from gradloom.frontend.apply import apply_many
 from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.frontend.trace import lift
 from gradloom.ir.graph import Graph, substitute, topological
-from gradloom.ir.interpret import interpret
+from gradloom.ir.interpret import WIDE, interpret
 from gradloom.ir.node import Node, fresh
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import parameter
@@ -67,7 +67,7 @@ def _reference(
     )
     carry = [np.asarray(value) for value in given.carry]
     shapes = _infer(body=body, free=free, carries=carries, length=length).types[carries:]
-    dtypes = ["float64" if wide and t.is_float else t.dtype for t in shapes]
+    dtypes = [WIDE.get(t.dtype, t.dtype) if wide else t.dtype for t in shapes]
     stacks = [np.zeros(t.shape, d) for t, d in zip(shapes, dtypes, strict=True)]
     for t in reversed(range(length)) if reverse else range(length):
         found = interpret(body, *given.free, *carry, *(x[t] for x in given.xs), wide=wide)
@@ -119,14 +119,15 @@ def _vjp(
 ) -> tuple[Any, ...]:
     given, own = parts(inputs, free, carries), parts(body.inputs, free, carries)
     swept = _sweep(body, own, [value is not None for value in g], carries)
-    # The forward scan once more, its residuals stacked.
+    # The forward scan once more, its residuals stacked; they may read what a rule brought with it.
+    graph, outside = close_over(body.inputs, (*body.outputs, *swept.stacked))
     more = make_scan(
-        Graph(body.inputs, (*body.outputs, *swept.stacked)),
-        given,
+        graph,
+        replace(given, free=(*map(Tensor, outside), *given.free)),
         length,
         reverse,
         (*_named(ids, len(body.outputs)), *(fresh() for _ in swept.stacked)),
-        primal,
+        tuple(place + len(outside) for place in primal),
     )
     stacks = dict(zip(swept.stacked, more[len(body.outputs) :], strict=True))
     stacks |= dict(zip(own.xs, given.xs, strict=True))
@@ -134,7 +135,7 @@ def _vjp(
     seeds = [
         zeros(node.type) if value is None else value
         for node, value in zip(body.outputs[:carries], g[:carries], strict=True)
-        if node.type.is_float
+        if node.type.is_inexact
     ]
     nothing = [zeros(node.type) for node in swept.summed]
     graph, values = close_over((*swept.carry, *swept.totals, *swept.read, *swept.ys), swept.outputs)
@@ -167,12 +168,12 @@ class _Sweep:
 
 def _sweep(body: Graph, own: Parts, wanted: Sequence[bool], carries: int) -> _Sweep:
     results = body.outputs
-    carry = {n: parameter(n.type) for n in own.carry if n.type.is_float}
+    carry = {n: parameter(n.type) for n in own.carry if n.type.is_inexact}
     at_end = dict(zip(own.carry, results, strict=False))
     ys = {i: parameter(results[i].type) for i in range(carries, len(results)) if wanted[i]}
     outs = [at_end[n] for n in carry] + [results[i] for i in ys]
     seeds = [Tensor(n) for n in (*carry.values(), *ys.values())]
-    marks = [Tensor(n) for n in body.inputs if n.type.is_float]
+    marks = [Tensor(n) for n in body.inputs if n.type.is_inexact]
     pulled = pull(list(map(Tensor, outs)), marks, seeds)
     found = {m.node: g.node for m, g in zip(marks, pulled, strict=True) if g is not None}
     summed = tuple(n for n in own.free if n in found)
@@ -249,7 +250,7 @@ def _jvp(
     moving = [
         node
         for node, t in zip(body.inputs, tangents, strict=True)
-        if node.type.is_float and (t is not None or node in own.carry)
+        if node.type.is_inexact and (t is not None or node in own.carry)
     ]
     slopes = {node: parameter(node.type) for node in moving}
     pushed = push(
@@ -258,7 +259,7 @@ def _jvp(
         [Tensor(slopes[n]) for n in moving],
     )
     found = dict(enumerate(pushed))
-    ends = [i for i in range(carries) if body.outputs[i].type.is_float]
+    ends = [i for i in range(carries) if body.outputs[i].type.is_inexact]
     rows = [i for i in range(carries, len(body.outputs)) if found[i] is not None]
     sloped = {i: lift(zeros(body.outputs[i].type) if found[i] is None else found[i]) for i in ends}
     sloped |= {i: lift(found[i]) for i in rows}

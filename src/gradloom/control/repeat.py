@@ -125,12 +125,12 @@ def _jvp(
     moving = [
         i
         for i, (n, t) in enumerate(zip(body.inputs, of_body, strict=True))
-        if n.type.is_float and (t is not None or i >= own)
+        if n.type.is_inexact and (t is not None or i >= own)
     ]
     slopes = {i: parameter(body.inputs[i].type) for i in moving}
     marks = [Tensor(body.inputs[i]) for i in moving]
     pushed = push(list(map(Tensor, body.outputs)), marks, [Tensor(slopes[i]) for i in moving])
-    ends = [i for i, n in enumerate(body.outputs) if n.type.is_float]
+    ends = [i for i, n in enumerate(body.outputs) if n.type.is_inexact]
     results = (
         *body.outputs,
         *(lift(zeros(body.outputs[i].type) if pushed[i] is None else pushed[i]) for i in ends),

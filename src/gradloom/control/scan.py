@@ -143,7 +143,8 @@ def _length(xs: Any, length: int | None) -> int:
                 message(
                     f"xs{path} of scan is {kind}, which has no leading axis",
                     user_where(),
-                    "scan runs over the first axis of every array; close over what is constant",
+                    "scan runs over the first axis of every array, and a list is a tree of its"
+                    " elements: make it one array, and close over what is constant",
                 )
             )
         sizes[f"xs{path}"] = kind.shape[0]

@@ -14,10 +14,10 @@ from gradloom.frontend.trace import Trace, current, fits, leaked, lift, type_of
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.ir.source import ITEM
-from gradloom.ir.types import DTYPES, FLOATS, TupleType
+from gradloom.ir.types import COMPLEX, DTYPES, FLOATS, TupleType
 
 _PROMOTING = (Kind.ELEMENTWISE, Kind.CONTRACT, Kind.JOIN)
-_SAMPLE = {"bool": False, "int64": 0, "float64": 0.0}
+_SAMPLE = {"bool": False, "int64": 0, "float64": 0.0, "complex128": 0j}
 
 
 def apply(op: Op, *args: Any, **attrs: Any) -> Any:
@@ -65,6 +65,8 @@ def _trace(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
     if not isinstance(current(), Trace):
         raise leaked(next((a for a in args if isinstance(a, Tensor)), None))
     if op.kind not in _PROMOTING:
+        if not op.takes_complex and any(type_of(a).is_complex for a in args):
+            raise _refused(op, args)
         return Tensor(make(op, *map(lift, args), **attrs))
     dtype = promote(op, args[op.flags :])
     if op.returns == "bool" and not all(fits(a, dtype) for a in args if is_number(a)):
@@ -80,25 +82,42 @@ def _trace(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
 def promote(op: Op, args: tuple[Any, ...]) -> str:
     """NumPy 2's promotion: Python scalars, and what was traced from them, are weak."""
     dtype = np.result_type(*map(_sample, args)).name
-    if op.accepts == "float" and dtype not in FLOATS and dtype in DTYPES:
-        dtype = "float64"
+    floating = op.accepts in ("float", "real")
+    if floating and dtype in DTYPES and dtype not in FLOATS + COMPLEX:
+        dtype = _floating(op, dtype)
     wanted = {
-        "integer": dtype in DTYPES and dtype not in FLOATS,
+        "integer": dtype not in FLOATS + COMPLEX,
         "number": dtype != "bool" or op.on_bool is not None,
-        "float": dtype in FLOATS,
+        "float": True,
+        "real": dtype in FLOATS,
+        "complex": dtype in COMPLEX,
         "bool": True,
         "any": True,
     }
-    if dtype not in DTYPES or not wanted[op.accepts]:
-        found = ", ".join(str(type_of(a)) for a in args)
-        raise DtypeError(
-            message(
-                f"{op.name} has no form for {found}",
-                user_where(),
-                f"convert an operand with .astype(); {op.name} takes {op.accepts} operands",
-            )
-        )
+    good = dtype in DTYPES and wanted[op.accepts]
+    if dtype in COMPLEX and op.accepts != "bool":
+        good = good and op.takes_complex
+    if not good:
+        raise _refused(op, args)
     return "bool" if op.accepts == "bool" else dtype
+
+
+def _floating(op: Op, dtype: str) -> str:
+    """What NumPy computes a function of integers in; where that is half precision, float64."""
+    if dtype in ("int16", "uint16") and isinstance(op.reference, np.ufunc):
+        kinds = (np.dtype(dtype),) * op.operands
+        name = op.reference.resolve_dtypes((*kinds, None))[-1].name
+        return name if name in FLOATS else "float64"
+    return "float64"
+
+
+def _refused(op: Op, args: tuple[Any, ...]) -> DtypeError:
+    kinds = [type_of(a) for a in args]
+    repair = f"convert an operand with .astype(); {op.name} takes {op.accepts} operands"
+    if any(kind.is_complex for kind in kinds):
+        repair = "use the real or the imaginary part, or abs()"
+    found = ", ".join(map(str, kinds))
+    return DtypeError(message(f"{op.name} has no form for {found}", user_where(), repair))
 
 
 def _sample(arg: Any) -> Any:

@@ -13,6 +13,8 @@ from gradloom.ir.types import TensorType, TupleType
 
 # Levels of gradients that are being taken.  A record of any other leaked out of its gradient.
 OPEN: set[int] = set()
+# Exceptions of Python functions that native code called; whoever made the call raises them.
+failures: list[BaseException] = []
 
 
 @dataclass(slots=True, eq=False)

@@ -68,8 +68,25 @@ class Tensor:
         return FUNCTIONS["transpose"](self)
 
     @property
+    def at(self) -> Any:
+        """`x.at[key].set(v)` and its like: copies of `x`, changed at `x[key]`."""
+        return FUNCTIONS["at"](self)
+
+    @property
+    def flat(self) -> Any:
+        return FUNCTIONS["ravel"](self)
+
+    @property
     def mT(self) -> Any:  # noqa: N802
         return FUNCTIONS["matrix_transpose"](self)
+
+    @property
+    def real(self) -> Any:
+        return FUNCTIONS["real"](self)
+
+    @property
+    def imag(self) -> Any:
+        return FUNCTIONS["imag"](self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -120,8 +137,11 @@ class Tensor:
         chosen = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else (axes or None)
         return FUNCTIONS["transpose"](self, chosen)
 
-    def flatten(self) -> Any:
-        return FUNCTIONS["ravel"](self)
+    def flatten(self, order: str = "C") -> Any:
+        return FUNCTIONS["ravel"](self, order)
+
+    def view(self, *args: Any) -> Any:
+        self._refuse("view() reads memory that is not there yet", "use x.astype(dtype)")
 
     def copy(self, order: str = "C") -> Any:
         return self
@@ -150,6 +170,11 @@ class Tensor:
     def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
         ours = self._ours(function)
         given = {name: v for name, v in kwargs.items() if name != "out" or v is not None}
+        if "out" in given:
+            self._refuse(
+                f"np.{function.__name__} cannot write a traced value into an array in place",
+                "leave out= away and use what it returns",
+            )
         signature = _signature(ours)
         try:
             signature.bind(*args, **given)
@@ -199,7 +224,8 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         self._refuse(
             "NumPy asked for the elements of a traced value, which has none yet",
-            "use gradloom.numpy (gnp.stack makes an array of traced values) or gradloom.random; if"
+            "use gradloom.numpy (gnp.stack makes an array of traced values, gnp.take(x, i) reads an"
+            " array at traced indices) or gradloom.random; if"
             " the trace is over, this value leaked out of it: return it instead of storing it",
         )
 
@@ -212,7 +238,7 @@ class Tensor:
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         self._refuse(
             "a traced value cannot be assigned to in place",
-            "build a new one: gnp.where(mask, value, x), or gnp.concatenate of the parts",
+            "write x = x.at[key].set(value), or gnp.where(mask, value, x)",
         )
 
 
@@ -250,7 +276,8 @@ _METHODS = (
     *("ravel", "squeeze", "swapaxes", "repeat", "take", "diagonal", "trace"),
     *("sum", "prod", "mean", "var", "std", "max", "min", "ptp", "any", "all", "argmax", "argmin"),
     *("argsort", "argpartition", "searchsorted"),
-    *("cumsum", "cumprod", "clip", "dot", "round"),
+    *("cumsum", "cumprod", "clip", "dot", "round", "nonzero", "compress", "choose"),
+    *("conj", "conjugate"),
 )
 _REFUSED = {
     "bool": (
@@ -272,7 +299,8 @@ _REFUSED = {
     "trunc": ("math.trunc makes a Python number", "use gnp.trunc(x)"),
     "index": (
         "a traced value cannot be a Python index or a size",
-        "index an array with it (x[i]), or pass the number as a Python int",
+        "index a traced value with it, x[i], and an array with gnp.take(x, i) or"
+        " gnp.at(x)[i].get(); or pass the number as a Python int",
     ),
 }
 _OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, Tensor)
@@ -280,7 +308,7 @@ _OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, Ten
 
 def is_number(value: Any) -> bool:
     """Whether a value is a Python number, which has no dtype of its own; `np.float64` has one."""
-    return isinstance(value, bool | int | float) and not isinstance(value, np.generic)
+    return isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic)
 
 
 def is_weak(value: Any) -> bool:
@@ -341,5 +369,14 @@ for _dunder, _reason in _REFUSED.items():
     setattr(Tensor, f"__{_dunder}__", _refusing(*_reason))
 for _name in ("item", "tolist"):
     setattr(Tensor, _name, _refusing(f"{_name}() needs a concrete value", _REFUSED["complex"][1]))
-for _name in ("fill", "itemset", "partition", "put", "resize", "sort"):
-    setattr(Tensor, _name, _refusing(f"{_name}() changes an array in place", "make a new value"))
+for _name, _repair in {
+    "fill": "use gnp.full_like(x, value)",
+    "itemset": "write x = x.at[i].set(value)",
+    "partition": "use gnp.sort(x)",
+    "put": "write x = x.at[i].set(values)",
+    "resize": "use gnp.resize(x, shape)",
+    "sort": "write x = gnp.sort(x)",
+    "byteswap": "do it outside of the traced function",
+    "setfield": "do it outside of the traced function",
+}.items():
+    setattr(Tensor, _name, _refusing(f"{_name}() changes an array in place", _repair))

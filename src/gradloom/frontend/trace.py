@@ -71,7 +71,7 @@ def _unsupported(value: Any, array: np.ndarray, what: str) -> GradloomError:
         return _does_not_fit(value, "int64")
     if isinstance(value, np.ndarray | np.generic | complex):
         repair = {
-            "c": "work with its real and imaginary parts, x.real and x.imag",
+            "c": "convert it first: x.astype('complex128')",
             "f": "convert it first: x.astype('float32')",
             "i": "convert it first: x.astype('int32')",
             "u": "convert it first: x.astype('uint32')",
@@ -101,7 +101,7 @@ def _does_not_fit(value: Any, dtype: str) -> RangeError:
 
 def fits(value: Any, dtype: str) -> bool:
     """Whether a Python number has a value in `dtype`."""
-    if isinstance(value, float):
+    if isinstance(value, float | complex):
         return True
     if dtype not in INTEGERS:
         return value.bit_length() < 1024
@@ -143,4 +143,6 @@ def scalar_dtype(value: Any) -> str:
     """The dtype of a Python number that meets no array."""
     if isinstance(value, bool):
         return "bool"
+    if isinstance(value, complex):
+        return "complex128"
     return "int64" if isinstance(value, int) else "float64"

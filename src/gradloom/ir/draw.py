@@ -27,6 +27,10 @@ COLOURS = {
     Kind.CONTRACT: "#f5bcbc",
     Kind.GATHER: "#c9ead0",
     Kind.SCATTER: "#b5d8b8",
+    Kind.CONTROL: "#f3e79b",
+    Kind.CALL: "#f3e79b",
+    Kind.ROUTINE: "#bfe5e4",
+    Kind.ITEM: "#efefef",
 }
 INPUT_COLOUR, OUTPUT_COLOUR = "#2a6f3c", "#b3261e"
 LETTER = 6.7  # width of a letter of 11-pixel monospace
@@ -156,7 +160,7 @@ class _Drawing:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = f"{len(value.nodes())} operations" if isinstance(value, Graph) else str(value)
     return text if len(text) <= ATTRIBUTE else f"{text[: ATTRIBUTE - 3]}..."
 
 

@@ -133,16 +133,21 @@ def rewrite(graph: Graph, rule: Callable[[Node], Node | None]) -> Graph:
 
 def with_graphs(node: Node, change: Callable[[Graph], Graph]) -> Node:
     """The node with the graphs in its attributes changed."""
+    attrs = attrs_with(node, change)
+    if all(attrs[name] == value for name, value in node.attrs):
+        return node
+    return make(node.op, *node.inputs, where=node.where, **attrs)
+
+
+def attrs_with(node: Node, change: Callable[[Graph], Graph]) -> dict[str, Any]:
+    """The attributes of a node, the graphs among them changed."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(changed, value))
         return change(value) if _is_graph(value) else value
 
-    attrs = {name: changed(value) for name, value in node.attrs}
-    if all(attrs[name] == value for name, value in node.attrs):
-        return node
-    return make(node.op, *node.inputs, where=node.where, **attrs)
+    return {name: changed(value) for name, value in node.attrs}
 
 
 def _on_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,20 @@ import numpy as np
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
-from gradloom.ir.types import FLOATS, TensorType, TupleType
+from gradloom.ir.types import COMPLEX, FLOATS, TensorType, TupleType
 
 Values = dict[Node, Any]
+WIDE = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(COMPLEX, "complex128")}
 
 
-def evaluate(graph: Graph, arrays: Sequence[Any], wide: bool = False) -> Values:
-    """The value of every node.  With `wide`, all floating point is done in float64."""
+def evaluate(
+    graph: Graph,
+    arrays: Sequence[Any],
+    wide: bool = False,
+    rounded: Callable[[Any], Any] | None = None,
+) -> Values:
+    """The value of every node.  With `wide`, all floating point is done in float64; every result
+    passes through `rounded` before others read it."""
     values: Values = {
         node: _widened(np.asarray(array), wide)
         for node, array in zip(graph.inputs, arrays, strict=True)
@@ -24,7 +31,8 @@ def evaluate(graph: Graph, arrays: Sequence[Any], wide: bool = False) -> Values:
     with np.errstate(all="ignore"):
         for node in graph.nodes():
             if node not in values:
-                values[node] = _value(node, values, wide)
+                value = _value(node, values, wide)
+                values[node] = rounded(value) if rounded else value
     return values
 
 
@@ -45,9 +53,8 @@ def _value(node: Node, values: Values, wide: bool) -> Any:
 
 
 def _typed(result: np.ndarray, kind: TensorType, wide: bool) -> np.ndarray:
-    dtype = "float64" if wide and kind.dtype in FLOATS else kind.dtype
-    return result.astype(dtype, copy=False)
+    return result.astype(WIDE.get(kind.dtype, kind.dtype) if wide else kind.dtype, copy=False)
 
 
 def _widened(array: np.ndarray, wide: bool) -> np.ndarray:
-    return array.astype("float64") if wide and array.dtype.name in FLOATS else array
+    return array.astype(WIDE.get(array.dtype.name, array.dtype)) if wide else array

@@ -21,7 +21,7 @@ class Kind(Enum):
     JOIN = auto()  # pieces laid side by side along an axis
     CONTRACT = auto()  # the product of two operands, summed over shared labels
     GATHER = auto()  # out[i] is x[indices[i]]
-    SCATTER = auto()  # zeros, with updates[i] added at indices[i]
+    SCATTER = auto()  # neutral elements, with updates[i] combined into those at indices[i]
     CONTROL = auto()  # a loop or a branch over graphs, which its attributes hold
     CALL = auto()  # a graph with a rule of its own; in its place once differentiation is over
     ROUTINE = auto()  # sequential code over whole arrays: sorting, factorisations, transforms
@@ -40,6 +40,11 @@ class Op:
     several results a tuple) for those of the inputs, None where an input has none; `batch(size,
     batched, *inputs, **attrs)` returns the result for inputs of which those that are `batched`
     have a leading axis of `size`, and so has the result (of several results: each).
+
+    `planar(*operands, **attrs)` is the row's meaning for complex operands, as `passes.planar` gives
+    them: each a pair of its real and imaginary parts, or a value if the operand is real.  It
+    returns a pair if the result is complex.  Rows that only put elements elsewhere do so with both
+    parts.  A ROUTINE is given, and gives, both parts in one value, on a last axis of two.
     """
 
     name: str
@@ -50,16 +55,17 @@ class Op:
     spelling: str = ""  # a Python scalar expression over {0}, {1}, ...
     lanes: Callable[..., Any] | None = None  # the same over SIMD lanes
     accepts: str = "number"  # what NumPy's promotion must end in: float, number, integer, bool, any
-    returns: str = "same"  # "same" as the promoted inputs, or a dtype
+    returns: str = "same"  # "same" as the promoted inputs, the "real" dtype of their parts, or one
     operands: int = 1
     casts: bool = False  # its lanes and spelling take the dtype of the result
     flags: int = 0  # how many leading operands are conditions, apart from promotion
     on_bool: str | None = None  # the row that NumPy means by this one when all operands are bool
     unit: float | None = None  # op(x, unit) is x, to the bit
     commutative: bool = False
+    constant: tuple[int, ...] = ()  # operands by which `vjp` has no derivative, and says NaN
     identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
     flow: str = ""  # CONTROL: "for", "while" or "branch"
-    factors: tuple[str, str] = ("", "")  # CONTRACT: the rows of its product and of its sum
+    factors: tuple[str, str] = ("", "")  # CONTRACT: its product's row and its sum's; SCATTER: 2nd
     spreads: bool = False  # MOVE: every element of the result is one of x, so constants pass
     marker: bool = False  # the identity function, kept only until differentiation is over
     apart: bool = False  # MOVE: the identity, but what is computed of it is computed once more
@@ -71,8 +77,21 @@ class Op:
     batch: Callable[..., Any] | None = None  # None: the kind's
     linear: bool = False  # in all floating operands together, so the tangent is op(*tangents)
     routine: Callable[..., Any] | None = None  # ROUTINE: (*types, **attrs) -> `ir.routine.Code`
+    planar: Callable[..., Any] | None = None  # on pairs (re, im); None: the kind's, or no meaning
     samples: Callable[..., Any] | None = None  # (rng, dtype) -> [(arrays, attrs), ...] for tests
     doc: str = field(default="")
+
+    @property
+    def takes_complex(self) -> bool:
+        """Whether complex operands have a meaning."""
+        return self.planar is not None or self.kind in BY_PARTS
+
+
+# Kinds that do to the real and imaginary parts what they do to numbers.
+BY_PARTS = (
+    *(Kind.MOVE, Kind.JOIN, Kind.GATHER, Kind.SCATTER, Kind.ITEM),
+    *(Kind.CONTROL, Kind.CALL),
+)
 
 
 OPS: dict[str, Op] = {}

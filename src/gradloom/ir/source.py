@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gradloom.ir.affine import Index
@@ -83,6 +85,6 @@ def const(value: object, dtype: str) -> Node:
     return make(CONST, value=np.asarray(value).astype(dtype).tobytes(), dtype=dtype)
 
 
-def constant_of(value: bytes, dtype: str) -> float | int | bool:
-    """The Python number of a constant's bytes."""
+def constant_of(value: bytes, dtype: str) -> Any:
+    """The Python number of a constant's bytes: a bool, int, float or complex."""
     return np.frombuffer(value, dtype)[0].item()

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOATS = ("float32", "float64")
-INTEGERS = ("int32", "int64", "uint32")
-DTYPES = ("bool", *INTEGERS, *FLOATS)
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+INTEGERS = (*SIGNED, *UNSIGNED)
+COMPLEX = ("complex64", "complex128")
+DTYPES = ("bool", *INTEGERS, *FLOATS, *COMPLEX)
+# The dtype of a complex number's two parts, and back.
+PART = dict(zip(COMPLEX, FLOATS, strict=True))
+WHOLE = dict(zip(FLOATS, COMPLEX, strict=True))
 ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
 
 
@@ -40,6 +46,15 @@ class TensorType:
     def is_float(self) -> bool:
         return self.dtype in FLOATS
 
+    @property
+    def is_complex(self) -> bool:
+        return self.dtype in COMPLEX
+
+    @property
+    def is_inexact(self) -> bool:
+        """Whether values of this type have a gradient."""
+        return self.dtype in FLOATS or self.dtype in COMPLEX
+
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
@@ -65,6 +80,15 @@ class TupleType(TensorType):
 
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.types))})"
+
+
+def in_parts(kind: TensorType) -> TensorType:
+    """How a complex type lies in memory: real and imaginary parts, side by side on a last axis.
+
+    >>> str(in_parts(TensorType((3,), "complex64")))
+    'float32[3,2]'
+    """
+    return TensorType((*kind.shape, 2), PART[kind.dtype]) if kind.is_complex else kind
 
 
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

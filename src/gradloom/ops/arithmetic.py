@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import scalar
+from gradloom.ops import planar, scalar
+from gradloom.ops.complex import conjugate, is_complex, real
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 
@@ -24,6 +25,7 @@ add = elementwise(
     unit=-0.0,
     commutative=True,
     on_bool="logical_or",
+    planar=planar.add,
 )
 subtract = elementwise(
     "subtract",
@@ -32,6 +34,7 @@ subtract = elementwise(
     operator.sub,
     lambda g, out, x, y: (g, -g),
     unit=0.0,
+    planar=planar.subtract,
 )
 multiply = elementwise(
     "multiply",
@@ -42,6 +45,7 @@ multiply = elementwise(
     unit=1.0,
     commutative=True,
     on_bool="logical_and",
+    planar=planar.multiply,
 )
 divide = elementwise(
     "divide",
@@ -53,15 +57,23 @@ divide = elementwise(
     accepts="float",
     cost=16,
     domain=_NONZERO,
+    planar=planar.divide,
 )
-negative = elementwise("negative", np.negative, "(-{0})", operator.neg, lambda g, out, x: (-g,))
+negative = elementwise(
+    "negative",
+    np.negative,
+    "(-{0})",
+    operator.neg,
+    lambda g, out, x: (-g,),
+    planar=planar.negative,
+)
 floor_divide = elementwise(
     "floor_divide",
     np.floor_divide,
     "({0} // {1})",
     scalar.floor_divide,
     lambda g, out, x, y: (None, None),
-    cost=42,
+    cost=41,
     domain=_NONZERO,
 )
 remainder = elementwise(
@@ -70,7 +82,7 @@ remainder = elementwise(
     "({0} % {1})",
     scalar.remainder,
     lambda g, out, x, y: (g, -g * floor_divide(x, y)),
-    cost=39,
+    cost=41,
     domain=((0.1, 0.9), (1.0, 2.5)),
 )
 maximum = elementwise(
@@ -94,17 +106,125 @@ minimum = elementwise(
     cost=4,
 )
 abs_ = elementwise(
-    "abs", np.absolute, "abs({0})", lambda x: x.abs(), lambda g, out, x: (g * sign(x),)
+    "abs",
+    np.absolute,
+    "abs({0})",
+    lambda x: x.abs(),
+    lambda g, out, x: (g * conjugate(sign(x)),),
+    planar=planar.absolute,
+    jvp=lambda tangents, out, x: real(tangents[0] * conjugate(sign(x))),
+    returns="real",
 )
 sign: Function = elementwise(
-    "sign", np.sign, "np.sign({0})", scalar.sign, lambda g, out, x: (None,), cost=4
+    "sign",
+    np.sign,
+    "np.sign({0})",
+    scalar.sign,
+    lambda g, out, x: (_turn(g, conjugate(out), x),),
+    planar=planar.sign,
+    jvp=lambda tangents, out, x: _turn(tangents[0], out, x),
+    cost=4,
 )
+
+
+def _turn(g: Any, unit: Any, x: Any) -> Any:
+    """What of g is at right angles to `unit`, over `abs(x)`: only a turn of a complex x changes
+    `x / abs(x)`."""
+    if not is_complex(x):
+        return None
+    size = abs_(x)
+    across = g - real(g * conjugate(unit)) * unit
+    return across / where(size == 0, np.inf, size)
 
 
 def _share(g: Any, wins: Any, ties: Any) -> Any:
     """The cotangent of the winner; halves where both are equal, as in JAX."""
     return where(wins, g, where(ties, 0.5 * g, 0))
 
+
+fmod = elementwise(
+    "fmod",
+    np.fmod,
+    "np.fmod({0}, {1})",
+    scalar.fmod,
+    lambda g, out, x, y: (g, -g * rint((x - out) / y)),
+    cost=43,
+    domain=((0.1, 0.9), (1.0, 2.5)),
+)
+copysign = elementwise(
+    "copysign",
+    np.copysign,
+    "np.copysign({0}, {1})",
+    lambda x, y: x.copysign(y),
+    lambda g, out, x, y: (where(signbit(x) == signbit(y), g, -g), None),
+    accepts="float",
+    cost=2,
+    domain=_NONZERO,
+)
+signbit: Function = elementwise(
+    "signbit", np.signbit, "np.signbit({0})", scalar.signbit, accepts="float", returns="bool"
+)
+nextafter = elementwise(
+    "nextafter",
+    np.nextafter,
+    "np.nextafter({0}, {1})",
+    scalar.nextafter,
+    lambda g, out, x, y: (g, None),
+    accepts="float",
+    cost=10,
+)
+spacing = elementwise(
+    "spacing",
+    np.spacing,
+    "np.spacing({0})",
+    scalar.spacing,
+    lambda g, out, x: (None,),
+    accepts="float",
+    cost=5,
+)
+
+
+def _scaled(x: Any, n: Any) -> Any:
+    """`np.ldexp` with a floating exponent."""
+    whole = np.clip(np.nan_to_num(np.rint(n)), -9999, 9999).astype("int32")
+    return np.where(np.isnan(n), n, np.ldexp(x, whole)).astype(np.result_type(x))
+
+
+# The parts of `frexp`, and the product of `ldexp`.
+significand = elementwise(
+    "significand",
+    lambda x: np.frexp(x)[0],
+    "np.frexp({0})[0]",
+    scalar.significand,
+    lambda g, out, x: (scaled(g, -exponent(x)),),
+    listed=False,
+    accepts="float",
+    cost=12,
+)
+exponent: Function = elementwise(
+    "exponent",
+    lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(np.result_type(x)),
+    "np.frexp({0})[1]",
+    scalar.exponent,
+    lambda g, out, x: (None,),
+    listed=False,
+    accepts="float",
+    cost=15,
+)
+scaled: Function = elementwise(
+    "scaled",
+    _scaled,
+    "OPS['scaled'].reference({0}, {1})",
+    scalar.scaled,
+    lambda g, out, x, n: (scaled(g, n), None),
+    listed=False,
+    accepts="float",
+    cost=10,
+    domain=((-2.0, 2.0), (1.0, 1.0)),
+)
+_WHOLE: dict[str, Any] = {"accepts": "integer", "commutative": True, "domain": ((0, 30), (0, 30))}
+gcd = elementwise("gcd", np.gcd, "np.gcd({0}, {1})", scalar.gcd, cost=200, **_WHOLE)
+lcm = elementwise("lcm", np.lcm, "np.lcm({0}, {1})", scalar.lcm, cost=220, **_WHOLE)
 
 # ---- rounding
 
@@ -126,7 +246,7 @@ ceil = elementwise(
     accepts="float",
     cost=2,
 )
-rint = elementwise(
+rint: Function = elementwise(
     "rint",
     np.rint,
     "np.rint({0})",
@@ -134,6 +254,7 @@ rint = elementwise(
     lambda g, out, x: (None,),
     accepts="float",
     cost=2,
+    planar=planar.rint,
 )
 trunc = elementwise(
     "trunc",

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
+from gradloom.frontend.tensor import FUNCTIONS
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType
-from gradloom.ops.move import expand_dims, reshape, transpose
-from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
+from gradloom.ops import planar_folds
+from gradloom.ops.elementwise import astype
+from gradloom.ops.move import expand_dims, moveaxis, reshape
+from gradloom.ops.public import as_operand, normal_axis, public, refuse_out, wrong_shape
 from gradloom.ops.reduce import sum_
 
 
@@ -41,7 +44,7 @@ def _reference(x: Any, y: Any, left: str, right: str, result: str) -> np.ndarray
     dtype = np.result_type(x, y)
     if len(left) == len(right) == 2 and left[1] == right[0] and result == left[0] + right[1]:
         return np.asarray(x, dtype) @ np.asarray(y, dtype)
-    fast = dtype.kind == "f"  # BLAS where there is one
+    fast = dtype.kind in "fc"  # BLAS where there is one
     return np.einsum(f"{left},{right}->{result}", x, y, dtype=dtype, optimize=fast)
 
 
@@ -73,6 +76,7 @@ CONTRACT = define(
         cost=2,
         operands=2,
         factors=("multiply", "sum"),
+        planar=planar_folds.contract,
         samples=_samples,
     )
 )
@@ -83,12 +87,16 @@ def contract(x: Any, y: Any, left: str, right: str, out: str) -> Any:
 
     Labels that stand in one operand only are summed there first.
     """
-    x, left = _presum(x, left, right + out)
-    y, right = _presum(y, right, left + out)
+    x, y = as_operand(x), as_operand(y)
+    if x.dtype == bool and y.dtype == bool:  # NumPy's sum of booleans is "or"
+        return contract(astype(x, "int64"), y, left, right, out) != 0
+    x, left = presum(x, left, right + out)
+    y, right = presum(y, right, left + out)
     return apply(CONTRACT, x, y, **_canonical(left, right, out))
 
 
-def _presum(x: Any, term: str, elsewhere: str) -> tuple[Any, str]:
+def presum(x: Any, term: str, elsewhere: str) -> tuple[Any, str]:
+    """`x` summed over the labels that stand nowhere else, and the labels that are left."""
     alone = tuple(i for i, label in enumerate(term) if label not in elsewhere)
     if not alone:
         return x, term
@@ -104,14 +112,14 @@ def _canonical(left: str, right: str, out: str) -> dict[str, str]:
 
 
 @public(np.matmul)
-def matmul(x: Any, y: Any) -> Any:
+def matmul(x1: Any, x2: Any, /) -> Any:
     """Matrix product with NumPy's rules: batches broadcast, 1-d operands are vectors.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.matmul([[1.0, 2.0]], [[3.0], [4.0]])
     array([[11.]])
     """
-    x, y = as_operand(x), as_operand(y)
+    x, y = as_operand(x1), as_operand(x2)
     if not x.ndim or not y.ndim:
         raise wrong_shape("matmul needs operands of one dimension or more", "use * for scalars")
     a = expand_dims(x, 0) if x.ndim == 1 else x
@@ -158,30 +166,33 @@ def _drop_unit_batches(x: Any, names: str, batch: tuple[int, ...]) -> tuple[Any,
 
 
 @public(np.dot)
-def dot(x: Any, y: Any) -> Any:
-    """NumPy's dot: products of vectors and matrices; sums over the last axis of `x`."""
-    x, y = as_operand(x), as_operand(y)
+def dot(a: Any, b: Any, out: None = None) -> Any:
+    """NumPy's dot: products of vectors and matrices; sums over the last axis of `a`."""
+    refuse_out(out, "dot")
+    x, y = as_operand(a), as_operand(b)
     if not x.ndim or not y.ndim:
         return x * y
     return tensordot(x, y, ([x.ndim - 1], [max(y.ndim - 2, 0)]))
 
 
 @public(np.outer)
-def outer(x: Any, y: Any) -> Any:
-    """All products of an element of `x` and one of `y`."""
-    return contract(reshape(x, -1), reshape(y, -1), "a", "b", "ab")
+def outer(a: Any, b: Any, out: None = None) -> Any:
+    """All products of an element of `a` and one of `b`."""
+    refuse_out(out, "outer")
+    x, y = as_operand(a), as_operand(b)
+    return contract(reshape(x, x.size), reshape(y, y.size), "a", "b", "ab")
 
 
 @public(np.tensordot)
-def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Sum of products over pairs of axes, or over the last and first `axes` axes."""
-    x, y = as_operand(x), as_operand(y)
+    x, y = as_operand(a), as_operand(b)
     if isinstance(axes, int | np.integer):
         left_axes, right_axes = list(range(x.ndim - axes, x.ndim)), list(range(axes))
     else:
-        left_axes, right_axes = ([a] if isinstance(a, int) else list(a) for a in axes)
-    of_x = [normal_axis(a, x.ndim) for a in left_axes]
-    of_y = [normal_axis(a, y.ndim) for a in right_axes]
+        left_axes, right_axes = ([i] if isinstance(i, int) else list(i) for i in axes)
+    of_x = [normal_axis(i, x.ndim) for i in left_axes]
+    of_y = [normal_axis(i, y.ndim) for i in right_axes]
     if len(of_x) != len(of_y):
         raise wrong_shape(f"axes {axes} do not pair up", "name as many axes of each operand")
     left = string.ascii_lowercase[: x.ndim]
@@ -193,54 +204,48 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     return contract(x, y, left, "".join(right), "".join(out))
 
 
-@public(np.einsum)
-def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
-    """Einstein summation over any number of operands, taken pairwise from the left.
-
-    Labels may not repeat within an operand; an ellipsis is not supported.  `optimize` is accepted
-    as NumPy's, and changes nothing.
-
-    >>> import gradloom.numpy as gnp
-    >>> gnp.einsum("ij,j->i", [[1.0, 2.0]], [3.0, 4.0])
-    array([11.])
-    """
-    terms, out = _parse(subscripts, operands)
-    value, term = as_operand(operands[0]), terms[0]
-    for k in range(1, len(operands)):
-        later = out + "".join(terms[k + 1 :])
-        made = "".join(n for n in dict.fromkeys(term + terms[k]) if n in later)
-        value = contract(value, as_operand(operands[k]), term, terms[k], made)
-        term = made
-    value, term = _presum(value, term, out)
-    return transpose(value, tuple(term.index(n) for n in out)) if term != out else value
+@public(np.inner)
+def inner(a: Any, b: Any, /) -> Any:
+    """Sums of products over the last axes."""
+    x, y = as_operand(a), as_operand(b)
+    if not x.ndim or not y.ndim:
+        return x * y
+    return tensordot(x, y, ([x.ndim - 1], [y.ndim - 1]))
 
 
-def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
-    given, arrow, out = subscripts.replace(" ", "").partition("->")
-    terms = given.split(",")
-    if not arrow:
-        out = "".join(sorted(n for n in set(given) - {","} if given.count(n) == 1))
-    good = len(terms) == len(operands) and len(set(out)) == len(out) and set(out) <= set(given)
-    for term, operand in zip(terms, operands, strict=False):
-        good &= term.isalpha() or not term
-        good &= len(set(term)) == len(term) == as_operand(operand).ndim
-    if not good:
-        shapes = ", ".join(str(tuple(as_operand(o).shape)) for o in operands)
+def _conjugate(x: Any) -> Any:
+    return FUNCTIONS["conj"](x) if x.dtype.kind == "c" else x
+
+
+@public(np.vdot)
+def vdot(a: Any, b: Any, /) -> Any:
+    """Sum of the products of all elements; of complex numbers, `a` is conjugated."""
+    x, y = as_operand(a), as_operand(b)
+    return dot(_conjugate(reshape(x, x.size)), reshape(y, y.size))
+
+
+@public(np.vecdot)
+def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    """Sums of products over one axis, the others broadcast; `x1` is conjugated."""
+    x, y = moveaxis(x1, axis, -1), moveaxis(x2, axis, -1)
+    if x.shape[-1] != y.shape[-1]:
         raise wrong_shape(
-            f"einsum {subscripts!r} does not fit operands of shapes {shapes}",
-            "give one letter an axis, no letter twice in an operand, and no ellipsis",
+            f"vecdot of {tuple(x.shape)} and {tuple(y.shape)} over axis {axis}",
+            "the sizes of that axis must be equal",
         )
-    _check_labels(subscripts, terms, [tuple(as_operand(o).shape) for o in operands])
-    return terms, out
+    product = matmul(expand_dims(_conjugate(x), -2), expand_dims(y, -1))
+    return reshape(product, tuple(product.shape[:-2]))
 
 
-def _check_labels(subscripts: str, terms: list[str], shapes: list[tuple[int, ...]]) -> None:
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for label, size in zip(term, shape, strict=True):
-            if sizes.setdefault(label, size) != size:
-                raise wrong_shape(
-                    f"einsum {subscripts!r} of shapes {', '.join(map(str, shapes))}: {label!r} is"
-                    f" both {sizes[label]} and {size}",
-                    "axes of one letter must have one size",
-                )
+@public(np.matvec)
+def matvec(x1: Any, x2: Any, /) -> Any:
+    """Products of matrices and vectors, which broadcast."""
+    product = matmul(x1, expand_dims(x2, -1))
+    return reshape(product, tuple(product.shape[:-1]))
+
+
+@public(np.vecmat)
+def vecmat(x1: Any, x2: Any, /) -> Any:
+    """Products of vectors, which are conjugated, and matrices; both broadcast."""
+    product = matmul(expand_dims(_conjugate(as_operand(x1)), -2), x2)
+    return reshape(product, (*product.shape[:-2], product.shape[-1]))

@@ -14,12 +14,13 @@ from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import FLOATS, TensorType, TupleType
+from gradloom.ops import planar_folds
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.elementwise import astype, exp, where
-from gradloom.ops.indexing import SCATTER
+from gradloom.ops.gather import SCATTER
 from gradloom.ops.join import concatenate, index_along
 from gradloom.ops.move import broadcast_to, reshape, take_slice
-from gradloom.ops.public import as_operand, normal_axis, public
+from gradloom.ops.public import as_operand, normal_axis, public, refuse_out
 from gradloom.ops.reduce import accumulated
 
 # Runs of `inner` elements lie side by side, so that an axis other than the last is walked in the
@@ -246,6 +247,7 @@ CUMSUM: Op = _row(
     _flipped(lambda x, axis: np.cumsum(x, axis, dtype=x.dtype)),
     lambda g, out, x, axis, reverse: (apply(CUMSUM, g, axis=axis, reverse=1 - reverse),),
     _code("cumsum", FOLD_TEXT, combine="a + b"),
+    planar=planar_folds.cumsum,
     linear=True,
 )
 CUMPROD = _row(
@@ -253,6 +255,7 @@ CUMPROD = _row(
     _flipped(lambda x, axis: np.cumprod(x, axis, dtype=x.dtype)),
     _product_vjp,
     _code("cumprod", FOLD_TEXT, combine="a * b"),
+    planar=planar_folds.cumprod,
 )
 CUMMAX = _row(
     "cummax",
@@ -281,6 +284,7 @@ RECUR = _row(
     _flipped(_recurred),
     _recur_vjp,
     _code("recur", RECUR_TEXT),
+    planar=planar_folds.recur,
     infer=lambda x, y, axis, reverse: x,
     accepts="float",
     operands=2,
@@ -302,22 +306,28 @@ def _flat(x: Any, axis: Any, dtype: Any) -> tuple[Any, int]:
 
 
 @public(np.cumsum)
-def cumsum(x: Any, axis: Any = None, dtype: Any = None, reverse: bool = False) -> Any:
+def cumsum(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, *, reverse: bool = False
+) -> Any:
     """Running sums along `axis`, of all elements in a row if it is None; `reverse` from the end.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.cumsum([1.0, 2.0, 3.0])
     array([1., 3., 6.])
     """
-    x, along = _flat(x, axis, dtype)
+    refuse_out(out, "cumsum")
+    x, along = _flat(a, axis, dtype)
     return apply(CUMSUM, x, axis=along, reverse=int(reverse))
 
 
 @public(np.cumprod)
-def cumprod(x: Any, axis: Any = None, dtype: Any = None, reverse: bool = False) -> Any:
+def cumprod(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, *, reverse: bool = False
+) -> Any:
     """Running products along `axis`, of all elements in a row if it is None; `reverse` from the
     end.  The derivative is exact also where elements are zero."""
-    x, along = _flat(x, axis, dtype)
+    refuse_out(out, "cumprod")
+    x, along = _flat(a, axis, dtype)
     return apply(CUMPROD, x, axis=along, reverse=int(reverse))
 
 
@@ -337,18 +347,32 @@ def _with_initial(x: Any, axis: Any, dtype: Any, first: Any, row: Op, include: b
 
 @public(np.cumulative_sum)
 def cumulative_sum(
-    x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    include_initial: bool = False,
 ) -> Any:
     """Running sums along `axis`, which a 1-d array need not name; with `include_initial` a zero
     comes first."""
+    refuse_out(out, "cumulative_sum")
     return _with_initial(x, axis, dtype, 0, CUMSUM, include_initial)
 
 
 @public(np.cumulative_prod)
 def cumulative_prod(
-    x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    include_initial: bool = False,
 ) -> Any:
     """Running products along `axis`; with `include_initial` a one comes first."""
+    refuse_out(out, "cumulative_prod")
     return _with_initial(x, axis, dtype, 1, CUMPROD, include_initial)
 
 

@@ -1,5 +1,4 @@
-"""Rows of linear systems: Cholesky's and LU factors, triangular and general solutions, and
-determinants, by LAPACK.
+"""Rows of Cholesky factors and triangular systems by LAPACK, and what rows of matrices share.
 
 A row-major matrix is its own transpose to LAPACK; the texts say how each copes.  A matrix that has
 no factorisation gives NaN, as there are no exceptions in native code.
@@ -11,20 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import MissingError, message, user_where
 from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
-from gradloom.ops.arrange import tril, triu
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.contract import matmul
+from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import where
-from gradloom.ops.indexing import take_along_axis
 from gradloom.ops.join import index_along
-from gradloom.ops.move import broadcast_to, expand_dims, matrix_transpose
-from gradloom.ops.sorting import argsort
+from gradloom.ops.move import broadcast_to, matrix_transpose
 
 # ---- what rows of matrices share
 
@@ -206,237 +202,3 @@ def triangular(t: Any, b: Any, lower: int, trans: int = 0, unit: int = 0) -> Any
     """The solution of a triangular system, of operands with the same batch axes and dtype."""
     (trsm,) = lapack.functions(["trsm"], b.dtype)
     return apply(TRIANGULAR, t, b, trsm, lower=lower, trans=trans, unit=unit)
-
-
-# ---- general systems
-
-SOLVE_TEXT = """\
-def {name}(start, stop, n, k, a, b, getrf, getrs, out, w, r):
-    # to LAPACK the factors of A', of which it solves the transpose: A X = B
-    factor = load_int64(getrf, 0)
-    solve = load_int64(getrs, 0)
-    store_int32(w, 0, n)
-    store_int32(w, 1, k)
-    store_int32(w, 2, {transposed})
-    columns = view(r, n * n * {bytes})
-    pivots = view(w, 16)
-    for row in range(start, stop):
-        x = view(out, row * n * k * {bytes})
-        copy(r, 0, a, row * n * n * {bytes}, n * n * {bytes})
-        routine_transpose_{dtype}(n, k, view(b, row * n * k * {bytes}), columns)
-        invoke_6(factor, w, w, r, w, pivots, view(w, 12))
-        if load_int32(w, 3) != 0:
-            routine_fill_nan_{dtype}(columns, n * k)
-        else:
-            invoke_9(
-                solve, view(w, 8), w, view(w, 4), r, w, pivots, columns, w, view(w, 12)
-            )
-        routine_transpose_{dtype}(k, n, columns, x)
-"""
-
-
-def _solve_code(a: TensorType, b: TensorType, *addresses: TensorType) -> Code:
-    n, k = b.shape[-2:]
-    reals = n * (n + k)
-    return lapack.code(
-        "solve", SOLVE_TEXT, b.dtype, b.shape[:-2], (n, k), n + 4, reals, transposed=ord("T")
-    )
-
-
-def _solve_vjp(g: Any, out: Any, a: Any, b: Any, *addresses: Any) -> tuple[Any, ...]:
-    """Giles, Collected matrix derivative results for forward and reverse mode AD, 2008, 2.3.1."""
-    pulled = solve(matrix_transpose(a), g)
-    return -matmul(pulled, matrix_transpose(out)), pulled, None, None
-
-
-SOLVE: Op = define(
-    Op(
-        "solve",
-        Kind.ROUTINE,
-        lambda a, b, *addresses: b,
-        lambda a, b, *addresses: lapack.each(np.linalg.solve, np.asarray(a), np.asarray(b))[0],
-        _solve_vjp,
-        accepts="float",
-        operands=2,
-        batch=batching(lambda: SOLVE, 2),
-        routine=_solve_code,
-        samples=lambda rng, dtype: [
-            (
-                (
-                    well(rng, dtype, 2, 4, 4),
-                    rng.uniform(-1, 1, (2, 4, 3)).astype(dtype),
-                    address_of("getrf", dtype),
-                    address_of("getrs", dtype),
-                ),
-                {},
-            )
-        ],
-    )
-)
-
-
-def solve(a: Any, b: Any) -> Any:
-    """The solution of a linear system, of operands with the same batch axes and dtype."""
-    return apply(SOLVE, a, b, *lapack.functions(["getrf", "getrs"], b.dtype))
-
-
-# ---- determinants
-
-SLOGDET_TEXT = """\
-def {name}(start, stop, n, x, getrf, signs, logs, w, r):
-    call = load_int64(getrf, 0)
-    store_int32(w, 0, n)
-    pivots = view(w, 8)
-    for row in range(start, stop):
-        copy(r, 0, x, row * n * n * {bytes}, n * n * {bytes})
-        invoke_6(call, w, w, r, w, pivots, view(w, 4))
-        sign = 1.0
-        total = 0.0
-        for i in range(n):
-            entry = load_{dtype}(r, i * n + i)
-            if load_int32(pivots, i) != i + 1:
-                sign = -sign
-            if entry < 0.0:
-                sign = -sign
-                entry = -entry
-            if entry == 0.0:
-                sign = 0.0
-            total += math_log(entry)
-        if sign == 0.0:
-            total = math_log(0.0)
-        if total != total:
-            sign = total
-        store_{dtype}(signs, row, sign)
-        store_{dtype}(logs, row, total)
-"""
-
-
-def _slogdet_code(x: TensorType, getrf: TensorType) -> Code:
-    n = x.shape[-1]
-    return lapack.code("slogdet", SLOGDET_TEXT, x.dtype, x.shape[:-2], (n,), n + 2, n * n)
-
-
-def _slogdet_vjp(g: Any, out: Any, x: Any, getrf: Any) -> tuple[Any, None]:
-    """Giles 2008, 2.2.4."""
-    if g[1] is None:
-        return None, None
-    inverse = matrix_transpose(solve(x, identity_like(x)))
-    return expand_dims(g[1], (-2, -1)) * inverse, None
-
-
-def _scalars(x: TensorType) -> TensorType:
-    return TensorType(x.shape[:-2], x.dtype)
-
-
-SLOGDET: Op = define(
-    Op(
-        "slogdet",
-        Kind.ROUTINE,
-        lambda x, getrf: TupleType((_scalars(x), _scalars(x))),
-        lambda x, getrf: tuple(np.linalg.slogdet(x)),
-        _slogdet_vjp,
-        accepts="float",
-        batch=batching(lambda: SLOGDET, 1),
-        routine=_slogdet_code,
-        samples=lambda rng, dtype: [((well(rng, dtype, 2, 4, 4), address_of("getrf", dtype)), {})],
-    )
-)
-
-# ---- LU
-
-LU_TEXT = """\
-def {name}(start, stop, m, n, x, getrf, out, pivots, order, w, r):
-    # LAPACK pivots rows of its columns, so A goes in and comes out transposed
-    call = load_int64(getrf, 0)
-    store_int32(w, 0, m)
-    store_int32(w, 1, n)
-    least = m if m < n else n
-    for row in range(start, stop):
-        here = view(order, row * m * 8)
-        swaps = view(pivots, row * least * 4)
-        routine_transpose_{dtype}(m, n, view(x, row * m * n * {bytes}), r)
-        invoke_6(call, w, view(w, 4), r, w, swaps, view(w, 8))
-        routine_transpose_{dtype}(n, m, r, view(out, row * m * n * {bytes}))
-        for i in range(m):
-            store_int64(here, i, i)
-        for i in range(least):
-            j = load_int32(swaps, i) - 1
-            store_int32(swaps, i, j)
-            kept = load_int64(here, i)
-            store_int64(here, i, load_int64(here, j))
-            store_int64(here, j, kept)
-"""
-
-
-def _lu_code(x: TensorType, getrf: TensorType) -> Code:
-    m, n = x.shape[-2:]
-    return lapack.code("lu", LU_TEXT, x.dtype, x.shape[:-2], (m, n), 3, m * n)
-
-
-def _lu_reference(x: Any, getrf: Any) -> tuple[np.ndarray, ...]:
-    """Gauss's elimination with the largest pivot of each column."""
-    x = np.array(x)
-    (*batch, m, n), least = x.shape, min(x.shape[-2:])
-    flat = x.reshape(-1, m, n)
-    pivots, order = np.zeros((len(flat), least), np.int32), np.tile(np.arange(m), (len(flat), 1))
-    for a, swaps, rows in zip(flat, pivots, order, strict=True):
-        for i in range(least):
-            j = swaps[i] = i + np.argmax(np.abs(a[i:, i]))
-            a[[i, j]], rows[[i, j]] = a[[j, i]], rows[[j, i]]
-            if a[i, i]:
-                a[i + 1 :, i] /= a[i, i]
-            a[i + 1 :, i + 1 :] -= np.outer(a[i + 1 :, i], a[i, i + 1 :])
-    return flat.reshape(x.shape), pivots.reshape(*batch, least), order.reshape(*batch, m)
-
-
-def _lu_vjp(g: Any, out: Any, x: Any, getrf: Any) -> tuple[Any, None]:
-    """A[order] = L U, so with cotangents of both in one matrix as they are,
-    L^-T (stril(L^T g_L) + triu(g_U U^T)) U^-T goes to the rows of A [Giles 2008, section 2, by
-    the same steps as for a Cholesky factor]."""
-    if g[0] is None:
-        return None, None
-    if x.shape[-1] != x.shape[-2]:
-        raise MissingError(
-            message(
-                "LU factors of a matrix that is not square have no derivative",
-                user_where(),
-                "use gnp.linalg.qr, or factor a square block",
-            )
-        )
-    packed = out[0]
-    lower = tril(packed, -1) + identity_like(packed)
-    left = tril(matmul(matrix_transpose(lower), tril(g[0], -1)), -1)
-    right = triu(matmul(triu(g[0]), matrix_transpose(triu(packed))))
-    inner = triangular(packed, left + right, lower=1, trans=1, unit=1)
-    rows = matrix_transpose(triangular(packed, matrix_transpose(inner), lower=0))
-    back = expand_dims(argsort(out[2]), -1)
-    return take_along_axis(rows, broadcast_to(back, tuple(rows.shape)), -2), None
-
-
-def _lu_types(x: TensorType, getrf: TensorType) -> TupleType:
-    *batch, m, n = x.shape
-    pivots = TensorType((*batch, min(m, n)), "int32")
-    return TupleType((x, pivots, TensorType((*batch, m), "int64")))
-
-
-LU: Op = define(
-    Op(
-        "lu",
-        Kind.ROUTINE,
-        _lu_types,
-        _lu_reference,
-        _lu_vjp,
-        accepts="float",
-        batch=batching(lambda: LU, 1),
-        routine=_lu_code,
-        samples=lambda rng, dtype: [
-            ((rng.uniform(-1, 1, (2, 4, 4)).astype(dtype), address_of("getrf", dtype)), {})
-        ],
-    )
-)
-
-
-def lu_factors(x: Any) -> tuple[Any, Any, Any]:
-    """L and U in one matrix, LAPACK's row exchanges from 0 (int32), and the order of the rows."""
-    packed, pivots, order = apply_many(LU, x, *lapack.functions(["getrf"], x.dtype))
-    return packed, pivots, order

@@ -12,9 +12,9 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.source import IOTA
 from gradloom.ir.types import TensorType
-from gradloom.ops.elementwise import where
-from gradloom.ops.move import expand_dims, place, take_slice
-from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
+from gradloom.ops.elementwise import astype
+from gradloom.ops.move import expand_dims, take_slice
+from gradloom.ops.public import as_operand, normal_axis, public, refuse_out, wrong_shape
 
 
 def _joined(*types: TensorType, axis: int) -> TensorType:
@@ -53,9 +53,19 @@ CONCATENATE = define(
 
 
 @public(np.concatenate)
-def concatenate(pieces: Any, axis: Any = 0) -> Any:
+def concatenate(
+    arrays: Any,
+    axis: Any = 0,
+    out: None = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
     """The pieces one after another along an existing axis; all flattened first if it is None."""
-    parts = [as_operand(p) for p in pieces]
+    refuse_out(out, "concatenate")
+    parts = [as_operand(p) for p in arrays]
+    if dtype is not None:
+        parts = [astype(p, dtype) for p in parts]
     if not parts:
         raise wrong_shape("concatenate of no pieces", "give it at least one array")
     if axis is None:
@@ -79,9 +89,21 @@ def _without(shape: Any, axis: int) -> tuple[int, ...]:
 
 
 @public(np.stack)
-def stack(pieces: Any, axis: int = 0) -> Any:
+def stack(
+    arrays: Any,
+    axis: int = 0,
+    out: None = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
     """The pieces one after another along a new axis."""
-    return concatenate([expand_dims(p, axis) for p in pieces], axis)
+    parts = [as_operand(p) for p in arrays]
+    for part in parts:
+        if part.shape != parts[0].shape:
+            shapes = ", ".join(str(tuple(p.shape)) for p in parts)
+            raise wrong_shape(f"a stack of pieces of shapes {shapes}", "make their shapes equal")
+    return concatenate([expand_dims(p, axis) for p in parts], axis, out, dtype=dtype)
 
 
 def index_along(x: Any, axis: int) -> Any:
@@ -92,32 +114,6 @@ def index_along(x: Any, axis: int) -> Any:
         np.expand_dims(np.arange(x.shape[axis]), tuple(i for i in range(x.ndim) if i != axis)),
         x.shape,
     )
-
-
-def _widths(width: Any, ndim: int) -> list[tuple[int, int]]:
-    pairs = np.broadcast_to(np.asarray(width, np.int64), (ndim, 2)).tolist()
-    return [(int(low), int(high)) for low, high in pairs]
-
-
-@public(np.pad)
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """`x` inside a border of `constant_values` (a scalar); other modes are not traced."""
-    x = as_operand(x)
-    if mode != "constant" or np.ndim(constant_values):
-        raise wrong_shape(f"pad mode {mode!r} has no traced form", "use mode='constant'")
-    widths = _widths(pad_width, x.ndim)
-    if any(low < 0 or high < 0 for low, high in widths):
-        raise wrong_shape(f"pad widths {pad_width} are negative", "slice instead")
-    low = tuple(w[0] for w in widths)
-    shape = tuple(n + w[0] + w[1] for n, w in zip(x.shape, widths, strict=True))
-    padded = place(x, low, shape)
-    if isinstance(constant_values, int | float) and constant_values == 0:
-        return padded
-    inside: Any = True
-    for axis, (before, _) in enumerate(widths):
-        steps = index_along(padded, axis)
-        inside = inside & (steps >= before) & (steps < before + x.shape[axis])
-    return where(inside, padded, constant_values)
 
 
 @public()

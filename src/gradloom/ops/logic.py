@@ -10,6 +10,8 @@ import numpy as np
 from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import NUMPY, Tensor
 from gradloom.ir.op import OPS
+from gradloom.ir.types import COMPLEX
+from gradloom.ops import planar, scalar
 from gradloom.ops.public import dtype_name, public
 from gradloom.ops.row import Function, elementwise
 
@@ -23,6 +25,7 @@ where: Function = elementwise(
     "({1} if {0} else {2})",
     lambda c, x, y: c.where(x, y),
     lambda g, out, c, x, y: (None, where(c, g, 0), where(c, 0, g)),
+    planar=planar.where,
     flags=1,
     accepts="any",
     domain=((-1.0, 1.0), (-2.0, 2.0), (-2.0, 2.0)),
@@ -35,9 +38,23 @@ less = elementwise("less", np.less, "({0} < {1})", operator.lt, **_ANY)
 less_equal = elementwise("less_equal", np.less_equal, "({0} <= {1})", operator.le, **_ANY)
 greater = elementwise("greater", np.greater, "({0} > {1})", operator.gt, **_ANY)
 greater_equal = elementwise("greater_equal", np.greater_equal, "({0} >= {1})", operator.ge, **_ANY)
-equal = elementwise("equal", np.equal, "({0} == {1})", operator.eq, commutative=True, **_ANY)
+equal = elementwise(
+    "equal",
+    np.equal,
+    "({0} == {1})",
+    operator.eq,
+    planar=planar.equal,
+    commutative=True,
+    **_ANY,
+)
 not_equal = elementwise(
-    "not_equal", np.not_equal, "({0} != {1})", operator.ne, commutative=True, **_ANY
+    "not_equal",
+    np.not_equal,
+    "({0} != {1})",
+    operator.ne,
+    planar=planar.not_equal,
+    commutative=True,
+    **_ANY,
 )
 _BOOL: dict[str, Any] = {"accepts": "bool", "returns": "bool"}
 logical_and = elementwise(
@@ -61,14 +78,35 @@ invert = elementwise("invert", np.invert, "(~{0})", operator.invert, **_BITS)
 left_shift = elementwise("left_shift", np.left_shift, "({0} << {1})", operator.lshift, **_BITS)
 right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operator.rshift, **_BITS)
 
+set_bits = elementwise(
+    "set_bits",
+    lambda x: np.bitwise_count(x).astype("int32"),
+    "np.int32(np.bitwise_count({0}))",
+    scalar.bit_count,
+    listed=False,
+    accepts="integer",
+    returns="int32",
+    cost=24,
+)
+
 # ---- dtype
+
+_KEEPING = ("bool", *COMPLEX)  # what complex numbers are cast to as a whole
+
+
+def _as_dtype(x: Any, dtype: str) -> np.ndarray:
+    """The real part where complex becomes real, without NumPy's warning: it was asked for."""
+    x = np.asarray(x)
+    return (x.real if x.dtype.kind == "c" and dtype not in _KEEPING else x).astype(dtype)
+
 
 elementwise(
     "cast",
-    lambda x, dtype: np.asarray(x).astype(dtype),
+    _as_dtype,
     "np.{dtype}({0})",
     lambda x, dtype: x.cast(dtype),
     lambda g, out, x, dtype: (g,),
+    planar=planar.cast,
     accepts="any",
     casts=True,
 )
@@ -76,7 +114,8 @@ elementwise(
 
 @public(name="astype")
 def astype(x: Any, dtype: Any, copy: bool = True) -> Any:
-    """`x` in another dtype, as `ndarray.astype`: float to integer cuts toward zero."""
+    """`x` in another dtype, as `ndarray.astype`: float to integer cuts toward zero, and
+    complex to real takes the real part."""
     name = dtype_name(dtype)
     if not isinstance(x, Tensor):
         return np.asarray(x).astype(name)

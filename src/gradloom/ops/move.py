@@ -64,9 +64,9 @@ TRANSPOSE = _mover(
 
 
 @public(np.transpose, np.permute_dims)
-def transpose(x: Any, axes: Any = None) -> Any:
+def transpose(a: Any, axes: Any = None) -> Any:
     """Axes in another order; reversed when `axes` is None."""
-    x = as_operand(x)
+    x = as_operand(a)
     order = tuple(range(x.ndim))[::-1] if axes is None else axes
     order = tuple(normal_axis(a, x.ndim) for a in order)
     if sorted(order) != list(range(x.ndim)):
@@ -78,33 +78,48 @@ public(name="permute_dims")(transpose)
 
 
 @public(np.swapaxes)
-def swapaxes(x: Any, a: int, b: int) -> Any:
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
-    x = as_operand(x)
+    x = as_operand(a)
     order = list(range(x.ndim))
-    a, b = normal_axis(a, x.ndim), normal_axis(b, x.ndim)
-    order[a], order[b] = order[b], order[a]
+    one, other = normal_axis(axis1, x.ndim), normal_axis(axis2, x.ndim)
+    order[one], order[other] = order[other], order[one]
     return transpose(x, tuple(order))
 
 
 @public(np.moveaxis)
-def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     """Axes moved to other places, the rest kept in order."""
-    x = as_operand(x)
+    x = as_operand(a)
     sources = source if isinstance(source, tuple | list) else (source,)
     targets = destination if isinstance(destination, tuple | list) else (destination,)
-    moved = [normal_axis(a, x.ndim) for a in sources]
-    order = [a for a in range(x.ndim) if a not in moved]
+    moved = [normal_axis(i, x.ndim) for i in sources]
+    if len(moved) != len(targets) or len(set(moved)) != len(moved):
+        raise wrong_shape(
+            f"axes {source} moved to {destination}", "name as many axes as places, each once"
+        )
+    order = [i for i in range(x.ndim) if i not in moved]
     for target, axis in sorted(
-        (normal_axis(t, x.ndim), a) for t, a in zip(targets, moved, strict=True)
+        (normal_axis(t, x.ndim), i) for t, i in zip(targets, moved, strict=True)
     ):
         order.insert(target, axis)
     return transpose(x, tuple(order))
 
 
+@public(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """One axis moved to before the axis `start`."""
+    x = as_operand(a)
+    along = normal_axis(axis, x.ndim)
+    place = start + x.ndim if start < 0 else start
+    return moveaxis(x, along, place - 1 if along < place else place)
+
+
 @public(np.matrix_transpose)
 def matrix_transpose(x: Any) -> Any:
     """The last two axes exchanged."""
+    if as_operand(x).ndim < 2:
+        raise wrong_shape(f"the transpose of {tuple(as_operand(x).shape)}", "it takes a matrix")
     return swapaxes(x, -1, -2)
 
 
@@ -145,11 +160,15 @@ RESHAPE = _mover(
 
 
 @public(np.reshape)
-def reshape(x: Any, shape: Any, order: str = "C") -> Any:
-    """The same elements, in row-major order, under another shape; one size may be -1."""
-    x = as_operand(x)
-    if order != "C":
-        raise wrong_shape(f"reshape order {order!r} is not supported", "use order='C'")
+def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    """The same elements, in row-major order, under another shape; one size may be -1.
+
+    In order "F" the first index runs fastest.  `copy` changes nothing: no value is ever changed.
+    """
+    x = as_operand(a)
+    if order == "F":
+        turned = tuple(shape)[::-1] if np.iterable(shape) else shape
+        return transpose(reshape(transpose(x), turned))
     sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     sizes = tuple(int(n) for n in sizes)
     known = int(np.prod([n for n in sizes if n != -1], dtype=np.int64))
@@ -164,15 +183,15 @@ def reshape(x: Any, shape: Any, order: str = "C") -> Any:
 
 
 @public(np.ravel)
-def ravel(x: Any) -> Any:
+def ravel(a: Any, order: str = "C") -> Any:
     """All elements on one axis."""
-    return reshape(x, -1)
+    return reshape(a, as_operand(a).size, order)
 
 
 @public(np.expand_dims)
-def expand_dims(x: Any, axis: Any) -> Any:
+def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of size one."""
-    x = as_operand(x)
+    x = as_operand(a)
     count = len(axis) if isinstance(axis, tuple | list) else 1
     axes = normal_axes(axis, x.ndim + count)
     sizes = iter(x.shape)
@@ -180,13 +199,13 @@ def expand_dims(x: Any, axis: Any) -> Any:
 
 
 @public(np.squeeze)
-def squeeze(x: Any, axis: Any = None) -> Any:
+def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of size one removed."""
-    x = as_operand(x)
+    x = as_operand(a)
     axes = (
         [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normal_axes(axis, x.ndim)
     )
-    if any(x.shape[a] != 1 for a in axes):
+    if any(x.shape[i] != 1 for i in axes):
         raise wrong_shape(f"cannot squeeze axis {axis} of {tuple(x.shape)}", "its size is not 1")
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
@@ -217,9 +236,9 @@ BROADCAST = _mover(
 
 
 @public(np.broadcast_to)
-def broadcast_to(x: Any, shape: Any) -> Any:
+def broadcast_to(array: Any, shape: Any) -> Any:
     """Axes of size one, and new leading axes, repeated up to `shape`."""
-    x = as_operand(x)
+    x = as_operand(array)
     sizes = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
     try:
         fits = np.broadcast_shapes(tuple(x.shape), sizes) == sizes
@@ -309,13 +328,20 @@ def take_slice(x: Any, start: Shape, step: Shape, size: Shape) -> Any:
 
 
 @public(np.flip)
-def flip(x: Any, axis: Any = None) -> Any:
+def flip(m: Any, axis: Any = None) -> Any:
     """The order of elements reversed along some axes, all by default."""
-    x = as_operand(x)
+    x = as_operand(m)
     axes = normal_axes(axis, x.ndim)
     start = tuple(n - 1 if i in axes else 0 for i, n in enumerate(x.shape))
     step = tuple(-1 if i in axes else 1 for i in range(x.ndim))
     return take_slice(x, start, step, tuple(x.shape))
+
+
+def between(x: Any, axis: int, low: int, high: int) -> Any:
+    """`x` from `low` up to `high` along one axis."""
+    start = tuple(low if i == axis else 0 for i in range(x.ndim))
+    count = tuple(high - low if i == axis else n for i, n in enumerate(x.shape))
+    return take_slice(x, start, (1,) * x.ndim, count)
 
 
 def place(x: Any, low: Shape, shape: Shape) -> Any:

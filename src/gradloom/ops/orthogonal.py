@@ -15,8 +15,8 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
-from gradloom.ops.arrange import tril, triu
 from gradloom.ops.contract import matmul
+from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import where
 from gradloom.ops.factor import address_of, batching, identity_like, of_lower, triangular
 from gradloom.ops.join import concatenate
@@ -179,7 +179,7 @@ def {name}(start, stop, n, vectors, x, syevd, values, out, w, r):
 
 def _eigh_types(x: TensorType, syevd: TensorType, vectors: int) -> TupleType:
     values = TensorType(x.shape[:-1], x.dtype)
-    return TupleType((values, x if vectors else TensorType((0,), x.dtype)))
+    return TupleType((values, x if vectors else TensorType((*x.shape[:-2], 0), x.dtype)))
 
 
 def _eigh_code(x: TensorType, syevd: TensorType, vectors: int) -> Code:
@@ -196,7 +196,7 @@ def _eigh_reference(x: Any, syevd: Any, vectors: int) -> tuple[np.ndarray, ...]:
     values, found = lapack.each(lambda a: tuple(np.linalg.eigh(a)), regular)
     values = np.where(bad[..., None], np.nan, values).astype(x.dtype)
     found = np.where(bad[..., None, None], np.nan, found).astype(x.dtype)
-    return values, found if vectors else np.zeros(0, x.dtype)
+    return values, found if vectors else np.zeros((*x.shape[:-2], 0), x.dtype)
 
 
 def _eigh_vjp(g: Any, out: Any, x: Any, syevd: Any, vectors: int) -> tuple[Any, None]:
@@ -273,8 +273,8 @@ def {name}(start, stop, m, n, full, vectors, lwork, x, gesdd, u, s, vh, w, r):
 def _svd_types(x: TensorType, gesdd: TensorType, full: int, vectors: int) -> TupleType:
     *batch, m, n = x.shape
     k = min(m, n)
-    u = (*batch, m, m if full else k) if vectors else (0,)
-    vh = (*batch, n if full else k, n) if vectors else (0,)
+    u = (*batch, m, m if full else k) if vectors else (*batch, 0)
+    vh = (*batch, n if full else k, n) if vectors else (*batch, 0)
     return TupleType(tuple(TensorType(shape, x.dtype) for shape in (u, (*batch, k), vh)))
 
 
@@ -295,7 +295,7 @@ def _svd_reference(x: Any, gesdd: Any, full: int, vectors: int) -> tuple[np.ndar
     if vectors:
         return lapack.each(one, np.asarray(x))
     (s,) = lapack.each(lambda a: np.linalg.svd(a, compute_uv=False), np.asarray(x))
-    nothing = np.zeros(0, s.dtype)
+    nothing = np.zeros((*x.shape[:-2], 0), s.dtype)
     return nothing, s, nothing
 
 

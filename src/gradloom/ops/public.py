@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DtypeError, ShapeError, message, user_where
+from gradloom.errors import DtypeError, ShapeError, TracingError, message, user_where
 from gradloom.frontend.tensor import FUNCTIONS, NUMPY, Tensor
 from gradloom.ir.types import DTYPES
 
@@ -76,6 +76,34 @@ def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(axes)) != len(axes):
         raise ShapeError(message(f"axes {axis} repeat", user_where(), "name each axis once"))
     return axes
+
+
+def refuse_out(out: Any, name: str) -> None:
+    """NumPy's `out=`, which is accepted as None only: nothing here writes into an array."""
+    if out is not None:
+        raise TracingError(
+            message(
+                f"{name} cannot write into an array in place",
+                user_where(),
+                f"leave out= away and use what {name} returns",
+            )
+        )
+
+
+def sizes_of(shape: Any) -> tuple[int, ...]:
+    """A shape, given as one number or several."""
+    return tuple(operator.index(n) for n in (shape if np.iterable(shape) else (shape,)))
+
+
+def unknown_size(what: str, repair: str) -> TracingError:
+    """The error of a function whose result has a shape that depends on traced values."""
+    return TracingError(
+        message(
+            f"the size of the result of {what} depends on values that are not known yet",
+            user_where(),
+            f"say how many there can be: {repair}",
+        )
+    )
 
 
 def wrong_shape(what: str, repair: str) -> ShapeError:

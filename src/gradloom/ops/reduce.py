@@ -1,9 +1,10 @@
-"""Rows that fold axes with an associative combination, and the statistics written with them."""
+"""Rows that fold axes with an associative combination, and NumPy's reductions with them."""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy as np
 from gradloom.frontend.apply import apply
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import INTEGERS, TensorType
-from gradloom.ops.elementwise import astype, equal, maximum, minimum, sqrt, where
+from gradloom.ops import planar_folds
+from gradloom.ops.elementwise import add, astype, equal, maximum, minimum, multiply
+from gradloom.ops.elementwise import where as choose
 from gradloom.ops.join import concatenate, index_along
 from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape
-from gradloom.ops.public import as_operand, normal_axes, public, wrong_shape
+from gradloom.ops.public import as_operand, normal_axes, public, refuse_out, wrong_shape
 
 
 def _lowest(dtype: str) -> Any:
@@ -37,6 +40,7 @@ def _reduction(
     spelling: str,
     vjp: Any,
     linear: bool = False,
+    by_pairs: Any = None,
 ) -> Op:
     def infer(x: TensorType, axes: tuple[int, ...]) -> TensorType:
         return TensorType(tuple(n for i, n in enumerate(x.shape) if i not in axes), x.dtype)
@@ -52,6 +56,7 @@ def _reduction(
             combine,
             identity=identity,
             linear=linear,
+            planar=by_pairs,
             samples=lambda rng, dtype: [
                 ((rng.uniform(0.3, 2, (3, 4, 5)).astype(dtype),), {"axes": axes})
                 for axes in ((2,), (0,), (0, 2), (0, 1, 2))
@@ -68,6 +73,7 @@ SUM = _reduction(
     "({0} + {1})",
     lambda g, out, x, axes: (broadcast_to(expand_dims(g, axes), x.shape),),
     linear=True,
+    by_pairs=planar_folds.sum_,
 )
 PROD = _reduction(
     "prod",
@@ -78,10 +84,11 @@ PROD = _reduction(
     lambda g, out, x, axes: (
         broadcast_to(expand_dims(g, axes), x.shape) * _product_of_others(x, axes),
     ),
+    by_pairs=planar_folds.prod,
 )
 MAX = _reduction(
     "max",
-    np.max,
+    lambda x, axis: np.max(x, axis=axis, initial=_lowest(np.asarray(x).dtype.name)),
     lambda x, y: x.maximum(y),
     _lowest,
     "np.maximum({0}, {1})",
@@ -89,7 +96,7 @@ MAX = _reduction(
 )
 MIN = _reduction(
     "min",
-    np.min,
+    lambda x, axis: np.min(x, axis=axis, initial=_highest(np.asarray(x).dtype.name)),
     lambda x, y: x.minimum(y),
     _highest,
     "np.minimum({0}, {1})",
@@ -101,7 +108,7 @@ def _to_winners(g: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """The cotangent shared equally among the elements that attain the extreme, as in JAX."""
     wins = equal(x, expand_dims(out, axes))
     count = sum_(astype(wins, x.dtype), axes, keepdims=True)
-    return where(wins, expand_dims(g, axes) / count, 0)
+    return choose(wins, expand_dims(g, axes) / count, 0)
 
 
 def _product_of_others(x: Any, axes: tuple[int, ...]) -> Any:
@@ -134,31 +141,85 @@ def _others(x: Any) -> Any:
     return concatenate([above * high, above * low])
 
 
-def _reduce(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
+# What joins the result of a row to `initial`.
+_JOINED: dict[Op, Callable[..., Any]] = {SUM: add, PROD: multiply, MAX: maximum, MIN: minimum}
+
+
+def fold(
+    row: Op, x: Any, axis: Any, keepdims: bool = False, initial: Any = None, where: Any = None
+) -> Any:
+    """A reduction of those elements where the mask `where` holds, begun from `initial`."""
     axes = normal_axes(axis, x.ndim)
+    if where is not None and where is not True:
+        assert row.identity is not None
+        mask = broadcast_to(astype(as_operand(where), "bool"), tuple(x.shape))
+        x = choose(mask, x, row.identity(x.dtype.name))
     out = apply(row, x, axes=axes)
+    if initial is not None:
+        out = _JOINED[row](out, initial)
     return expand_dims(out, axes) if keepdims else out
 
 
 def accumulated(x: Any, dtype: Any) -> Any:
-    """NumPy's accumulator: booleans and small integers are summed as int64."""
-    if dtype is None and x.dtype.name in ("bool", "int32"):
-        dtype = "int64"
+    """NumPy's accumulator: booleans and small integers are summed in 64 bits."""
+    if dtype is None and x.dtype.kind in "biu":
+        dtype = "uint64" if x.dtype.kind == "u" else "int64"
     return x if dtype is None or x.dtype == dtype else astype(x, dtype)
 
 
+def counted(x: Any, axis: Any, where: Any, keepdims: bool = False) -> Any:
+    """How many elements a reduction sees: a Python number unless a mask tells."""
+    if where is None or where is True:
+        return math.prod(x.shape[a] for a in normal_axes(axis, x.ndim))
+    mask = broadcast_to(astype(as_operand(where), "bool"), tuple(x.shape))
+    kind = x.dtype if x.dtype.kind == "f" else "float64"
+    return fold(SUM, astype(mask, kind), axis, keepdims)
+
+
 @public(np.sum, name="sum")
-def sum_(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    """Sum over `axis` (all axes by default), in fixed order whatever the number of threads."""
-    x = as_operand(x)
-    return _reduce(SUM, accumulated(x, dtype), axis, keepdims)
+def sum_(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
+    """Sum over `axis` (all axes by default), in fixed order whatever the number of threads.
+
+    >>> import gradloom.numpy as gnp
+    >>> float(gnp.sum([1.0, 2.0, 4.0], where=[True, False, True], initial=10.0))
+    15.0
+    """
+    refuse_out(out, "sum")
+    return fold(SUM, accumulated(as_operand(a), dtype), axis, keepdims, initial, where)
 
 
 @public(np.prod)
-def prod(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     """Product over `axis`."""
-    x = as_operand(x)
-    return _reduce(PROD, accumulated(x, dtype), axis, keepdims)
+    refuse_out(out, "prod")
+    return fold(PROD, accumulated(as_operand(a), dtype), axis, keepdims, initial, where)
+
+
+def _extreme(row: Op, a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+    x = as_operand(a)
+    if initial is None:
+        x = _nonempty(x, axis, row.name)
+        if where is not None and where is not True:
+            raise wrong_shape(
+                f"{row.name} where nothing may be left", "give it an initial= to begin from"
+            )
+    return fold(row, x, axis, keepdims, initial, where)
 
 
 def _nonempty(x: Any, axis: Any, name: str) -> Any:
@@ -169,15 +230,31 @@ def _nonempty(x: Any, axis: Any, name: str) -> Any:
 
 
 @public(np.max, np.amax, name="max")
-def max_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def max_(
+    a: Any,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     """Largest element over `axis`; NaN if there is one.  Ties share the cotangent equally."""
-    return _reduce(MAX, _nonempty(x, axis, "max"), axis, keepdims)
+    refuse_out(out, "max")
+    return _extreme(MAX, a, axis, keepdims, initial, where)
 
 
 @public(np.min, np.amin, name="min")
-def min_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def min_(
+    a: Any,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     """Smallest element over `axis`; NaN if there is one."""
-    return _reduce(MIN, _nonempty(x, axis, "min"), axis, keepdims)
+    refuse_out(out, "min")
+    return _extreme(MIN, a, axis, keepdims, initial, where)
 
 
 public(name="amax")(max_)
@@ -185,44 +262,48 @@ public(name="amin")(min_)
 
 
 @public(np.any, name="any")
-def any_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def any_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
     """Whether an element is true."""
-    return _reduce(MAX, astype(as_operand(x), "bool"), axis, keepdims)
+    refuse_out(out, "any")
+    return fold(MAX, astype(as_operand(a), "bool"), axis, keepdims, where=where)
 
 
 @public(np.all, name="all")
-def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def all_(
+    a: Any, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = None
+) -> Any:
     """Whether all elements are true."""
-    return _reduce(MIN, astype(as_operand(x), "bool"), axis, keepdims)
+    refuse_out(out, "all")
+    return fold(MIN, astype(as_operand(a), "bool"), axis, keepdims, where=where)
+
+
+@public(np.count_nonzero)
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """How many elements are not zero."""
+    return sum_(astype(as_operand(a), "bool"), axis, keepdims=keepdims)
 
 
 @public(np.mean)
-def mean(x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    """Arithmetic mean over `axis`."""
-    x = as_operand(x)
-    if dtype is not None or x.dtype.kind != "f":
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = None,
+) -> Any:
+    """Arithmetic mean over `axis`; NaN of no elements."""
+    refuse_out(out, "mean")
+    x = as_operand(a)
+    if dtype is not None or x.dtype.kind in "biu":
         x = astype(x, dtype or "float64")
-    count = int(np.prod([x.shape[a] for a in normal_axes(axis, x.ndim)], dtype=np.int64))
-    return sum_(x, axis, keepdims=keepdims) / (count or np.nan)
-
-
-@public(np.var)
-def var(
-    x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
-) -> Any:
-    """Variance over `axis`: the mean square deviation, in two passes."""
-    x = as_operand(x)
-    count = int(np.prod([x.shape[a] for a in normal_axes(axis, x.ndim)], dtype=np.int64))
-    deviation = x - mean(x, axis, dtype, keepdims=True)
-    return sum_(deviation * deviation, axis, keepdims=keepdims) / max(count - ddof, 0)
-
-
-@public(np.std)
-def std(
-    x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False
-) -> Any:
-    """Standard deviation over `axis`."""
-    return sqrt(var(x, axis, dtype, ddof, keepdims))
+    count = counted(x, axis, where, keepdims)
+    if not isinstance(count, int):
+        return fold(SUM, x, axis, keepdims, where=where) / count
+    return fold(SUM, x, axis, keepdims) / (count or np.nan)
 
 
 def _first(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -231,38 +312,42 @@ def _first(row: Op, x: Any, axis: Any, keepdims: bool) -> Any:
     if axis is None:
         x = reshape(x, -1)
     (along,) = axes if axis is not None else (0,)
-    best = _reduce(row, x, along, keepdims=True)
-    found = where((x == best) | (x != x), index_along(x, along), x.shape[along])
-    first = _reduce(MIN, found, along, keepdims=keepdims and axis is not None)
+    best = fold(row, x, along, keepdims=True)
+    found = choose((x == best) | (x != x), index_along(x, along), x.shape[along])
+    first = fold(MIN, found, along, keepdims=keepdims and axis is not None)
     return expand_dims(first, axes) if keepdims and axis is None else first
 
 
 @public(np.argmax)
-def argmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def argmax(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
     """Index (int64) of the first largest element; of the first NaN if there is one."""
-    return _first(MAX, _nonempty(x, axis, "argmax"), axis, keepdims)
+    refuse_out(out, "argmax")
+    return _first(MAX, _nonempty(a, axis, "argmax"), axis, keepdims)
 
 
 @public(np.argmin)
-def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def argmin(a: Any, axis: Any = None, out: None = None, *, keepdims: bool = False) -> Any:
     """Index (int64) of the first smallest element; of the first NaN if there is one."""
-    return _first(MIN, _nonempty(x, axis, "argmin"), axis, keepdims)
+    refuse_out(out, "argmin")
+    return _first(MIN, _nonempty(a, axis, "argmin"), axis, keepdims)
 
 
 @public(np.clip)
 def clip(
-    x: Any,
-    min: Any = None,  # noqa: A002  (NumPy's names)
-    max: Any = None,  # noqa: A002
-    *,
+    a: Any,
     a_min: Any = None,
     a_max: Any = None,
+    out: None = None,
+    *,
+    min: Any = None,  # noqa: A002  (NumPy's names)
+    max: Any = None,  # noqa: A002
 ) -> Any:
-    """`x` limited to between `min` and `max`; None leaves that side open.
+    """`a` limited to between two bounds, of which None leaves that side open.
 
-    `a_min` and `a_max` are NumPy's other names for the two.
+    `min` and `max` are the standard's names for `a_min` and `a_max`.
     """
+    refuse_out(out, "clip")
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is not None:
-        x = maximum(x, low)
-    return x if high is None else minimum(x, high)
+        a = maximum(a, low)
+    return as_operand(a) if high is None else minimum(a, high)

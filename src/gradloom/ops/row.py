@@ -10,7 +10,7 @@ import numpy as np
 
 from gradloom.frontend.apply import apply
 from gradloom.ir.op import Kind, Op, define
-from gradloom.ir.types import TensorType
+from gradloom.ir.types import PART, TensorType
 from gradloom.ops.public import public, wrong_shape
 
 Function = Callable[..., Any]
@@ -34,13 +34,15 @@ def elementwise(
     spelling: str,
     lanes: Function,
     vjp: Function | None = None,
+    listed: bool = True,
     **facts: Any,
 ) -> Function:
-    """Define a row and return its public function."""
+    """Define a row and return its function, which is public if it is `listed`."""
     returns = facts.get("returns", "same")
 
     def infer(*types: TensorType, **attrs: Any) -> TensorType:
-        dtype = attrs.get("dtype") or (types[-1].dtype if returns == "same" else returns)
+        found = {"same": types[-1].dtype, "real": PART.get(types[-1].dtype, types[-1].dtype)}
+        dtype = attrs.get("dtype") or found.get(returns, returns)
         return TensorType(broadcast_shape(*(t.shape for t in types)), dtype)
 
     operands = 1 + max(i for i in range(3) if f"{{{i}}}" in spelling)
@@ -55,7 +57,8 @@ def elementwise(
     function.__name__ = function.__qualname__ = name
     function.__signature__ = _takes(operands)  # type: ignore[attr-defined]
     function.__doc__ = f"{name}, element by element, with broadcasting: `{spelling}`."
-    public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
+    if listed:
+        public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
     return function
 
 

@@ -4,7 +4,9 @@ A lane here is any value with the lane interface: an LLVM register, a NumPy arra
 are branch-free: both sides of a choice are computed, and `mask.where(a, b)` takes one.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,6 +28,11 @@ class Format:
     def tiny(self) -> float:
         """The least normal number."""
         return 2.0 ** (1 - self.bias)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return (2.0 - 2.0**-self.mantissa) * 2.0**self.bias
 
     @property
     def size(self) -> int:
@@ -120,6 +127,18 @@ def split_exponent(x: Lane) -> tuple[Lane, Lane]:
     small = x < form.tiny
     e, m = split_normal(small.where(x * 2.0**form.mantissa, x).bits())
     return e - small.where(x.like(form.mantissa), 0.0), m
+
+
+def in_double(function: Callable[..., Lane]) -> Callable[..., Lane]:
+    """A function of float64 lanes as one of float32 lanes too: widened, and rounded once."""
+
+    @functools.wraps(function)
+    def widened(*lanes: Lane) -> Lane:
+        if lanes[0].dtype == "float64":
+            return function(*lanes)
+        return function(*(lane.cast("float64") for lane in lanes)).cast(lanes[0].dtype)
+
+    return widened
 
 
 INFINITY, NAN = math.inf, math.nan

@@ -104,3 +104,9 @@ def softplus(x: Lane) -> Lane:
     upper = small > 0.41421356
     f = upper.where(small.fma(0.5, -0.5), small)
     return _log_finite(upper.where(x.like(1.0), 0.0), f) + x.maximum(0.0)
+
+
+def logaddexp(x: Lane, y: Lane) -> Lane:
+    """log(e**x + e**y), as the larger and log(1 + e**-|x - y|)."""
+    apart = (x == y).where(0.0, (x - y).abs())
+    return softplus(-apart) + x.maximum(y)

@@ -1,17 +1,13 @@
-"""Sine, cosine and arc tangent.
+"""Sine, cosine, tangent and arc tangent.
 
 Coefficients: minimax by the Remez exchange in 45-digit arithmetic on the interval named, rounded
 to the format one after another (each time the rest is fitted again); computed for this file.
 """
 
-from gradloom.ops.scalar_forms import FORMATS, Lane, clamp, horner
+from gradloom.ops.scalar_forms import FORMATS, Lane, horner, in_double
+from gradloom.ops.scalar_pairs import fast_sum, product, ratio
+from gradloom.ops.scalar_reduce import HALF_PI, reduced
 
-# pi/2 as a sum of numbers of the format, and 2/pi.
-_HALF_PI = {
-    "float32": (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
-    "float64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
-}
-_TWO_BY_PI = {"float32": 0.6366197466850281, "float64": 0.6366197723675814}
 # (sin(r)/r - 1) / r**2 in powers of r**2 on |r| <= pi/4, weighted for the relative error.
 _SIN = {
     "float32": (
@@ -45,37 +41,48 @@ _ATAN = {
 _TAN_EIGHTH_PI = 0.41421356237309503
 
 
-def _quarter_turns(x: Lane, shift: int) -> Lane:
-    """sin(x + shift * pi/2): Cody and Waite's reduction, then the series of sine or cosine.
-
-    With fma the first step is exact and the third term puts the reduced argument within half a
-    unit, so long as x * 2/pi rounds to the right integer or nearly so.  Far beyond, the remainder
-    is cut: the result stays within [-1, 1] but means nothing; infinity gives NaN.
-    """
-    form = FORMATS[x.dtype]
-    shifted = x.fma(_TWO_BY_PI[x.dtype], form.magic)
-    n = shifted - form.magic
-    r = x
-    for part in _HALF_PI[x.dtype]:
-        r = n.fma(-part, r)
-    r = clamp(r, -0.9, 0.9)
+def _sine_cosine(r: Lane, r_low: Lane) -> tuple[Lane, Lane]:
+    """Corrections s, c of the series: sin is r + s, cos is 1 - r**2 / 2 + c."""
     z = r * r
-    sine = (z * r).fma(horner(z, _SIN[x.dtype]), r)
-    cosine = (z * z).fma(horner(z, _COS[x.dtype]), z.fma(-0.5, 1.0))
-    turns = shifted.bits() + shift
+    sine = (z * r).fma(horner(z, _SIN[r.dtype]), r_low)
+    cosine = (z * z).fma(horner(z, _COS[r.dtype]), -(r * r_low))
+    return sine, cosine
+
+
+def _quarter_turns(x: Lane, shift: int) -> Lane:
+    """sin(x + shift * pi/2) by the series of sine or cosine; NaN of an infinite x."""
+    form = FORMATS[x.dtype]
+    r, r_low, turns = reduced(x)
+    sine, cosine = _sine_cosine(r, r_low)
+    turns = turns + shift
     odd = (turns & 1) != 0
     sign = (turns << (form.size - 2)) & form.sign_bit
-    return (odd.where(cosine, sine).bits() ^ sign).from_bits()
+    return (odd.where((r * r).fma(-0.5, 1.0) + cosine, r + sine).bits() ^ sign).from_bits()
 
 
 def sin(x: Lane) -> Lane:
-    """Sine, for |x| up to 1e6 in float32 and 1e9 in float64; far beyond, a number in [-1, 1]."""
+    """Sine, of any size."""
     return (x == 0).where(x, _quarter_turns(x, 0))
 
 
 def cos(x: Lane) -> Lane:
-    """Cosine, for |x| up to 1e6 in float32 and 1e9 in float64; far beyond, a number in [-1, 1]."""
+    """Cosine, of any size."""
     return _quarter_turns(x, 1)
+
+
+@in_double
+def tan(x: Lane) -> Lane:
+    """Tangent: the quotient of sine and cosine, each as a sum of two numbers."""
+    r, r_low, turns = reduced(x)
+    sine, cosine = _sine_cosine(r, r_low)
+    half, half_low = product(r, r * 0.5)
+    s, s_low = fast_sum(r, sine)
+    c, c_low = fast_sum(r.like(1.0), -half)
+    c, c_low = fast_sum(c, c_low + (cosine - half_low))
+    odd = (turns & 1) != 0
+    top, top_low = odd.where(-c, s), odd.where(-c_low, s_low)
+    high, low = ratio(top, top_low, odd.where(s, c), odd.where(s_low, c_low))
+    return (x == 0).where(x, high + low)
 
 
 def atan(x: Lane) -> Lane:
@@ -86,7 +93,20 @@ def atan(x: Lane) -> Lane:
     bottom = steep.where(size, middle.where(size + 1.0, 1.0))
     t = top / bottom
     z = t * t
-    high, low = _HALF_PI[x.dtype][:2]
+    high, low = HALF_PI[x.dtype][:2]
     turn = steep.where(x.like(high), middle.where(x.like(high / 2), 0.0))
     rest = steep.where(x.like(low), middle.where(x.like(low / 2), 0.0))
     return (turn + (t + (z * t).fma(horner(z, _ATAN[x.dtype]), rest))).copysign(x)
+
+
+def atan_of_pair(x: Lane, x_low: Lane) -> tuple[Lane, Lane]:
+    """atan(x + x_low) for 0 <= x <= 1, as a number and its correction."""
+    middle = x > _TAN_EIGHTH_PI
+    bottom = middle.where(x + 1.0, 1.0)
+    t = middle.where(x - 1.0, x) / bottom
+    t_low = x_low * middle.where(2.0 / (bottom * bottom), 1.0)
+    z = t * t
+    high, low = HALF_PI[x.dtype][:2]
+    angle, lost = fast_sum(middle.where(x.like(high / 2), 0.0), t)
+    rest = middle.where(x.like(low / 2), 0.0) + t_low
+    return angle, lost + (z * t).fma(horner(z, _ATAN[x.dtype]), rest)

@@ -13,9 +13,10 @@ from gradloom.ir.op import OPS, Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import FLOATS, ITEMSIZE, TensorType, TupleType
 from gradloom.ops.elementwise import astype
-from gradloom.ops.indexing import SCATTER, take, take_along_axis
+from gradloom.ops.gather import SCATTER
 from gradloom.ops.join import index_along
 from gradloom.ops.move import broadcast_to, flip, moveaxis, reshape
+from gradloom.ops.picking import take, take_along_axis
 from gradloom.ops.public import as_operand, normal_axis, public, wrong_shape
 
 RUN = 8  # elements that are sorted by insertion before runs are merged
@@ -153,7 +154,7 @@ def _along(x: Any, axis: Any, descending: int = 0) -> tuple[Any, Any]:
 
 @public(np.sort)
 def sort(
-    x: Any,
+    a: Any,
     axis: Any = -1,
     kind: Any = None,
     order: None = None,
@@ -169,12 +170,12 @@ def sort(
     >>> gnp.sort([3.0, 1.0, 2.0])
     array([1., 2., 3.])
     """
-    return _along(x, axis, int(descending))[0]
+    return _along(a, axis, int(descending))[0]
 
 
 @public(np.argsort)
 def argsort(
-    x: Any,
+    a: Any,
     axis: Any = -1,
     kind: Any = None,
     order: None = None,
@@ -183,7 +184,7 @@ def argsort(
     descending: bool = False,
 ) -> Any:
     """The indices (int64) that sort along `axis`; equal elements stay in order, NaN is last."""
-    return _along(x, axis, int(descending))[1]
+    return _along(a, axis, int(descending))[1]
 
 
 def _check_kth(x: Any, kth: Any, axis: Any) -> None:
@@ -194,17 +195,21 @@ def _check_kth(x: Any, kth: Any, axis: Any) -> None:
 
 
 @public(np.partition)
-def partition(x: Any, kth: Any, axis: Any = -1) -> Any:
+def partition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: None = None
+) -> Any:
     """A sorted copy: what NumPy's partition promises of the elements at `kth`, and more."""
-    x = as_operand(x)
+    x = as_operand(a)
     _check_kth(x, kth, axis)
     return sort(x, axis)
 
 
 @public(np.argpartition)
-def argpartition(x: Any, kth: Any, axis: Any = -1) -> Any:
+def argpartition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: None = None
+) -> Any:
     """The indices of `partition`: those of a stable sort."""
-    x = as_operand(x)
+    x = as_operand(a)
     _check_kth(x, kth, axis)
     return argsort(x, axis)
 
@@ -315,15 +320,15 @@ SEARCH = define(
 
 
 @public(np.searchsorted)
-def searchsorted(x: Any, wanted: Any, side: str = "left", sorter: Any = None) -> Any:
-    """For each of `wanted` the index (int64) at which it would keep the 1-d `x` sorted: before
-    its equals with `side="left"`, behind them with `"right"`.  `sorter` are indices that sort `x`.
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    """For each of `v` the index (int64) at which it would keep the 1-d `a` sorted: before
+    its equals with `side="left"`, behind them with `"right"`.  `sorter` are indices that sort `a`.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.searchsorted([1.0, 2.0, 3.0], [2.0, 5.0])
     array([1, 3])
     """
-    x, wanted = as_operand(x), as_operand(wanted)
+    x, wanted = as_operand(a), as_operand(v)
     if x.ndim != 1 or side not in ("left", "right"):
         raise wrong_shape(
             f"searchsorted in shape {tuple(x.shape)}, side={side!r}",

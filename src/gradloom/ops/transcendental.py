@@ -1,4 +1,4 @@
-"""Powers, exponentials, logarithms, periodic and hyperbolic functions, element by element."""
+"""Powers, exponentials, logarithms and the functions of neural networks, element by element."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.ops import scalar
+from gradloom.ops import planar, scalar
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 
 _REAL: dict[str, Any] = {"accepts": "float"}
 _POSITIVE = ((0.1, 4.0),)
+_LN2 = math.log(2)
 
 
 def _wide(function: Function) -> Function:
@@ -27,6 +28,24 @@ def _wide(function: Function) -> Function:
     return reference
 
 
+def _integer_power(x: Any, y: Any) -> Any:
+    """`x ** y` of integers; a negative power is cut toward 0, which NumPy refuses."""
+    x, y = np.asarray(x), np.asarray(y)
+    below = np.where((x == 1) | (x == -1), np.where(y % 2 == 0, 1, x), 0)
+    dtype = np.result_type(x, y)
+    return np.where(y < 0, below.astype(dtype), np.power(x, np.where(y < 0, 0, y).astype(y.dtype)))
+
+
+def _nonzero(x: Any) -> Any:
+    return where(x == 0, 1, x)
+
+
+def _apart(x: Any, y: Any) -> Any:
+    """x - y, and 0 of equal infinities."""
+    same = x == y
+    return where(same, 0, x) - where(same, 0, y)
+
+
 # ---- powers, exponentials, logarithms
 
 sqrt = elementwise(
@@ -38,6 +57,7 @@ sqrt = elementwise(
     accepts="float",
     cost=20,
     domain=_POSITIVE,
+    planar=planar.sqrt,
 )
 rsqrt = elementwise(
     "rsqrt",
@@ -50,7 +70,14 @@ rsqrt = elementwise(
     cost=38,
 )
 exp = elementwise(
-    "exp", np.exp, "np.exp({0})", scalar.exp, lambda g, out, x: (g * out,), **_REAL, cost=19
+    "exp",
+    np.exp,
+    "np.exp({0})",
+    scalar.exp,
+    lambda g, out, x: (g * out,),
+    **_REAL,
+    cost=19,
+    planar=planar.exp,
 )
 expm1 = elementwise(
     "expm1",
@@ -60,6 +87,7 @@ expm1 = elementwise(
     lambda g, out, x: (g * (out + 1),),
     **_REAL,
     cost=21,
+    planar=planar.expm1,
 )
 log = elementwise(
     "log",
@@ -70,6 +98,7 @@ log = elementwise(
     **_REAL,
     domain=_POSITIVE,
     cost=32,
+    planar=planar.log,
 )
 log1p = elementwise(
     "log1p",
@@ -80,6 +109,7 @@ log1p = elementwise(
     **_REAL,
     domain=((-0.5, 4.0),),
     cost=41,
+    planar=planar.log1p,
 )
 power: Function = elementwise(
     "power",
@@ -94,34 +124,85 @@ power: Function = elementwise(
     unit=1.0,
     cost=157,
     domain=((0.2, 3.0), (-2.0, 2.5)),
+    planar=planar.power,
 )
 
-# ---- periodic, hyperbolic, and the functions of neural networks
+exp2 = elementwise(
+    "exp2",
+    np.exp2,
+    "np.exp2({0})",
+    scalar.exp2,
+    lambda g, out, x: (g * out * _LN2,),
+    **_REAL,
+    cost=18,
+    planar=planar.exp2,
+)
+log2 = elementwise(
+    "log2",
+    np.log2,
+    "np.log2({0})",
+    scalar.log2,
+    lambda g, out, x: (g / (x * _LN2),),
+    **_REAL,
+    domain=_POSITIVE,
+    cost=31,
+    planar=planar.log2,
+)
+log10 = elementwise(
+    "log10",
+    np.log10,
+    "np.log10({0})",
+    scalar.log10,
+    lambda g, out, x: (g / (x * math.log(10)),),
+    **_REAL,
+    domain=_POSITIVE,
+    cost=34,
+    planar=planar.log10,
+)
+cbrt = elementwise(
+    "cbrt",
+    np.cbrt,
+    "np.cbrt({0})",
+    scalar.cbrt,
+    lambda g, out, x: (g / (3 * out * out),),
+    **_REAL,
+    domain=_POSITIVE,
+    cost=161,
+)
+integer_power = elementwise(
+    "integer_power",
+    _integer_power,
+    "OPS['integer_power'].reference({0}, {1})",
+    scalar.integer_power,
+    listed=False,
+    accepts="integer",
+    domain=((-5, 5), (0, 9)),
+    cost=150,
+)
+hypot = elementwise(
+    "hypot",
+    np.hypot,
+    "np.hypot({0}, {1})",
+    scalar.hypot,
+    lambda g, out, x, y: (g * (x / _nonzero(out)), g * (y / _nonzero(out))),
+    **_REAL,
+    commutative=True,
+    domain=((0.3, 2.0), (0.5, 2.5)),
+    cost=163,
+)
+logaddexp = elementwise(
+    "logaddexp",
+    np.logaddexp,
+    "np.logaddexp({0}, {1})",
+    scalar.logaddexp,
+    lambda g, out, x, y: (g * sigmoid(_apart(x, y)), g * sigmoid(_apart(y, x))),
+    **_REAL,
+    commutative=True,
+    cost=64,
+)
 
-sin = elementwise(
-    "sin", np.sin, "np.sin({0})", scalar.sin, lambda g, out, x: (g * cos(x),), **_REAL, cost=36
-)
-cos: Function = elementwise(
-    "cos", np.cos, "np.cos({0})", scalar.cos, lambda g, out, x: (-g * sin(x),), **_REAL, cost=35
-)
-tanh = elementwise(
-    "tanh",
-    np.tanh,
-    "np.tanh({0})",
-    scalar.tanh,
-    lambda g, out, x: (g * (1 - out * out),),
-    **_REAL,
-    cost=33,
-)
-arctan = elementwise(
-    "arctan",
-    np.arctan,
-    "np.arctan({0})",
-    scalar.atan,
-    lambda g, out, x: (g / (1 + x * x),),
-    **_REAL,
-    cost=27,
-)
+# ---- the functions of neural networks
+
 erf = elementwise(
     "erf",
     _wide(math.erf),
@@ -131,14 +212,14 @@ erf = elementwise(
     **_REAL,
     cost=44,
 )
-sigmoid = elementwise(
+sigmoid: Function = elementwise(
     "sigmoid",
     lambda x: np.exp(-np.logaddexp(0, -np.asarray(x))).astype(np.result_type(x, 0.0)),
     "(1 / (1 + np.exp(-{0})))",
     scalar.sigmoid,
     lambda g, out, x: (g * out * (1 - out),),
     **_REAL,
-    cost=33,
+    cost=41,
 )
 softplus = elementwise(
     "softplus",

@@ -48,7 +48,8 @@ def _covers(more: Node, loop: Node) -> bool:
     if more is loop or not loop["ids"] or not set(loop["ids"]) < set(more["ids"]):
         return False
     own = more.inputs
-    same = loop.inputs in (own, tuple(own[place] for place in more["primal"]))
+    last = own[len(own) - len(loop.inputs) :]  # more free values stand before those that it had
+    same = loop.inputs in (last, tuple(own[place] for place in more["primal"]))
     return same and loop not in topological(own)
 
 

@@ -59,7 +59,7 @@ def lay_out(graph: Graph) -> Layout:
         {n: span for n, span in spans.items() if memory.spaces[buffer_of[n]] == "arena"},
         read,
         max(range(len(totals)), key=totals.__getitem__, default=0),
-        sum(k.flops for k in lives.kernels),
+        plan.flops,
         plan.arena_bytes,
     )
 

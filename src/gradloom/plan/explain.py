@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from gradloom.plan.plan import Kernel, Nest, Plan, Product, Routine, Stage
+from gradloom.plan.plan import Kernel, Nest, Part, Plan, Product, Region, Routine, Stage
 
 COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "lines")
 NUMBERS = (2, 3)  # columns of numbers
@@ -12,17 +12,47 @@ WIDEST = 44  # letters of a column, but the last
 
 
 def kernel_table(plan: Plan) -> str:
-    """A line a kernel, each but the first with the reason why it is not part of the one before."""
-    rows = [_row(plan, kernel) for kernel in plan.kernels]
+    """A line a kernel, each but the first with the reason why it is not part of the one before.
+
+    Kernels of a loop or a branch stand in from the line that says which.
+    """
+    found = list(_lines(plan, plan.parts, 0))
+    rows = [row for row in found if not isinstance(row, str)]
     widths = [max(len(row[c]) for row in [COLUMNS, *rows]) for c in range(len(COLUMNS))]
     lines = [_aligned(COLUMNS, widths)]
     lines.append("-" * len(lines[0]))
-    for number, row in enumerate(rows):
-        if number:
-            reason = apart(plan, plan.kernels[number - 1], plan.kernels[number])
-            lines.append(f"    | {reason}")
-        lines.append(_aligned(row, widths))
+    lines += [row if isinstance(row, str) else _aligned(row, widths) for row in found]
     return "\n".join(lines) + "\n"
+
+
+def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str, ...] | str]:
+    """Rows of the table, and lines that go across it."""
+    before: Kernel | None = None
+    inset = "  " * depth
+    for part in parts:
+        if isinstance(part, Region):
+            yield from _lines(plan, part.init, depth)
+            for number, body in enumerate(part.bodies):
+                yield f"{inset}{_head_line(plan, part, number)}"
+                yield from _lines(plan, body, depth + 1)
+            before = None
+            continue
+        if before is not None:
+            yield f"{inset}    | {apart(plan, before, part)}"
+        name, *rest = _row(plan, part)
+        yield (inset + name, *rest)
+        before = part
+
+
+def _head_line(plan: Plan, region: Region, body: int) -> str:
+    """What a body of a loop or a branch is."""
+    if region.flow == "for":
+        order = ", from the last row to the first" if region.reverse else ""
+        return f"{region.name}, {region.length:,} rounds{order}:"
+    if region.flow == "while":
+        word = plan.buffers[region.word].name
+        return f"{region.name}, the condition:" if body == 0 else f"  while {word} is not 0:"
+    return f"{region.name}, branch {body} of {len(region.bodies)}:"
 
 
 def moved_bytes(plan: Plan, kernel: Kernel) -> int:
@@ -108,7 +138,7 @@ def _head(kernel: Kernel) -> str:
 def _pieces(kernel: Kernel) -> bool:
     """Whether several nests write, or add to, parts of one value."""
     nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
-    return any(store.accumulate for nest in nests for store in nest.stores) or (
+    return any(bool(store.accumulate) for nest in nests for store in nest.stores) or (
         len(nests) > 1 and len(nests) == len(kernel.stages)
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.node import Node
-from gradloom.ir.op import Kind
+from gradloom.ir.op import OPS, Kind
 from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
@@ -132,8 +132,8 @@ class Lowering:
         rest = tuple(s for a, s in enumerate(strides) if a not in axes)
         at = linear(index[ahead:], rest)
         step = draft.value(updates, index)
-        draft.put(self.buffer_of[node], at, step, node.type.dtype, picks, accumulate=True)
-        return [self._zeros(node), draft.finish(node.op.name)], 0
+        draft.put(self.buffer_of[node], at, step, node.type.dtype, picks, node.op.factors[1])
+        return [self._zeros(node, node.op.factors[1]), draft.finish(node.op.name)], 0
 
     def _move(self, group: Group) -> tuple[list[Stage], int]:
         """A move that must be in memory: a copy, or elements spread among zeros."""
@@ -187,11 +187,14 @@ class Lowering:
             draft.store(node, self.buffer_of[node], domain_index(node.type.shape))
         return draft.finish(self._hint(group), by_rows)
 
-    def _zeros(self, node: Node) -> Stage:
-        draft = self._draft((node.type.size,))
-        zero = draft.emit(Constant(np.zeros((), node.type.dtype).tobytes(), node.type.dtype))
-        draft.put(self.buffer_of[node], Affine.axis(0), zero, node.type.dtype)
-        return draft.finish("zeros")
+    def _zeros(self, node: Node, combined: str = "") -> Stage:
+        """Zeros all over, or what changes nothing when the row of that name combines with it."""
+        draft, dtype = self._draft((node.type.size,)), node.type.dtype
+        identity = OPS[combined].identity if combined else None
+        neutral = identity(dtype) if identity else 0
+        value = draft.emit(Constant(np.asarray(neutral, dtype).tobytes(), dtype))
+        draft.put(self.buffer_of[node], Affine.axis(0), value, dtype)
+        return draft.finish("start" if neutral else "zeros")
 
     def _covered(self, group: Group) -> list[Node]:
         """Every node that this kernel computes, moves and what was pulled in included."""

@@ -175,7 +175,7 @@ class Draft:
         step: int,
         dtype: str,
         picks: tuple[Pick, ...] = (),
-        accumulate: bool = False,
+        accumulate: str = "",
     ) -> None:
         self.stores.append(Store(self.operand(buffer), at, step, dtype, picks, accumulate))
 

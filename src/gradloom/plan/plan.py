@@ -94,14 +94,14 @@ Step = Load | Constant | Position | Apply | Inside | Fold
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A step written to an operand, or added to what is there."""
+    """A step written to an operand, or combined with what is there by the row of that name."""
 
     operand: int
     at: Affine
     step: int
     dtype: str
     picks: tuple[Pick, ...] = ()
-    accumulate: bool = False
+    accumulate: str = ""
 
 
 # ---- stages
@@ -255,6 +255,19 @@ def kernels_of(parts: Iterable[Part]) -> Iterator[Kernel]:
                 yield from kernels_of(body)
 
 
+def rounds_of(parts: Iterable[Part], rounds: int = 1) -> Iterator[tuple[Kernel, int]]:
+    """Every kernel, and how often a pass runs it; in a loop of unknown length and in a branch,
+    as if it ran once."""
+    for part in parts:
+        if isinstance(part, Kernel):
+            yield part, rounds
+        else:
+            yield from ((kernel, rounds) for kernel in part.init)
+            inner = rounds * part.length if part.flow == "for" else rounds
+            for body in part.bodies:
+                yield from rounds_of(body, inner)
+
+
 # ---- memory
 
 
@@ -291,6 +304,11 @@ class Plan:
     def kernels(self) -> tuple[Kernel, ...]:
         """Every kernel, in the order of the text."""
         return tuple(kernels_of(self.parts))
+
+    @property
+    def flops(self) -> int:
+        """Operations of a pass."""
+        return sum(kernel.flops * rounds for kernel, rounds in rounds_of(self.parts))
 
     @property
     def separate_bytes(self) -> int:

@@ -30,4 +30,11 @@ def contiguous(array: Any, dtype: str) -> np.ndarray:
     return np.require(array, NATIVE[dtype], ["C", "A"])
 
 
+def in_parts(array: np.ndarray) -> np.ndarray:
+    """A complex array as it is in memory: floats with a last axis of two.  Others as they are."""
+    if array.dtype.kind != "c":
+        return array
+    return array.view(array.real.dtype).reshape(*array.shape, 2)
+
+
 NATIVE = {name: np.dtype(name) for name in DTYPES}  # each the one object that NumPy has for it

@@ -10,6 +10,7 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import (
     cgutils,
@@ -31,7 +32,7 @@ from gradloom.clock import Clock
 from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS, PRIMITIVES, namespace
 from gradloom.errors import InternalError
 from gradloom.ir.types import ITEMSIZE
-from gradloom.runtime.native import Build, make_object
+from gradloom.runtime.native import Build, keep_only, make_object
 
 I8 = ir.IntType(8)
 I64 = ir.IntType(64)
@@ -55,11 +56,13 @@ def compile_object(
     kernel_arguments: dict[str, tuple[str, ...]],
     cpu: str,
     features: str,
+    routines: dict[str, tuple[str, tuple[str, ...]]] | None = None,
 ) -> Build:
     """Compile function `entry` of the text `driver` to an object for `cpu` with `features`.
 
     `kernels` is the text of an LLVM module that defines a void function for each name in
-    `kernel_arguments`. Types are "i64", "f64" and "ptr". The driver's entry returns an int64
+    `kernel_arguments`; `routines` have a driver's text each, and what they take. Types are "i64",
+    "f64" and "ptr". The driver's entry returns an int64
     status, and the object exports `int64 entry(arguments...)`, which returns it, or -1 should Numba
     report an error. Raises InternalError, with the driver's text, if any of it does not compile.
     """
@@ -67,7 +70,11 @@ def compile_object(
     with global_compiler_lock:
         context = driver_context()
         clock.mark("numba")
-        texts = lower_driver(context, driver, entry, arguments, kernel_arguments)
+        apart = routines or {}
+        texts = lower_driver(
+            context, driver, entry, arguments, kernel_arguments, {n: r[1] for n, r in apart.items()}
+        )
+        texts += [routine_text(name, *routine) for name, routine in apart.items()]
         clock.mark("driver")
         return make_object([kernels, *texts], entry, cpu, features, clock)
 
@@ -294,9 +301,12 @@ def lower_driver(
     entry: str,
     arguments: tuple[str, ...],
     kernel_arguments: dict[str, tuple[str, ...]],
+    apart: dict[str, tuple[str, ...]],
 ) -> list[str]:
-    """The LLVM texts of the driver's functions and of the C entry."""
+    """The LLVM texts of the driver's functions and of the C entry; those `apart` are declared."""
     functions = read_driver(driver, kernel_arguments)
+    for name, kinds in apart.items():
+        functions[name] = types.ExternalFunction(name, signature("i64", kinds))
     library = context.codegen().create_library(entry)
     helpers = [
         value
@@ -318,7 +328,22 @@ def lower_driver(
     return library.texts
 
 
-MODULE = "driver"
+@cache
+def routine_text(name: str, text: str, arguments: tuple[str, ...]) -> str:
+    """The LLVM text of one routine: a function `name`, and what it calls, which no other text
+    sees.  Numba takes a second for the longer ones, so each is lowered once."""
+    names = ", ".join(f"a{i}" for i in range(len(arguments)))
+    driver = f"{text}\n\ndef {APART}({names}):\n    {name}({names})\n    return 0\n"
+    first, *rest = map(
+        llvm.parse_assembly, lower_driver(driver_context(), driver, APART, arguments, {}, {})
+    )
+    for module in rest:
+        first.link_in(module)
+    keep_only(first, APART)
+    return str(first).replace(f"@{APART}(", f"@{name}(")
+
+
+MODULE, APART = "driver", "routine_apart"
 
 
 def read_driver(driver: str, kernel_arguments: dict[str, tuple[str, ...]]) -> dict[str, Any]:

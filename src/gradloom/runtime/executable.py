@@ -11,6 +11,8 @@ import numpy as np
 
 from gradloom.codegen.driver import FAULTS
 from gradloom.errors import RangeError, message
+from gradloom.frontend.record import failures
+from gradloom.ir.types import TensorType
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
 from gradloom.settings import current as current_settings
@@ -32,16 +34,20 @@ class Frame:
 class Executable:
     """Calls a native entry on arrays.  Calls from several Python threads have a frame each."""
 
-    def __init__(self, plan: Plan, entry: Entry) -> None:
+    def __init__(
+        self, plan: Plan, entry: Entry, results: Sequence[TensorType] | None = None
+    ) -> None:
         self.plan = plan
         self.entry = entry
         self.inputs = [b for b in plan.buffers if b.space in ("input", "state")]
         self.outputs = [b for b in plan.buffers if b.space == "output"]
+        # Complex results have a plan of real numbers, and are arrays of complex ones.
+        self.results = [b.type for b in self.outputs] if results is None else list(results)
         self._checked = [
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
-        self.flops = sum(k.flops for k in plan.kernels)
+        self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
 
@@ -73,7 +79,7 @@ class Executable:
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs, as new arrays.  `arrays` are contiguous and of the planned types."""
         frame = self.frame()
-        results = [np.empty(b.type.shape, b.type.dtype) for b in self.outputs]
+        results = [np.empty(t.shape, t.dtype) for t in self.results]
         table = frame.table
         for i, array in enumerate(arrays):
             table[i] = address(array)
@@ -87,7 +93,9 @@ class Executable:
         return results
 
     def check(self, frame: Frame) -> None:
-        """Raise `RangeError` if a kernel met an index out of range."""
+        """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""
+        if failures:
+            raise failures.pop()
         for number in self._checked:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0

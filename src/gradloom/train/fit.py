@@ -99,8 +99,8 @@ class Fit:
         """The losses of all batches of a course, `done` batches into the fit."""
         steps = course.batches * course.epochs
         course.results = [
-            np.empty((steps if i == 0 else 1, *b.type.shape), b.type.dtype)
-            for i, b in enumerate(course.executable.outputs)
+            np.empty((steps if i == 0 else 1, *t.shape), t.dtype)
+            for i, t in enumerate(course.executable.results)
         ]
         advance = self.advance
         watch = (lambda batch: advance(done + batch)) if advance else None

@@ -16,10 +16,10 @@ import numpy as np
 from gradloom.errors import DtypeError, message, user_where
 from gradloom.frontend.pytree import flatten, tree_map
 from gradloom.frontend.trace import type_of
-from gradloom.ops.composite import power
 from gradloom.ops.elementwise import astype, cos, maximum, minimum, sqrt, where
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import sum_
+from gradloom.ops.ufuncs import power
 
 __all__ = [
     "GradientTransformation",

@@ -19,7 +19,7 @@ from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.node import Node
 from gradloom.ir.source import IOTA
-from gradloom.ir.types import FLOATS, INTEGERS
+from gradloom.ir.types import FLOATS
 from gradloom.ops.elementwise import astype, cos, log, sqrt
 from gradloom.ops.join import concatenate, stack
 from gradloom.ops.move import reshape
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_DRAWN = ("int32", "int64", "uint32")
 _PARITY = 0x1BD11BDA
 _WORD = 0xFFFFFFFF
 
@@ -155,9 +156,9 @@ def randint(key: Any, shape: Shape, minval: Any, maxval: Any, dtype: Any = "int3
     array([9, 9, 3, 4, 5], dtype=int32)
     """
     name = np.dtype(dtype).name
-    if name not in INTEGERS:
+    if name not in _DRAWN:
         raise DtypeError(
-            message(f"randint of dtype {name}", user_where(), f"use one of {', '.join(INTEGERS)}")
+            message(f"randint of dtype {name}", user_where(), f"use one of {', '.join(_DRAWN)}")
         )
     low = astype(as_operand(minval), "int64")
     span = astype(as_operand(maxval), "int64") - low

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gradloom.codegen import driver
-from gradloom.errors import StateError, message, user_where
+from gradloom.errors import DtypeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
-from gradloom.frontend.trace import EAGER, current
+from gradloom.frontend.trace import EAGER, current, type_of
 from gradloom.inspectable import Inspectable
 from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
@@ -59,6 +59,7 @@ class TrainStep(Inspectable):
         leaves, structure = flatten(params)
         for leaf, path in zip(leaves, paths(structure), strict=True):
             check_float(leaf, f"the parameter {path}")
+            _check_real(leaf, path)
         tree = (params, self.optimizer.init(params))
         everything, whole = flatten(tree)
         return State(Storage(everything), whole, len(leaves))
@@ -214,10 +215,9 @@ class TrainStep(Inspectable):
         keep: bool = False,
     ) -> Course:
         captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
-        outputs = compiled.program.executable.outputs
         results = [
-            np.empty((batches if keep or i == 0 else 1, *b.type.shape), b.type.dtype)
-            for i, b in enumerate(outputs)
+            np.empty((batches if keep or i == 0 else 1, *t.shape), t.dtype)
+            for i, t in enumerate(compiled.program.executable.results)
         ]
         return Course(
             compiled.program.executable,
@@ -289,6 +289,18 @@ def train_step(
     array([1., 2.])
     """
     return TrainStep(loss, optimizer, **options)
+
+
+def _check_real(leaf: Any, path: str) -> None:
+    kind = type_of(leaf)
+    if kind.is_complex:
+        raise DtypeError(
+            message(
+                f"the parameter {path} is {kind}: optimizers take real parameters",
+                user_where(),
+                "keep its real and imaginary parts as two parameters, and join them in the loss",
+            )
+        )
 
 
 def _first(array: np.ndarray) -> np.ndarray:

@@ -273,7 +273,7 @@ class _Writer:
     def _combine_into(self, place: ir.Value, step: Fold, value: LlvmLane) -> None:
         kind = value.value.type
         before = LlvmLane(self.builder, self.builder.load(place, typ=kind), step.dtype)
-        self.builder.store(_combine(step, before, value).value, place)
+        self.builder.store(_combine(step.op, before, value).value, place)
 
     def _total(self, number: int) -> LlvmLane:
         """The fold's value: the lanes combined by halves, where the vector axis was folded."""
@@ -282,11 +282,11 @@ class _Writer:
         width = self._fold_width(number)
         lane = self._read(self.sums, number)
         if number in self.totals:
-            lane = _combine(step, self._read(self.totals, number), lane)
+            lane = _combine(step.op, self._read(self.totals, number), lane)
         while self._vector >= self.kept and width is not None and width > 1:
             width //= 2
             low, high = (_half(lane, first, width) for first in (0, width))
-            lane = _combine(step, low, high)
+            lane = _combine(step.op, low, high)
         if self._vector >= self.kept and width is not None:
             first = self.builder.extract_element(lane.value, ir.IntType(32)(0))
             lane = LlvmLane(self.builder, first, step.dtype)
@@ -308,12 +308,13 @@ class _Writer:
             value = splat(value, self.width)
         mask = self.mask if vector else None
         if store.accumulate:
-            value = value + self.memory.load(store.operand, store.dtype, at, value.width, mask)
+            before = self.memory.load(store.operand, store.dtype, at, value.width, mask)
+            value = _combine(store.accumulate, before, value)
         self.memory.store(store.operand, at, value, mask)
 
 
-def _combine(fold: Fold, left: LlvmLane, right: LlvmLane) -> LlvmLane:
-    lanes = OPS[fold.op].lanes
+def _combine(row: str, left: LlvmLane, right: LlvmLane) -> LlvmLane:
+    lanes = OPS[row].lanes
     assert lanes is not None
     return lanes(left, right)
 

@@ -11,8 +11,9 @@ from llvmlite import ir
 
 from gradloom.codegen.cpu.microkernel import emit_microkernel
 from gradloom.codegen.cpu.packing import emit_pack, emit_transpose
-from gradloom.codegen.cpu.target import ITEM_BYTES, Target
+from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I64, POINTER, Tile, counted, least, private
+from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Product
 
 # The figures below are the best Gflop/s of float32 products on one core with AVX-512 (peak about
@@ -147,7 +148,7 @@ class _ProductFunction:
         self.ldb, self.next_column = (product.panel, 1) if product.panel else product.b_strides[-2:]
         if product.columns == 1:
             self.next_column = 1
-        step_bytes = product.a_strides[-1] * ITEM_BYTES[product.dtype]
+        step_bytes = product.a_strides[-1] * ITEMSIZE[product.dtype]
         most = FAR_DEPTH_BLOCK if step_bytes >= FAR_STEP_BYTES else DEPTH_BLOCK
         blocks = max(1, -(-product.depth // most))
         self.depth_block = max(1, -(-product.depth // blocks))
@@ -157,7 +158,7 @@ class _ProductFunction:
     def _buffer(self) -> ir.Value | None:
         """Stack for a packed strip of B, if B must or should be packed."""
         product = self.product
-        far = self.ldb * ITEM_BYTES[product.dtype] >= PACK_STRIDE_BYTES
+        far = self.ldb * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
         if self.next_column == 1 and not (far and product.rows >= PACK_ROWS):
             return None
         depth = -(-self.depth_block // self.lanes) * self.lanes

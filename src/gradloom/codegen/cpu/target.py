@@ -5,7 +5,7 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-ITEM_BYTES = {"bool": 1, "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "float64": 8}
+from gradloom.ir.types import ITEMSIZE
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Target:
         >>> named_target("x86-64-v3").lanes("float64")
         4
         """
-        return self.vector_bytes // ITEM_BYTES[dtype]
+        return self.vector_bytes // ITEMSIZE[dtype]
 
     @property
     def has_masks(self) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gradloom.codegen.cpu.target import ITEM_BYTES, Target
+from gradloom.codegen.cpu.target import Target
+from gradloom.ir.types import ITEMSIZE
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 POINTER = ir.PointerType()
@@ -104,7 +105,7 @@ class Vectors:
         self.builder, self.tile = builder, tile
         self.lanes = target.lanes(tile.dtype)
         self.item = FLOATS[tile.dtype]
-        self.align = ITEM_BYTES[tile.dtype]
+        self.align = ITEMSIZE[tile.dtype]
         masked = tile.ragged and not tile.tail
         self.mask = lanes_below(builder, width, self.lanes) if masked else None
 

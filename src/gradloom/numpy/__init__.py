@@ -7,8 +7,11 @@ is `gnp.tanh(x)`.  The differences:
   `gnp.asarray` and `gnp.full` take traced values too, which NumPy's cannot.
 - There is more: `relu`, `softmax`, `log_softmax`, `logsumexp`, `one_hot`, `sigmoid`, `softplus`,
   `erf`, `rsqrt`, `astype`.
-- There is less: no `out=` and no `where=`, real dtypes only (bool, int32, int64, uint32, float32,
-  float64), and no function whose result has a shape that depends on values.
+- There is less: no `out=`, these dtypes only (bool, integers of 8 to 64 bits, float32, float64,
+  complex64, complex128), and no order of complex numbers.  What would have a shape that depends on
+  traced values (`nonzero`, `unique`, `compress`, ...) takes a `size=`, as in JAX.
+  `gradloom.ops.absent` lists what there is not, and why.
+- What NumPy does in place makes a new array: `x = x.at[key].set(v)`, or `gnp.at(x)[key].set(v)`.
 
 On arrays, outside of a traced function, everything here computes at once, in NumPy.
 
@@ -28,29 +31,52 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
+from gradloom.numpy import fft as fft
+from gradloom.numpy import linalg as linalg
 from gradloom.ops import (  # each enters what it offers
     arrange,
+    at,
+    choosing,
     composite,
     contract,
     cumulative,
-    factor,
+    diagonals,
+    differences,
+    einsum,
     indexing,
-    orthogonal,
+    making,
+    moments,
+    nans,
+    padding,
+    picking,
+    plane,
+    polynomials,
+    quantiles,
+    shapes,
     sorting,
 )
+from gradloom.ops.absent import ABSENT as _ABSENT
 
 _FROM_NUMPY = (
-    *("bool_", "int32", "int64", "uint32", "float32", "float64", "dtype", "finfo", "iinfo"),
+    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "complex64"),
+    *("complex128", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
-    *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
+    *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri", "fromfunction"),
+    *("bartlett", "blackman", "hamming", "hanning", "kaiser"),
+    *("issubdtype", "promote_types", "min_scalar_type", "s_", "index_exp", "ndindex"),
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
+_MODULES = ("fft", "linalg")
+_OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHERE)
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
-globals().update({name: f for name, f in _FUNCTIONS.items() if name not in _ELSEWHERE})
-__all__ = sorted({*_FROM_NUMPY, *_FUNCTIONS}.difference(_ELSEWHERE))
-del arrange, composite, contract, cumulative, factor, indexing, orthogonal, sorting
+del arrange, at, choosing, composite, contract, cumulative, diagonals, differences, einsum
+del indexing, making, moments, nans, padding, picking, plane, polynomials, quantiles, shapes
+del sorting
+globals().update({name: f for name, f in _FUNCTIONS.items() if name in _OFFERED})
+__all__ = sorted({*_FROM_NUMPY, *_OFFERED, *_MODULES})
 
 
 def __dir__() -> list[str]:
@@ -60,6 +86,10 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in _ABSENT:
+        raise _MissingError(
+            _message(f"gradloom.numpy has no {name!r}", _user_where(), _ABSENT[name])
+        )
     near = ", ".join(_difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
     raise _MissingError(
         _message(
