@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from tests.beside.algebra import ALGEBRA
 from tests.beside.arrays import ARRAYS
 from tests.beside.elements import ELEMENTS
+from tests.beside.more_arrays import MORE
+from tests.beside.special import SPECIALS
 from tests.beside.table import Group, Row
 
 ROWS_A_PROGRAM = 24
 # Compilation is most of the time, and what it makes runs once.
 QUICKLY = {"xla_backend_optimization_level": 0}
 
-GROUPS = [*ELEMENTS, *ARRAYS]
+GROUPS = [*ELEMENTS, *ARRAYS, *MORE, *ALGEBRA, *SPECIALS]
 PROGRAMS = [
     Group(f"{group.name}-{start}", group.ours, group.theirs, group.rows[start:][:ROWS_A_PROGRAM])
     for group in GROUPS
