@@ -16,12 +16,12 @@ from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
-from gradloom.ops.arrange import tril, triu
 from gradloom.ops.contract import matmul
+from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import astype
 from gradloom.ops.factor import address_of, batching, identity_like, triangular, well
-from gradloom.ops.indexing import take_along_axis
 from gradloom.ops.move import broadcast_to, expand_dims, matrix_transpose
+from gradloom.ops.picking import take_along_axis
 from gradloom.ops.public import as_operand
 from gradloom.ops.sorting import argsort
 
