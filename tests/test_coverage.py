@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradloom.ops.absent import ABSENT
 
 import gradloom
 from gradloom.__main__ import main
@@ -15,6 +14,7 @@ from gradloom.coverage.calls import BY_NAME, CALLS, MATRIX
 from gradloom.coverage.document import COLUMNS, document, summary
 from gradloom.coverage.standard import SECTIONS
 from gradloom.coverage.trial import NO_CALL, facts
+from gradloom.ops.absent import ABSENT
 
 ROOT = Path(__file__).parents[1]
 EVERY = {

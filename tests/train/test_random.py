@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gradloom.errors import DtypeError, ShapeError, TracingError
+from gradloom.errors import DtypeError, ShapeError
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import EAGER, Trace, recording
 from gradloom.ir.graph import Graph
@@ -214,5 +214,3 @@ def test_what_is_refused():
         random.bits(random.key(0), (2**16, 2**16))
     with pytest.raises(ShapeError, match="must exceed"):
         random.randint(random.key(0), (3,), 5, 5)
-    with pytest.raises(TracingError, match="needs a concrete key"):
-        traced(lambda key: random.permutation(key, 5), random.key(0))

@@ -72,7 +72,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "numpy.isdtype": (np.dtype("float64"), "real floating"),
     "numpy.linalg.cross": (TRIPLE, TRIPLE),
     "numpy.linalg.matrix_power": (MATRIX, 3),
-    "numpy.linalg.tensorinv": (CUBE, {"ind": 1}),
+    "numpy.linalg.tensorinv": (MATRIX, {"ind": 1}),
     "numpy.linalg.tensorsolve": (MATRIX, VECTOR),
     "numpy.mask_indices": (4, np.triu),
     "numpy.nonzero": (MATRIX, {"size": 3}),
