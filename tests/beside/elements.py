@@ -44,10 +44,10 @@ NUMPY = [
 # The rest of NumPy's functions of elements, and the standard's names.
 UFUNCS = [
     *named("absolute fabs cbrt asin acos atan asinh atanh degrees radians sinc", P),
-    *named("arcsinh signbit isneginf isposinf fix", X),
+    *named("arcsinh signbit isneginf isposinf", X),
     *named("arccosh acosh", P + 1),
-    *named("fmax fmin hypot logaddexp2 copysign atan2 nextafter heaviside", X, Y),
-    *named("fmod mod true_divide float_power pow", P, Q),
+    *named("fmax fmin hypot logaddexp2 copysign atan2", X, Y),
+    *named("fmod mod true_divide float_power pow heaviside", P, Q),
     *named("gcd lcm bitwise_left_shift", J, J[::-1]),
     *named("bitwise_not bitwise_invert bitwise_count", J),
     row("ldexp", lambda g, x, i: g.ldexp(x, i), X, I),

@@ -17,9 +17,14 @@ SPECIAL = [
     *named("beta betaln", A, B, order=1),
     row("gammainc", lambda g, x: [g.gammainc(a, x) for a in (0.5, 1.0, 3.5)], A),
     row("gammaincc", lambda g, x: [g.gammaincc(a, x) for a in (0.5, 1.0, 3.5)], A),
-    row("betainc", lambda g, p: [g.betainc(a, b, p) for a, b in ((0.5, 2.0), (3.0, 1.5))], P),
+    row(
+        "betainc",
+        lambda g, p: [g.betainc(a, b, p) for a, b in ((0.5, 2.0), (3.0, 1.5))],
+        P,
+        order=1,
+    ),
     row("zeta", lambda g, q: g.zeta(2.5, q), A),
-    row("polygamma", lambda g, x: [g.polygamma(n, x) for n in (1, 2)], A),
+    row("polygamma", lambda g, x: [g.polygamma(n, x) for n in (1, 2)], A, order=1),
     row("multigammaln", lambda g, a: g.multigammaln(a, 3), A + 2, order=1),
     row("factorial", lambda g, a: g.factorial(a), A),
     row("logsumexp", lambda g, t: [g.logsumexp(t), g.logsumexp(t, axis=1, keepdims=True)], T),
@@ -28,13 +33,14 @@ SPECIAL = [
 ]
 
 
-def of(name: str, methods: str, *operands: np.ndarray) -> list:
+def of(name: str, methods: str, *operands: np.ndarray, **facts: int) -> list:
     """A row for each method of a distribution."""
     return [
         row(
             f"{name}.{method}",
             lambda g, *a, method=method: getattr(getattr(g, name), method)(*a),
             *operands,
+            **facts,
         )
         for method in methods.split()
     ]
@@ -50,10 +56,10 @@ STATS = [
     *of("logistic", "logpdf pdf cdf sf", X, LOC, A),
     *of("cauchy", "logpdf pdf cdf sf", X, LOC, A),
     *of("cauchy", "ppf", P, LOC, A),
-    *of("gamma", "logpdf", A, B, -P, Q),
+    *of("gamma", "logpdf", A, B, -P, Q, order=1),
     *of("chi2", "logpdf", A, B),
-    *of("beta", "logpdf", P, A, B),
-    *of("t", "logpdf", X, A, LOC, B),
+    *of("beta", "logpdf", P, A, B, order=1),
+    *of("t", "logpdf", X, A, LOC, B, order=1),
     *of("pareto", "logpdf pdf", A + 1, B),
     *of("gennorm", "logpdf pdf", X, A),
     *of("vonmises", "logpdf pdf", X, A),
@@ -63,7 +69,7 @@ STATS = [
     row("geom.logpmf", lambda g, k, p: g.geom.logpmf(k, p), J, P),
     row("poisson.logpmf", lambda g, k, mu: g.poisson.logpmf(k, mu), J, A),
     row("poisson.pmf", lambda g, k, mu: g.poisson.pmf(k, mu), J, A),
-    row("nbinom.logpmf", lambda g, k, n, p: g.nbinom.logpmf(k, n, p), J, A, P),
+    row("nbinom.logpmf", lambda g, k, n, p: g.nbinom.logpmf(k, n, p), J, A, P, order=1),
     row(  # JAX's is good to 1e-6 alone, as mpmath shows
         "betabinom.logpmf",
         lambda g, k, a, b: g.betabinom.logpmf(k, 9.0, a, b),

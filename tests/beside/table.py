@@ -34,7 +34,7 @@ class Row:
     call: Callable[..., Any]
     operands: tuple[np.ndarray, ...]
     tolerance: float = 1e-10
-    order: int = 2  # of the derivatives that are compared
+    order: int = 2  # of the derivatives that are compared; 1 where the second compiles for long
 
 
 @dataclass(frozen=True)
