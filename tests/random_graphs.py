@@ -134,7 +134,7 @@ class Maker:
                     array.flat[rng.integers(array.size)] = value
             bound, grain = 2.0, 0.125
         else:
-            array = rng.integers(0 if dtype in ("bool", "uint32") else -9, 10, shape)
+            array = rng.integers(0 if dtype[0] in "bu" else -9, 10, shape)
             array = (array % 2 == 1) if dtype == "bool" else array.astype(dtype)
             bound, grain = 9.0, 1.0
         value = Value(parameter(TensorType(shape, dtype)), bound, 0.0, grain, special)
