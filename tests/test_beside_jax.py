@@ -14,6 +14,7 @@ from tests.beside.algebra import ALGEBRA
 from tests.beside.arrays import ARRAYS
 from tests.beside.elements import ELEMENTS
 from tests.beside.more_arrays import MORE
+from tests.beside.planes import PLANES
 from tests.beside.special import SPECIALS
 from tests.beside.table import Group, Row
 
@@ -21,7 +22,7 @@ ROWS_A_PROGRAM = 24
 # Compilation is most of the time, and what it makes runs once.
 QUICKLY = {"xla_backend_optimization_level": 0}
 
-GROUPS = [*ELEMENTS, *ARRAYS, *MORE, *ALGEBRA, *SPECIALS]
+GROUPS = [*ELEMENTS, *ARRAYS, *MORE, *ALGEBRA, *PLANES, *SPECIALS]
 PROGRAMS = [
     Group(f"{group.name}-{start}", group.ours, group.theirs, group.rows[start:][:ROWS_A_PROGRAM])
     for group in GROUPS
