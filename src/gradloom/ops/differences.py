@@ -53,8 +53,8 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     neighbours along an axis taken out, by whole periods.
 
     >>> import gradloom.numpy as gnp
-    >>> gnp.unwrap([0, 3, 5, 1, 3], period=4)
-    array([0, 3, 5, 5, 7])
+    >>> gnp.unwrap([0, 1, 2, -1, 0], period=4)
+    array([0, 1, 2, 3, 4])
     """
     x = as_operand(p)
     along = normal_axis(axis, x.ndim)
