@@ -201,6 +201,9 @@ def test_permutation():
     columns = random.permutation(random.key(11), x, axis=-1)
     np.testing.assert_array_equal(np.sort(columns, 1), x)
     np.testing.assert_array_equal(random.permutation(random.key(11), x).sum(0), x.sum(0))
+    shuffled = traced(lambda key, x: random.permutation(key, x, 1), random.key(11), x)
+    np.testing.assert_array_equal(shuffled, columns)
+    assert traced(lambda key: random.permutation(key, 1000), random.key(10)).tolist() == [*order]
 
 
 def test_what_is_refused():
