@@ -76,6 +76,10 @@ class Case:
     def __repr__(self) -> str:
         return f"\n{self.graph}\n"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For Hypothesis, which would print a node once for each of its users."""
+        printer.text(repr(self))
+
 
 Rule = Callable[["Maker"], Value | None]
 

@@ -132,3 +132,22 @@ def test_a_plan_with_routines_can_be_asked():
     with gl.settings(disable=("fuse", "simplify")):
         np.testing.assert_array_equal(gl.jit(lambda x: gnp.sort(x) + 1)(x), np.sort(x) + 1)
     np.testing.assert_array_equal(gl.jit(gnp.sort, verify=True)(x), np.sort(x))
+
+
+def test_unsigned_numbers_beyond_the_signed_ones_are_in_order():
+    most = np.iinfo("uint64").max
+    x = np.array([most // 2 + 9, 3, most, 0, most - 1, 0, most // 2, most // 2 + 1], "uint64")
+
+    def f(x):
+        ordered = gnp.sort(x)
+        return (
+            ordered,
+            gnp.argsort(x),
+            gnp.searchsorted(ordered, x),
+            gnp.searchsorted(ordered, x, side="right"),
+        )
+
+    for found, wanted in zip(gl.jit(f)(x), f(x), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(gl.jit(gnp.cummax)(x), np.maximum.accumulate(x))
+    np.testing.assert_array_equal(gl.jit(gnp.cummin)(x), np.minimum.accumulate(x))

@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.frontend.apply import apply, apply_many, promote
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.op import OPS, Kind, Op, define
-from gradloom.ir.routine import Code
+from gradloom.ir.routine import Code, below
 from gradloom.ir.types import FLOATS, ITEMSIZE, TensorType, TupleType
 from gradloom.ops.elementwise import astype
 from gradloom.ops.gather import SCATTER
@@ -24,9 +24,10 @@ RUN = 8  # elements that are sorted by insertion before runs are merged
 
 def _before(dtype: str, descending: int) -> str:
     """The expression for `b` before `a`; NaN is last, as the largest number would be."""
-    if descending:
-        return "a < b or (b != b and a == a)" if dtype in FLOATS else "a < b"
-    return "b < a or (a != a and b == b)" if dtype in FLOATS else "b < a"
+    first, second = ("a", "b") if descending else ("b", "a")
+    if dtype in FLOATS:
+        return f"{first} < {second} or ({second} != {second} and {first} == {first})"
+    return below(dtype, first, second)
 
 
 MERGE = """\

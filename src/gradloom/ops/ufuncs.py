@@ -266,10 +266,12 @@ def float_power(x: Any, y: Any) -> Any:
 def logaddexp2(x: Any, y: Any) -> Any:
     """`log2(2**x + 2**y)` without overflow."""
     x, y = _floats(x, y)
-    same = rows.equal(x, y)
-    apart = where(same, 0, x) - where(same, 0, y)
-    rest = rows.softplus(rows.abs_(apart) * -float(np.log(2.0))) * float(1 / np.log(2.0))
-    return rows.maximum(x, y) + rest
+    # By a choice and not by `maximum` and `abs`, which have no second derivative where x is y.
+    first = x >= y
+    high, low = where(first, x, y), where(first, y, x)
+    same = (high == low) & (rows.abs_(high) == np.inf)
+    below = where(same, 0, low) - where(same, 0, high)
+    return high + rows.softplus(below * float(np.log(2.0))) * float(1 / np.log(2.0))
 
 
 @public(np.ldexp)
