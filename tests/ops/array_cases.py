@@ -443,6 +443,10 @@ DIFFERENCES = [
         K,
     ),
     ("i0", lambda g, x: g.i0(x), X),
+    *[  # of real numbers; of complex ones, tests/test_complex.py
+        (name, lambda g, x, k, name=name: [getattr(g, name)(x), getattr(g, name)(k)], X, K)
+        for name in ("real", "imag", "conj", "conjugate", "angle", "isreal", "iscomplex")
+    ],
     (
         "around",
         lambda g, x, i: [g.around(x), g.around(x, 1), g.around(90 * x, -1), g.round(9 * i, -1)],
