@@ -60,6 +60,7 @@ def bind_constants(graph: Graph) -> Graph:
 
 
 def _bound(node: Node) -> Node | None:
+    attrs: dict[str, Graph | tuple[Graph, ...]]
     if node.op.flow == "for":
         attrs = {"body": _with_constants(node["body"], node.inputs[: node["free"]])}
     elif node.op.flow == "while":
