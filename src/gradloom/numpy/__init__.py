@@ -54,13 +54,17 @@ from gradloom.ops import (  # each enters what it offers
     quantiles,
     shapes,
     sorting,
+    special_rows,
 )
 from gradloom.ops.absent import ABSENT as _ABSENT
 
 _FROM_NUMPY = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64", "complex64"),
-    *("complex128", "dtype", "finfo", "iinfo"),
+    *("bool", "int_", "intc", "intp", "long", "longlong", "short", "byte"),
+    *("uint", "uintc", "uintp", "ulong", "ulonglong", "ushort", "ubyte"),
+    *("float32", "float64", "single", "double", "complex64", "complex128", "csingle", "cdouble"),
+    *("number", "integer", "signedinteger", "unsignedinteger"),
+    *("inexact", "floating", "complexfloating", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
     *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri", "fromfunction"),
     *("bartlett", "blackman", "hamming", "hanning", "kaiser"),
@@ -74,7 +78,7 @@ _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHER
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 del arrange, at, choosing, composite, contract, cumulative, diagonals, differences, einsum
 del indexing, making, moments, nans, padding, picking, plane, polynomials, quantiles, shapes
-del sorting
+del sorting, special_rows
 globals().update({name: f for name, f in _FUNCTIONS.items() if name in _OFFERED})
 __all__ = sorted({*_FROM_NUMPY, *_OFFERED, *_MODULES})
 

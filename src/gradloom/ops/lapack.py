@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.errors import DtypeError, message, user_where
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import Trace, current
 from gradloom.ir.routine import Code
@@ -48,7 +49,16 @@ def hidden(array: np.ndarray) -> Any:
 
 def functions(names: Iterable[str], dtype: Any) -> tuple[Any, ...]:
     """The operands that are addresses, for real matrices of `dtype`."""
-    return tuple(hidden(address(LETTER[np.dtype(dtype).name] + name)) for name in names)
+    letter = LETTER.get(np.dtype(dtype).name)
+    if letter is None:
+        raise DtypeError(
+            message(
+                f"linear algebra on {np.dtype(dtype).name}",
+                user_where(),
+                "it takes float32 and float64; a + ib is the real block matrix [[a, -b], [b, a]]",
+            )
+        )
+    return tuple(hidden(address(letter + name)) for name in names)
 
 
 # ---- the text of a routine

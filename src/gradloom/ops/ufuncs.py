@@ -121,12 +121,15 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
     return rows.floor_divide(x, y), rows.remainder(x, y)
 
 
-@public(np.round, name="round")
+@public(np.round, np.around, name="round")
 def round_(x: Any, decimals: int = 0) -> Any:
     """Nearest multiple of `10**-decimals`, halves to even."""
     x = as_operand(x)
     if x.dtype.kind not in "fc" and decimals >= 0:
         return x
+    if decimals < 0:  # a power of ten is exact, its reciprocal is not
+        scale = 10.0**-decimals
+        return rows.astype(rows.rint(x / scale) * scale, x.dtype.name)
     scale = 10.0**decimals
     return rows.rint(x) if decimals == 0 else rows.rint(x * scale) / scale
 
@@ -349,6 +352,7 @@ _ALIASES = {
     "left_shift": "bitwise_left_shift",
     "right_shift": "bitwise_right_shift",
     "abs": "absolute",
+    "round": "around",
     "deg2rad": "radians",
     "rad2deg": "degrees",
     "divide": "true_divide",
