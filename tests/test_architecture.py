@@ -167,6 +167,20 @@ def test_importing_gradloom_imports_nothing_heavy():
     assert found.stdout.split() == []
 
 
+def test_what_is_often_not_needed_is_imported_when_it_is_asked_for():
+    script = """
+import sys, numpy as np, gradloom as gl
+late = ("gradloom.stats", "gradloom.special", "gradloom.linalg", "gradloom.numpy.linalg")
+print(*(name for name in late if name in sys.modules))
+gl.special.erf, gl.stats.norm, gl.linalg.lu, gl.numpy.linalg.inv, gl.numpy.fft.fft
+print(*(name for name in late if name not in sys.modules))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert found.stdout.split() == []
+
+
 def test_nothing_is_left_for_later():
     marks = ("TO" + "DO", "FIX" + "ME", "X" * 3)
     assert_none(

@@ -1,9 +1,10 @@
 """gradloom: trace a NumPy-style function once, plan its forward and reverse sweeps in one arena,
 and let Numba compile the whole of it into one native call."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from gradloom import linalg, numpy, special, stats
+from gradloom import numpy
 from gradloom.checkpointing import checkpoint, checkpoint_policies
 from gradloom.control.associative import associative_scan
 from gradloom.control.branch import cond, switch
@@ -39,6 +40,7 @@ from gradloom.transform import eager, grad, value_and_grad
 from gradloom.version import VERSION
 
 if TYPE_CHECKING:
+    from gradloom import linalg, special, stats
     from gradloom.train.step import train_step
 
 __version__ = VERSION
@@ -99,8 +101,13 @@ __all__ = [
 ]
 
 
+_LATE = ("linalg", "special", "stats")  # half of the import's time, and often not needed
+
+
 def __getattr__(name: str) -> Any:
-    """`train_step` when it is first asked for: it brings the compiler with it."""
+    """What is imported when it is first asked for; `train_step` brings the compiler with it."""
+    if name in _LATE:
+        return importlib.import_module(f"gradloom.{name}")
     if name != "train_step":
         raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
     from gradloom.train.step import train_step

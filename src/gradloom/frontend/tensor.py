@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from gradloom.ir.source import PARAMETER
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name, filled by `ops`
 NUMPY: dict[Any, Callable[..., Any]] = {}  # NumPy's callables -> ours, filled by `ops`
+LATE: dict[str, str] = {}  # modules of NumPy's -> that which enters their callables
 
 
 _signature = functools.cache(inspect.signature)  # 15 us, and a trace may ask for thousands
@@ -189,8 +191,10 @@ class Tensor:
         return namespace
 
     def _ours(self, theirs: Any) -> Callable[..., Any]:
+        home = getattr(theirs, "__module__", None) or "numpy"
+        if theirs not in NUMPY and home in LATE:
+            importlib.import_module(LATE[home])
         if theirs not in NUMPY:
-            home = getattr(theirs, "__module__", None) or "numpy"
             self._refuse(
                 f"{home.replace('numpy', 'np', 1)}.{theirs.__name__} has no traced form",
                 "write it with the functions of gradloom.numpy, which dir(gnp) lists",

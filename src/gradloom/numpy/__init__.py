@@ -23,7 +23,8 @@ array([0.5, 0.5])
 from __future__ import annotations
 
 import difflib as _difflib
-from typing import Any
+import importlib as _importlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as _np
 
@@ -31,8 +32,7 @@ from gradloom.errors import MissingError as _MissingError
 from gradloom.errors import message as _message
 from gradloom.errors import user_where as _user_where
 from gradloom.frontend.tensor import FUNCTIONS as _FUNCTIONS
-from gradloom.numpy import fft as fft
-from gradloom.numpy import linalg as linalg
+from gradloom.frontend.tensor import LATE as _LATE
 from gradloom.ops import (  # each enters what it offers
     arrange,
     at,
@@ -58,6 +58,10 @@ from gradloom.ops import (  # each enters what it offers
 )
 from gradloom.ops.absent import ABSENT as _ABSENT
 
+if TYPE_CHECKING:
+    from gradloom.numpy import fft as fft
+    from gradloom.numpy import linalg as linalg
+
 _FROM_NUMPY = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bool", "int_", "intc", "intp", "long", "longlong", "short", "byte"),
@@ -72,7 +76,8 @@ _FROM_NUMPY = (
 )
 # Square brackets, the row behind `astype`, and gradloom.stop_gradient.
 _ELSEWHERE = ("getitem", "cast", "stop_gradient")
-_MODULES = ("fft", "linalg")
+_MODULES = ("fft", "linalg")  # imported when they are asked for, or NumPy's are called
+_LATE.update({f"numpy.{name}": f"gradloom.numpy.{name}" for name in _MODULES})
 _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHERE)
 
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
@@ -90,6 +95,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in _MODULES:
+        return _importlib.import_module(f"gradloom.numpy.{name}")
     if name in _ABSENT:
         raise _MissingError(
             _message(f"gradloom.numpy has no {name!r}", _user_where(), _ABSENT[name])
