@@ -90,6 +90,11 @@ def is_complex(x: Any) -> bool:
     return bool(x.dtype.kind == "c")
 
 
+def squared(x: Any) -> Any:
+    """`abs(x)**2`, without a root."""
+    return real(x * conjugate(x))
+
+
 def from_parts(re: Any, im: Any) -> Any:
     """`re + 1j * im` of real operands, exact also for infinities and signed zeros."""
     return apply(FROM_PARTS, re, im)
