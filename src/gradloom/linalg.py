@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import MissingError, message, user_where
-from gradloom.ops.complex import conjugate
+from gradloom.ops.complex import conjugate, real
 from gradloom.ops.diagonals import tril
 from gradloom.ops.elementwise import astype
 from gradloom.ops.elimination import lu_factors, row_order
@@ -127,7 +127,7 @@ def lu(a: Any, permute_l: bool = False) -> tuple[Any, ...]:
         rows = broadcast_to(expand_dims(back, -1), tuple(left.shape))
         return take_along_axis(left, rows, -2), upper
     steps = np.arange(m)
-    return astype(expand_dims(back, -1) == steps, a.dtype), left, upper
+    return astype(expand_dims(back, -1) == steps, real(a).dtype), left, upper
 
 
 def lu_factor(a: Any) -> tuple[Any, Any]:

@@ -164,7 +164,7 @@ def _slogdet_planar(x: Any, getrf: Any) -> tuple[Any, Any]:
     packed, pivots, _ = LU.planar(x, getrf)
     z = tuple(diagonal(packed[..., k], axis1=-2, axis2=-1) for k in (0, 1))
     size = absolute(z)
-    steps = index_along(pivots, pivots.ndim - 1) + 1
+    steps = index_along(pivots, pivots.ndim - 1)
     turned = where(pivots == steps, 1, -1)
     turned = astype(turned, z[0].dtype)
     safe = where(size == 0, 1, size)

@@ -159,7 +159,8 @@ def _triangular_reference(
 ) -> np.ndarray:
     t = np.tril(t) if lower else np.triu(t)
     if unit:
-        t = t - np.eye(t.shape[-1]) * t + np.eye(t.shape[-1], dtype=t.dtype)
+        eye = np.eye(t.shape[-1], dtype=t.dtype)
+        t = t - eye * t + eye
     t = np.swapaxes(t, -1, -2) if trans else t
     return lapack.each(np.linalg.solve, t, np.asarray(b))[0]
 
