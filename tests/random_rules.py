@@ -283,7 +283,7 @@ def _index(m: Maker, size: int, shape: tuple[int, ...] | None = None) -> Value:
     x = m.recent(lambda v: v.dtype in INTEGERS and (shape is None or v.shape == shape))
     x = x or m.input(m.draws.pick(INTEGERS), shape)
     node = make(OPS["remainder"], x.node, const(size, x.dtype))
-    if x.dtype != "uint32" and m.draws.rarely(2):
+    if not x.dtype.startswith("u") and m.draws.rarely(2):
         node = make(OPS["subtract"], node, const(size, x.dtype))
     return Value(node, float(size), 0.0, 1.0)
 

@@ -160,3 +160,21 @@ def test_full_range_of_integers():
     )
     results = f(np.zeros(1, "int32"))
     assert [int(r[0]) for r in results] == [2**31 - 1, 2**62, 2**32 - 1]
+
+
+def test_booleans_in_powers_and_bits_are_numpys():
+    x = np.array([True, False])
+    cases = [
+        lambda m, x: m.square(x),
+        lambda m, x: m.power(x, x),
+        lambda m, x: m.power(x, 2),
+        lambda m, x: m.reciprocal(m.logical_or(x, True)),
+        lambda m, x: m.bitwise_count(x),
+        lambda m, x: m.bitwise_count(m.astype(x, "int64") - 9),
+    ]
+    for call in cases:
+        got = gl.jit(lambda x, call=call: call(gnp, x))(x)
+        np.testing.assert_array_equal(got, call(np, x), strict=True)
+    for call in (gnp.left_shift, gnp.gcd, gnp.lcm, gnp.right_shift):
+        with pytest.raises(DtypeError, match="convert an operand"):
+            gl.jit(call)(x, x)

@@ -132,3 +132,35 @@ def test_a_plan_with_routines_can_be_asked():
     with gl.settings(disable=("fuse", "simplify")):
         np.testing.assert_array_equal(gl.jit(lambda x: gnp.sort(x) + 1)(x), np.sort(x) + 1)
     np.testing.assert_array_equal(gl.jit(gnp.sort, verify=True)(x), np.sort(x))
+
+
+def test_the_upper_half_of_uint64():
+    """Sorting, searching and running extremes, of numbers that an int64 has not."""
+    x = np.array([[2**63 + 5, 3, 2**64 - 1, 2**63 - 1, 2**63, 0, 7, 2**63 + 1, 1, 2**62]], "uint64")
+    found = gl.jit(
+        lambda x, row: [
+            gnp.sort(x),
+            gnp.sort(x, descending=True),
+            gnp.argsort(x),
+            gnp.searchsorted(row, x),
+            gnp.searchsorted(row, x, side="right"),
+            gnp.cummax(x, -1),
+            gnp.cummin(x, -1),
+            gnp.max(x),
+            gnp.median(x.astype("float64")),
+        ]
+    )(x, np.sort(x[0]))
+    row = np.sort(x[0])
+    wanted = [
+        np.sort(x),
+        np.sort(x)[:, ::-1],
+        np.argsort(x),
+        np.searchsorted(row, x),
+        np.searchsorted(row, x, side="right"),
+        np.maximum.accumulate(x, -1),
+        np.minimum.accumulate(x, -1),
+        np.max(x),
+        np.median(x.astype("float64")),
+    ]
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)

@@ -87,6 +87,7 @@ def promote(op: Op, args: tuple[Any, ...]) -> str:
         dtype = _floating(op, dtype)
     wanted = {
         "integer": dtype not in FLOATS + COMPLEX,
+        "whole": dtype not in ("bool", *FLOATS, *COMPLEX),
         "number": dtype != "bool" or op.on_bool is not None,
         "float": True,
         "real": dtype in FLOATS,

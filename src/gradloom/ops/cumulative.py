@@ -93,13 +93,24 @@ def routine_logaddexp(a, b):
 """
 
 
-def _code(name: str, text: str, *before: str, **words: str) -> Callable[..., Code]:
-    """Code for a text that walks along one axis."""
+Word = str | Callable[[str], str]
+
+
+def _replacing(sign: str) -> Word:
+    """Whether `b` takes the place of `a`, as a NaN does; a uint64 is read as an int64."""
+    larger = "b" if sign == ">" else "a"
+    unsigned = f"(b {sign} a if (b < 0) == (a < 0) else {larger} < 0)"
+    return lambda dtype: unsigned if dtype == "uint64" else f"b {sign} a or (b != b and a == a)"
+
+
+def _code(name: str, text: str, *before: str, **words: Word) -> Callable[..., Code]:
+    """Code for a text that walks along one axis; words may depend on the dtype."""
 
     def code(*types: TensorType, axis: int, reverse: int) -> Code:
         kind = types[0]
         filled = {"name": name, "dtype": kind.dtype, "bytes": np.dtype(kind.dtype).itemsize}
-        part = text.format(**filled, **words)
+        chosen = {key: w(kind.dtype) if callable(w) else w for key, w in words.items()}
+        part = text.format(**filled, **chosen)
         inner = math.prod(kind.shape[axis + 1 :])
         extent = math.prod(kind.shape[:axis])
         return Code((*before, part), extent, (kind.shape[axis], inner, reverse))
@@ -261,14 +272,14 @@ CUMMAX = _row(
     "cummax",
     _extremes(np.greater),
     _extreme_vjp,
-    _code("cummax", EXTREME_TEXT, replaces="b > a or (b != b and a == a)"),
+    _code("cummax", EXTREME_TEXT, replaces=_replacing(">")),
     infer=_both,
 )
 CUMMIN = _row(
     "cummin",
     _extremes(np.less),
     _extreme_vjp,
-    _code("cummin", EXTREME_TEXT, replaces="b < a or (b != b and a == a)"),
+    _code("cummin", EXTREME_TEXT, replaces=_replacing("<")),
     infer=_both,
 )
 LOGCUMSUMEXP = _row(

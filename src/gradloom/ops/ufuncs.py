@@ -29,7 +29,7 @@ def power(x: Any, y: Any) -> Any:
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         return np.power(x, y)
     if isinstance(y, int) and not isinstance(y, bool) and 0 <= y <= 16:
-        return _repeated(x, y)
+        return _repeated(astype(x, "int64") if x.dtype == "bool" else x, y)
     if y == 0.5 if isinstance(y, float) else False:
         return rows.sqrt(x)
     x, y = _numbers(x, y)
@@ -40,7 +40,7 @@ def power(x: Any, y: Any) -> Any:
 def _numbers(x: Any, y: Any) -> tuple[Any, Any]:
     """Two booleans as integers, for which alone NumPy means int8."""
     if as_operand(x).dtype == "bool" and as_operand(y).dtype == "bool":
-        return astype(x, "int32"), astype(y, "int32")
+        return astype(x, "int8"), astype(y, "int8")
     return x, y
 
 
@@ -62,6 +62,7 @@ def positive(x: Any) -> Any:
 def square(x: Any) -> Any:
     """`x * x`."""
     x = as_operand(x)
+    x = astype(x, "int8") if x.dtype == "bool" else x
     return x * x
 
 
@@ -77,7 +78,7 @@ def reciprocal(x: Any) -> Any:
         return np.reciprocal(x)
     if x.dtype.kind in "fc":  # the imaginary zero is NumPy's
         return np.divide(complex(1.0, -0.0) if is_complex(x) else 1.0, x)
-    x = astype(x, "int32") if x.dtype == "bool" else x
+    x = astype(x, "int8") if x.dtype == "bool" else x
     return where(rows.abs_(x) == 1, x, 0)
 
 
@@ -310,7 +311,7 @@ def fabs(x: Any) -> Any:
 
 @public(np.bitwise_count)
 def bitwise_count(x: Any) -> Any:
-    """The number of ones in the binary form of `abs(x)`, as int32.
+    """The number of ones in the binary form of `abs(x)`, as uint8.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.bitwise_count([7, -8, 0]).tolist()
