@@ -205,6 +205,6 @@ def test_gradients_are_jaxs():
         rates = [np.exp(1j * (k + np.arange(r.size))).reshape(r.shape) for k, r in enumerate(found)]
         return sum(m.real(m.sum(r * w)) for r, w in zip(found, rates, strict=True))
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(True):  # noqa: FBT003 (JAX's signature)
         wanted = np.asarray(jax.grad(lambda x: f(jnp, x))(A[0]))
     np.testing.assert_allclose(gl.grad(lambda x: f(gnp, x))(A[0]), wanted, 1e-10, 1e-10)

@@ -118,6 +118,8 @@ def imag(x: Any) -> Any:
 def conjugate(x: Any) -> Any:
     """The conjugate, `real(x) - 1j * imag(x)`; real values as they are."""
     x = as_operand(x)
+    if x.dtype == "bool":  # of which NumPy makes int8
+        return FUNCTIONS["astype"](x, "int8")
     return apply(CONJUGATE, x) if is_complex(x) else x
 
 

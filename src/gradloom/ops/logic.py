@@ -75,7 +75,6 @@ bitwise_and = elementwise("bitwise_and", np.bitwise_and, "({0} & {1})", operator
 bitwise_or = elementwise("bitwise_or", np.bitwise_or, "({0} | {1})", operator.or_, **_BITS)
 bitwise_xor = elementwise("bitwise_xor", np.bitwise_xor, "({0} ^ {1})", operator.xor, **_BITS)
 invert = elementwise("invert", np.invert, "(~{0})", operator.invert, **_BITS)
-# Two booleans NumPy shifts as int8, here a dtype to ask for.
 _SHIFT = _BITS | {"accepts": "whole"}
 left_shift = elementwise("left_shift", np.left_shift, "({0} << {1})", operator.lshift, **_SHIFT)
 right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operator.rshift, **_SHIFT)

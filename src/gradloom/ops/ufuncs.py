@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.frontend.apply import promote
 from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_weak
 from gradloom.ir.op import OPS
+from gradloom.ir.types import FLOATS
 from gradloom.ops import elementwise as rows
 from gradloom.ops.complex import from_parts, imag, is_complex, real
 from gradloom.ops.elementwise import astype, where
@@ -33,7 +34,8 @@ def power(x: Any, y: Any) -> Any:
     if y == 0.5 if isinstance(y, float) else False:
         return rows.sqrt(x)
     x, y = _numbers(x, y)
-    whole = as_operand(x).dtype.kind in "iub" and as_operand(y).dtype.kind in "iub"
+    kinds = as_operand(x).dtype, as_operand(y).dtype
+    whole = all(k.kind in "iub" for k in kinds) and promote(OPS["add"], (x, y)) not in FLOATS
     return rows.integer_power(x, y) if whole else rows.power(x, y)
 
 
@@ -107,13 +109,13 @@ trunc = public(np.trunc)(_rounding("trunc", rows.trunc, "The next integer toward
 @public(np.deg2rad, np.radians)
 def deg2rad(x: Any) -> Any:
     """Degrees as radians."""
-    return as_operand(x) * (np.pi / 180)
+    return _float_of_ufunc(x) * (np.pi / 180)
 
 
 @public(np.rad2deg, np.degrees)
 def rad2deg(x: Any) -> Any:
     """Radians as degrees."""
-    return as_operand(x) * (180 / np.pi)
+    return _float_of_ufunc(x) * (180 / np.pi)
 
 
 @public(np.divmod, name="divmod")
@@ -238,8 +240,14 @@ def operands(*values: Any) -> tuple[Any, ...]:
 
 def _floats(x: Any, y: Any) -> tuple[Any, Any]:
     """Both in the floating dtype that NumPy promotes them to."""
-    dtype = promote(OPS["divide"], (x, y))
+    dtype = promote(OPS["copysign"], (x, y))
     return astype(x, dtype), astype(y, dtype)
+
+
+def _float_of_ufunc(x: Any) -> Any:
+    """In what NumPy computes floating functions of integers: of 16 bits in float32."""
+    x = as_operand(x)
+    return x if x.dtype.kind in "fc" else astype(x, promote(OPS["sqrt"], (x,)))
 
 
 def _float(x: Any) -> Any:
@@ -273,8 +281,10 @@ def logaddexp2(x: Any, y: Any) -> Any:
 @public(np.ldexp)
 def ldexp(x: Any, n: Any) -> Any:
     """`x * 2**n` for integers `n`, rounded once."""
-    x = _float(x)
-    return rows.scaled(x, astype(as_operand(n), x.dtype))
+    x, n = as_operand(x), as_operand(n)
+    kind = np.result_type(x.dtype, "float16")
+    x = x if x.dtype.kind in "fc" else astype(x, kind if kind == "float32" else "float64")
+    return rows.scaled(x, astype(n, x.dtype))
 
 
 @public(np.frexp)
@@ -306,7 +316,7 @@ def fix(x: Any) -> Any:
 @public(np.fabs)
 def fabs(x: Any) -> Any:
     """Absolute value, floating for integers too."""
-    return rows.abs_(_float(x))
+    return rows.abs_(_float_of_ufunc(x))
 
 
 @public(np.bitwise_count)
