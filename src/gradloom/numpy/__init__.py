@@ -54,6 +54,7 @@ from gradloom.ops import (  # each enters what it offers
     quantiles,
     shapes,
     sorting,
+    special_rows,
 )
 from gradloom.ops.absent import ABSENT as _ABSENT
 
@@ -74,7 +75,7 @@ _OFFERED = {name for name in _FUNCTIONS if "." not in name}.difference(_ELSEWHER
 globals().update({name: getattr(_np, name) for name in _FROM_NUMPY})
 del arrange, at, choosing, composite, contract, cumulative, diagonals, differences, einsum
 del indexing, making, moments, nans, padding, picking, plane, polynomials, quantiles, shapes
-del sorting
+del sorting, special_rows
 globals().update({name: f for name, f in _FUNCTIONS.items() if name in _OFFERED})
 __all__ = sorted({*_FROM_NUMPY, *_OFFERED, *_MODULES})
 

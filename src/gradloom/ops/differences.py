@@ -46,6 +46,31 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return x
 
 
+@public(np.unwrap)
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
+    """Along an axis, neighbours that differ by more than `discont` (`period / 2`, which it is at
+    least) moved by whole periods until they do not: angles without jumps.
+
+    >>> import gradloom.numpy as gnp
+    >>> gnp.unwrap([0.0, 3.0, 6.0, 1.0], period=8).tolist()
+    [0.0, 3.0, 6.0, 9.0]
+    """
+    x = as_operand(p)
+    along = normal_axis(axis, x.ndim)
+    step = diff(x, axis=along)
+    whole = x.dtype.kind in "iu" and isinstance(period, int)
+    half = period // 2 if whole else period / 2
+    inner = (step + half) % period - half
+    if not whole or period % 2 == 0:  # a step of half a period stays as it is
+        inner = choose((inner == -half) & (step > 0), half, inner)
+    bound = period / 2 if discont is None else discont
+    moved = choose((step < bound) & (step > -bound), 0, inner - step)
+    later = between(x, along, min(1, x.shape[along]), x.shape[along])
+    first = between(x, along, 0, min(1, x.shape[along]))
+    moved = FUNCTIONS["cumsum"](moved, axis=along)
+    return concatenate([astype(first, moved.dtype), later + moved], along)
+
+
 def _edge(values: Any, x: Any, along: int) -> list[Any]:
     if values is None:
         return []

@@ -71,10 +71,10 @@ def define_with_pairs(row: Op, count: int = 1) -> Op:
         cases = row.samples(rng, WHOLE[dtype])
         return [([_parted(_drawn(rng, np.asarray(a))) for a in given], at) for given, at in cases]
 
-    facts = {"vjp": None, "batch": None, "returns": "parts"}
-    made = (infer, reference, routine, samples)
-    words = dict(zip(("infer", "reference", "routine", "samples"), made, strict=True))
-    pairs = define(replace(row, name=f"{row.name}_of_pairs", **facts, **words))
+    pairs = replace(row, name=f"{row.name}_of_pairs", vjp=None, batch=None, returns="parts")
+    pairs = define(
+        replace(pairs, infer=infer, reference=reference, routine=routine, samples=samples)
+    )
 
     def planar(*arrays: Any, **attrs: Any) -> Any:
         several = isinstance(infer(*(a.node.type for a in arrays), **attrs), TupleType)

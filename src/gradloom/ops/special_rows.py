@@ -13,6 +13,7 @@ import numpy as np
 from gradloom.ops import scalar_bessel, scalar_gamma, scalar_incomplete, scalar_normal
 from gradloom.ops.arithmetic import floor, sign
 from gradloom.ops.logic import where
+from gradloom.ops.public import public
 from gradloom.ops.row import Function, elementwise
 from gradloom.ops.transcendental import exp, log, log1p
 from gradloom.ops.trigonometric import sin
@@ -211,6 +212,7 @@ def _beta_density(a: Any, b: Any, x: Any) -> Any:
 # ---- Bessel's functions
 
 i0: Function = _special("i0", scalar_bessel.i0, lambda g, out, x: (g * i1(x),), ((-4.0, 4.0),), 340)
+public(np.i0, name="i0")(i0)
 i1: Function = _special(
     "i1",
     scalar_bessel.i1,
