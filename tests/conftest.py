@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import pytest
 from hypothesis import settings
 
 # Before gradloom reads the environment. Threads and processes that tests start meet this cache too,
@@ -14,3 +15,12 @@ os.environ.setdefault("GRADLOOM_VERIFY", "2")
 settings.register_profile("gradloom", deadline=None, derandomize=True, database=None)
 settings.register_profile("long", settings.get_profile("gradloom"), max_examples=1000)
 settings.load_profile("gradloom")
+
+
+@pytest.fixture
+def jax_in_double_precision():
+    """For one test, so that those of other files meet JAX as it comes."""
+    import jax
+
+    with jax.enable_x64(True):  # noqa: FBT003
+        yield

@@ -76,6 +76,10 @@ class Case:
     def __repr__(self) -> str:
         return f"\n{self.graph}\n"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For Hypothesis, which would print a node once for each of its users."""
+        printer.text(repr(self))
+
 
 Rule = Callable[["Maker"], Value | None]
 
@@ -134,7 +138,7 @@ class Maker:
                     array.flat[rng.integers(array.size)] = value
             bound, grain = 2.0, 0.125
         else:
-            array = rng.integers(0 if dtype in ("bool", "uint32") else -9, 10, shape)
+            array = rng.integers(0 if dtype[0] in "bu" else -9, 10, shape)
             array = (array % 2 == 1) if dtype == "bool" else array.astype(dtype)
             bound, grain = 9.0, 1.0
         value = Value(parameter(TensorType(shape, dtype)), bound, 0.0, grain, special)

@@ -11,7 +11,7 @@ import gradloom.numpy as gnp
 from gradloom.errors import RangeError, ShapeError, StateError, StructureError, TracingError
 from gradloom.frontend.pytree import flatten
 
-jax.config.update("jax_enable_x64", val=True)
+pytestmark = pytest.mark.usefixtures("jax_in_double_precision")
 
 V = np.array([0.3, -0.7, 1.1])
 

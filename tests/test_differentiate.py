@@ -13,7 +13,7 @@ from gradloom.errors import DtypeError, RangeError, ShapeError, StructureError, 
 from gradloom.frontend.pytree import flatten
 from gradloom.pipeline import COMPILED
 
-jax.config.update("jax_enable_x64", val=True)
+pytestmark = pytest.mark.usefixtures("jax_in_double_precision")
 
 V = np.array([0.3, -0.7, 1.1])
 M = np.linspace(-1.0, 1.0, 6).reshape(3, 2)

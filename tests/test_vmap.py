@@ -15,7 +15,7 @@ from gradloom.frontend.pytree import flatten
 X = np.linspace(-1.0, 2.0, 12).reshape(3, 4)
 W = np.linspace(-0.5, 0.5, 8).reshape(4, 2)
 Pair = namedtuple("Pair", "a b")
-jax.config.update("jax_enable_x64", val=True)
+pytestmark = pytest.mark.usefixtures("jax_in_double_precision")
 
 
 @pytest.fixture(params=["compiled", "eager", "traced"])

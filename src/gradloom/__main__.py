@@ -1,4 +1,4 @@
-"""The command `gradloom`: demo, inspect, cache."""
+"""The command `gradloom`: demo, inspect, functions, cache."""
 
 from __future__ import annotations
 
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--out", type=Path, default=Path("gradloom-inspect"), help="for files")
     inspect.set_defaults(command=_inspect)
 
+    functions = commands.add_parser("functions", help="list every function and what it can do")
+    functions.add_argument("--write", metavar="FILE", type=Path, help="instead of printing")
+    functions.set_defaults(command=_functions)
+
     cache = commands.add_parser("cache", help="where compiled programs are kept, and their size")
     cache.add_argument("--clear", action="store_true", help="delete them")
     cache.set_defaults(command=_cache)
@@ -109,6 +113,18 @@ def _inspect(chosen: argparse.Namespace) -> int:
     _say("\n".join(lines[:EXCERPT]))
     _say(f"...\n\nthe whole of it: {text}")
     _say("pictures: " + ", ".join(map(str, draw(program).save(chosen.out / name))))
+    return 0
+
+
+def _functions(chosen: argparse.Namespace) -> int:
+    from gradloom.coverage.document import document
+
+    text = document()
+    if chosen.write is None:
+        _say(text)
+    else:
+        chosen.write.parent.mkdir(parents=True, exist_ok=True)
+        chosen.write.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -149,6 +149,23 @@ def test_the_forward_loop_runs_once_for_value_and_gradient():
     assert [r.reverse for r in regions] == [False, True]
 
 
+def test_a_rule_may_bring_values_that_the_body_did_not_have():
+    """The derivative of a determinant calls a function of LAPACK that the determinant does not."""
+
+    def f(x):
+        def step(total, row):
+            _, logdet = gnp.linalg.slogdet(x + np.diag(row))
+            return total + logdet * row.sum(), None
+
+        return gl.scan(step, 0.0, XS)[0]
+
+    x = W + 4 * np.eye(4)
+    wanted = sum(np.linalg.inv(x + np.diag(row)).T * row.sum() for row in XS)
+    assert_equal(gl.grad(f)(x), wanted)
+    mapped = gl.jit(gl.vmap(gl.grad(f)))(np.stack([x, x.T]))
+    assert_equal(mapped, np.stack([wanted, gl.grad(f)(x.T)]))
+
+
 def test_what_nobody_reads_is_not_kept():
     f = gl.jit(lambda c, x: gl.scan(lambda c, x: (c + x, (c, np.exp(c))), c, x)[0])
     f(H, XS)

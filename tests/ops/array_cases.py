@@ -430,6 +430,29 @@ DIFFERENCES = [
         ],
         X,
     ),
+    (
+        "unwrap",
+        lambda g, x, k: [
+            g.unwrap(4 * x),
+            g.unwrap(9 * x, axis=0, discont=4.0),
+            g.unwrap(k * 3, period=4),
+            g.unwrap(k * 3, period=5),
+            g.unwrap(x, period=1.5, axis=1),
+        ],
+        X,
+        K,
+    ),
+    ("i0", lambda g, x: g.i0(x), X),
+    *[  # of real numbers; of complex ones, tests/test_complex.py
+        (name, lambda g, x, k, name=name: [getattr(g, name)(x), getattr(g, name)(k)], X, K)
+        for name in ("real", "imag", "conj", "conjugate", "angle", "isreal", "iscomplex")
+    ],
+    (
+        "around",
+        lambda g, x, i: [g.around(x), g.around(x, 1), g.around(90 * x, -1), g.round(9 * i, -1)],
+        X,
+        I,
+    ),
     ("ediff1d", lambda g, m: [g.ediff1d(m), g.ediff1d(m, 1.0, [2.0, 3.0])], M),
     (
         "gradient",

@@ -353,12 +353,13 @@ def _named(ids: Ids, count: int) -> Ids:
 
 
 def _samples(rng: np.random.Generator, dtype: str) -> list[Any]:
-    """`c, y = sin(c * w) + x, c * x`, both ways, and over no rows."""
+    """`c, y = c * w / 4 + sin(x), c * c * x`, both ways: a carry that stays small."""
     kind = TensorType((3,), dtype)
     w, c, x = (parameter(kind) for _ in range(3))
+    quarter = multiply(Tensor(w), 0.25)
     results = (
-        FUNCTIONS["sin"](multiply(Tensor(c), Tensor(w))) + Tensor(x),
-        multiply(Tensor(c), Tensor(x)),
+        add(multiply(Tensor(c), quarter), FUNCTIONS["sin"](Tensor(x))),
+        multiply(multiply(Tensor(c), Tensor(c)), Tensor(x)),
         Tensor(x),
     )
     body = Graph((w, c, x), tuple(map(lift, results)))

@@ -84,7 +84,8 @@ class Op:
     @property
     def takes_complex(self) -> bool:
         """Whether complex operands have a meaning."""
-        return self.planar is not None or self.kind in BY_PARTS
+        by_parts = self.kind in BY_PARTS and (self.kind is not Kind.SCATTER or self.linear)
+        return self.planar is not None or by_parts
 
 
 # Kinds that do to the real and imaginary parts what they do to numbers.

@@ -28,3 +28,11 @@ class Code:
     def name(self) -> str:
         """The name of the function that is called."""
         return self.parts[-1].partition("(")[0].removeprefix("def ").strip()
+
+
+def below(dtype: str, first: str, second: str) -> str:
+    """The expression for `first < second` of two integers that were loaded, which are int64."""
+    if dtype != "uint64":
+        return f"{first} < {second}"
+    upper, lower = (f"({name} >> 1 & {2**63 - 1})" for name in (first, second))
+    return f"({upper} < {lower} or ({upper} == {lower} and {first} & 1 < {second} & 1))"

@@ -60,8 +60,11 @@ from gradloom.ops.absent import ABSENT as _ABSENT
 
 _FROM_NUMPY = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64", "complex64"),
-    *("complex128", "dtype", "finfo", "iinfo"),
+    *("bool", "int_", "intc", "intp", "long", "longlong", "short", "byte"),
+    *("uint", "uintc", "uintp", "ulong", "ulonglong", "ushort", "ubyte"),
+    *("float32", "float64", "single", "double", "complex64", "complex128", "csingle", "cdouble"),
+    *("number", "integer", "signedinteger", "unsignedinteger"),
+    *("inexact", "floating", "complexfloating", "dtype", "finfo", "iinfo"),
     *("pi", "e", "inf", "nan", "newaxis"),
     *("ndarray", "zeros", "ones", "empty", "arange", "eye", "identity", "tri", "fromfunction"),
     *("bartlett", "blackman", "hamming", "hanning", "kaiser"),

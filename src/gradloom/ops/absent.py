@@ -70,6 +70,18 @@ ABSENT: dict[str, str] = {
         " character flexible generic",
         "there is no such dtype here: convert the array first",
     ),
+    **_all("sort_complex", "use gnp.lexsort((x.imag, x.real)) and gnp.take"),
+    **_all(
+        "__array_namespace_info__",
+        "there is one device, the CPU, and the dtypes that gradloom.numpy lists",
+    ),
+    **_all("linalg.LinAlgError", "compiled code raises nothing: test results with gnp.isnan"),
+    **_all("linalg.test fft.test", "tests NumPy itself: use NumPy's function outside"),
+    **_all(
+        "linalg.eig linalg.eigvals",
+        "use gnp.linalg.eigh or eigvalsh for symmetric matrices, svd for others, or NumPy's"
+        " function through gl.pure_callback",
+    ),
     **_all("mintypecode common_type", "use gnp.result_type"),
     **_all("row_stack", "use gnp.vstack, its name in NumPy 2"),
     **_all("in1d", "use gnp.isin"),

@@ -204,7 +204,7 @@ significand = elementwise(
 exponent: Function = elementwise(
     "exponent",
     lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(np.result_type(x)),
-    "np.frexp({0})[1]",
+    "np.frexp({0})[1].astype(np.result_type({0}))",
     scalar.exponent,
     lambda g, out, x: (None,),
     listed=False,

@@ -12,7 +12,7 @@ import numpy as np
 from gradloom.errors import ShapeError, message, user_where
 from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op, define
-from gradloom.ir.routine import Code
+from gradloom.ir.routine import Code, below
 from gradloom.ir.types import FLOATS, TensorType, TupleType
 from gradloom.ops import planar_folds
 from gradloom.ops.composite import ones_like, zeros_like
@@ -93,24 +93,18 @@ def routine_logaddexp(a, b):
 """
 
 
-Word = str | Callable[[str], str]
-
-
-def _replacing(sign: str) -> Word:
-    """Whether `b` takes the place of `a`, as a NaN does; a uint64 is read as an int64."""
-    larger = "b" if sign == ">" else "a"
-    unsigned = f"(b {sign} a if (b < 0) == (a < 0) else {larger} < 0)"
-    return lambda dtype: unsigned if dtype == "uint64" else f"b {sign} a or (b != b and a == a)"
-
-
-def _code(name: str, text: str, *before: str, **words: Word) -> Callable[..., Code]:
-    """Code for a text that walks along one axis; words may depend on the dtype."""
+def _code(
+    name: str, text: str, *before: str, **words: str | Callable[[str], str]
+) -> Callable[..., Code]:
+    """Code for a text that walks along one axis; a word may depend on the dtype."""
 
     def code(*types: TensorType, axis: int, reverse: int) -> Code:
         kind = types[0]
         filled = {"name": name, "dtype": kind.dtype, "bytes": np.dtype(kind.dtype).itemsize}
-        chosen = {key: w(kind.dtype) if callable(w) else w for key, w in words.items()}
-        part = text.format(**filled, **chosen)
+        said = {
+            key: word if isinstance(word, str) else word(kind.dtype) for key, word in words.items()
+        }
+        part = text.format(**filled, **said)
         inner = math.prod(kind.shape[axis + 1 :])
         extent = math.prod(kind.shape[:axis])
         return Code((*before, part), extent, (kind.shape[axis], inner, reverse))
@@ -272,14 +266,22 @@ CUMMAX = _row(
     "cummax",
     _extremes(np.greater),
     _extreme_vjp,
-    _code("cummax", EXTREME_TEXT, replaces=_replacing(">")),
+    _code(
+        "cummax",
+        EXTREME_TEXT,
+        replaces=lambda dtype: f"{below(dtype, 'a', 'b')} or (b != b and a == a)",
+    ),
     infer=_both,
 )
 CUMMIN = _row(
     "cummin",
     _extremes(np.less),
     _extreme_vjp,
-    _code("cummin", EXTREME_TEXT, replaces=_replacing("<")),
+    _code(
+        "cummin",
+        EXTREME_TEXT,
+        replaces=lambda dtype: f"{below(dtype, 'b', 'a')} or (b != b and a == a)",
+    ),
     infer=_both,
 )
 LOGCUMSUMEXP = _row(

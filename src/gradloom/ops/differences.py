@@ -8,6 +8,7 @@ import numpy as np
 
 from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.ops.contract import contract
+from gradloom.ops.cumulative import cumsum
 from gradloom.ops.elementwise import astype, not_equal
 from gradloom.ops.elementwise import where as choose
 from gradloom.ops.gather import read
@@ -47,28 +48,27 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 @public(np.unwrap)
-def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
-    """Along an axis, neighbours that differ by more than `discont` (`period / 2`, which it is at
-    least) moved by whole periods until they do not: angles without jumps.
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+    """Angles with the jumps of more than half a `period` (and of at least `discont`) between
+    neighbours along an axis taken out, by whole periods.
 
     >>> import gradloom.numpy as gnp
-    >>> gnp.unwrap([0.0, 3.0, 6.0, 1.0], period=8).tolist()
-    [0.0, 3.0, 6.0, 9.0]
+    >>> gnp.unwrap([0, 1, 2, -1, 0], period=4)
+    array([0, 1, 2, 3, 4])
     """
     x = as_operand(p)
     along = normal_axis(axis, x.ndim)
-    step = diff(x, axis=along)
-    whole = x.dtype.kind in "iu" and isinstance(period, int)
+    steps = diff(x, axis=along)
+    whole = steps.dtype.kind != "f" and isinstance(period, int)
     half = period // 2 if whole else period / 2
-    inner = (step + half) % period - half
-    if not whole or period % 2 == 0:  # a step of half a period stays as it is
-        inner = choose((inner == -half) & (step > 0), half, inner)
-    bound = period / 2 if discont is None else discont
-    moved = choose((step < bound) & (step > -bound), 0, inner - step)
-    later = between(x, along, min(1, x.shape[along]), x.shape[along])
+    inside = (steps + half) % period - half
+    if not whole or period % 2 == 0:  # half a period forwards stays one
+        inside = choose((inside == -half) & (steps > 0), half, inside)
+    jump = period / 2 if discont is None else discont
+    turns = choose(abs(steps) < jump, 0, inside - steps)
     first = between(x, along, 0, min(1, x.shape[along]))
-    moved = FUNCTIONS["cumsum"](moved, axis=along)
-    return concatenate([astype(first, moved.dtype), later + moved], along)
+    zero = astype(first * 0, turns.dtype.name)
+    return x + cumsum(concatenate([zero, turns], along), along)
 
 
 def _edge(values: Any, x: Any, along: int) -> list[Any]:

@@ -35,35 +35,53 @@ from gradloom.ops.sorting import argsort
 # ---- general systems
 
 SOLVE_TEXT = """\
-def {name}(start, stop, n, k, a, b, getrf, getrs, out, w, r):
-    # to LAPACK the factors of A', of which it solves the transpose: A X = B
+def {name}(start, stop, n, k, a, b, getrf, trsm, out, w, r):
+    # to LAPACK A' = P L U, and A X = B is X' P L U = B': the factors are taken off the right side.
+    # LAPACK's own `getrs` wakes OpenBLAS's threads for the smallest of systems.
     factor = load_int64(getrf, 0)
-    solve = load_int64(getrs, 0)
+    solve = load_int64(trsm, 0)
     store_int32(w, 0, n)
     store_int32(w, 1, k)
-    store_int32(w, 2, {transposed})
-    columns = view(r, n * n * {bytes})
-    pivots = view(w, 16)
+    store_int32(w, 2, {right})
+    store_int32(w, 3, {upper})
+    store_int32(w, 4, {lower})
+    store_int32(w, 5, {plain})
+    store_int32(w, 6, {unit})
+    pivots = view(w, 32)
+    factors = view(r, {bytes})
+    store_{dtype}(r, 0, 1.0)
     for row in range(start, stop):
         x = view(out, row * n * k * {bytes})
-        copy(r, 0, a, row * n * n * {bytes}, n * n * {bytes})
-        routine_transpose_{dtype}(n, k, view(b, row * n * k * {bytes}), columns)
-        invoke_6(factor, w, w, r, w, pivots, view(w, 12))
-        if load_int32(w, 3) != 0:
-            routine_fill_nan_{dtype}(columns, n * k)
+        copy(factors, 0, a, row * n * n * {bytes}, n * n * {bytes})
+        copy(x, 0, b, row * n * k * {bytes}, n * k * {bytes})
+        invoke_6(factor, w, w, factors, w, pivots, view(w, 28))
+        if load_int32(w, 7) != 0:
+            routine_fill_nan_{dtype}(x, n * k)
         else:
-            invoke_9(
-                solve, view(w, 8), w, view(w, 4), r, w, pivots, columns, w, view(w, 12)
+            invoke_11(
+                solve, view(w, 8), view(w, 12), view(w, 20), view(w, 20), view(w, 4), w, r,
+                factors, w, x, view(w, 4),
             )
-        routine_transpose_{dtype}(k, n, columns, x)
+            invoke_11(
+                solve, view(w, 8), view(w, 16), view(w, 20), view(w, 24), view(w, 4), w, r,
+                factors, w, x, view(w, 4),
+            )
+            for i in range(n - 1, -1, -1):
+                other = load_int32(pivots, i) - 1
+                if other != i:
+                    for j in range(k):
+                        kept = load_{dtype}(x, i * k + j)
+                        store_{dtype}(x, i * k + j, load_{dtype}(x, other * k + j))
+                        store_{dtype}(x, other * k + j, kept)
 """
 
 
 def _solve_code(a: TensorType, b: TensorType, *addresses: TensorType) -> Code:
     n, k = b.shape[-2:]
-    reals = n * (n + k)
+    letters = {"right": "R", "upper": "U", "lower": "L", "plain": "N", "unit": "U"}
+    words = {key: ord(letter) for key, letter in letters.items()}
     return lapack.code(
-        "solve", SOLVE_TEXT, b.dtype, b.shape[:-2], (n, k), n + 4, reals, transposed=ord("T")
+        "solve", SOLVE_TEXT, b.dtype, b.shape[:-2], (n, k), n + 8, n * n + 1, **words
     )
 
 
@@ -90,7 +108,7 @@ SOLVE: Op = define_with_pairs(
                     well(rng, dtype, 2, 4, 4),
                     rng.uniform(-1, 1, (2, 4, 3)).astype(dtype),
                     address_of("getrf", dtype),
-                    address_of("getrs", dtype),
+                    address_of("trsm", dtype),
                 ),
                 {},
             )
@@ -102,7 +120,7 @@ SOLVE: Op = define_with_pairs(
 
 def solve(a: Any, b: Any) -> Any:
     """The solution of a linear system, of operands with the same batch axes and dtype."""
-    return apply(SOLVE, a, b, *lapack.functions(["getrf", "getrs"], b.dtype))
+    return apply(SOLVE, a, b, *lapack.functions(["getrf", "trsm"], b.dtype))
 
 
 # ---- determinants

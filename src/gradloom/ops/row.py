@@ -56,10 +56,20 @@ def elementwise(
 
     function.__name__ = function.__qualname__ = name
     function.__signature__ = _takes(operands)  # type: ignore[attr-defined]
-    function.__doc__ = f"{name}, element by element, with broadcasting: `{spelling}`."
+    shown = _bare(spelling.format("x", "y", "z", dtype="dtype"))
+    function.__doc__ = f"`{shown}`, element by element, with broadcasting."
     if listed:
         public(*([reference] if isinstance(reference, np.ufunc) else []))(function)
     return function
+
+
+def _bare(text: str) -> str:
+    """An expression without brackets around all of it."""
+    inner = text[1:-1]
+    whole = text.startswith("(") and all(
+        inner[:n].count("(") >= inner[:n].count(")") for n in range(1, len(inner) + 1)
+    )
+    return inner if whole and text.endswith(")") else text
 
 
 def _takes(count: int) -> inspect.Signature:

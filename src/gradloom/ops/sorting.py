@@ -10,7 +10,7 @@ import numpy as np
 from gradloom.frontend.apply import apply, apply_many, promote
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.op import OPS, Kind, Op, define
-from gradloom.ir.routine import Code
+from gradloom.ir.routine import Code, below
 from gradloom.ir.types import FLOATS, ITEMSIZE, TensorType, TupleType
 from gradloom.ops.elementwise import astype
 from gradloom.ops.gather import SCATTER
@@ -23,16 +23,11 @@ RUN = 8  # elements that are sorted by insertion before runs are merged
 
 
 def _before(dtype: str, descending: int) -> str:
-    """The expression for `b` before `a`; NaN is last, as the largest number would be.
-
-    A uint64 is read as an int64 of its bits, so of two signs the minus is the larger.
-    """
-    if dtype == "uint64":
-        low, high = ("a", "b") if descending else ("b", "a")
-        return f"({low} < {high} if ({low} < 0) == ({high} < 0) else {high} < 0)"
-    if descending:
-        return "a < b or (b != b and a == a)" if dtype in FLOATS else "a < b"
-    return "b < a or (a != a and b == b)" if dtype in FLOATS else "b < a"
+    """The expression for `b` before `a`; NaN is last, as the largest number would be."""
+    first, second = ("a", "b") if descending else ("b", "a")
+    if dtype in FLOATS:
+        return f"{first} < {second} or ({second} != {second} and {first} == {first})"
+    return below(dtype, first, second)
 
 
 MERGE = """\

@@ -212,7 +212,7 @@ def _beta_density(a: Any, b: Any, x: Any) -> Any:
 # ---- Bessel's functions
 
 i0: Function = _special("i0", scalar_bessel.i0, lambda g, out, x: (g * i1(x),), ((-4.0, 4.0),), 340)
-public(np.i0, name="i0")(i0)
+public(np.i0)(i0)
 i1: Function = _special(
     "i1",
     scalar_bessel.i1,

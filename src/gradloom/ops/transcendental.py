@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.ops import planar, scalar
+from gradloom.ops.arithmetic import abs_
 from gradloom.ops.logic import where
 from gradloom.ops.row import Function, elementwise
 
@@ -42,7 +43,7 @@ def _nonzero(x: Any) -> Any:
 
 def _apart(x: Any, y: Any) -> Any:
     """x - y, and 0 of equal infinities."""
-    same = x == y
+    same = (x == y) & (abs_(x) == np.inf)  # equal numbers keep their derivative
     return where(same, 0, x) - where(same, 0, y)
 
 

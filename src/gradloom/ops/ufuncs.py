@@ -124,12 +124,15 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
     return rows.floor_divide(x, y), rows.remainder(x, y)
 
 
-@public(np.round, name="round")
+@public(np.round, np.around, name="round")
 def round_(x: Any, decimals: int = 0) -> Any:
     """Nearest multiple of `10**-decimals`, halves to even."""
     x = as_operand(x)
     if x.dtype.kind not in "fc" and decimals >= 0:
         return x
+    if decimals < 0:  # a power of ten is exact, its reciprocal is not
+        scale = 10.0**-decimals
+        return rows.astype(rows.rint(x / scale) * scale, x.dtype.name)
     scale = 10.0**decimals
     return rows.rint(x) if decimals == 0 else rows.rint(x * scale) / scale
 
@@ -272,10 +275,12 @@ def float_power(x: Any, y: Any) -> Any:
 def logaddexp2(x: Any, y: Any) -> Any:
     """`log2(2**x + 2**y)` without overflow."""
     x, y = _floats(x, y)
-    same = rows.equal(x, y)
-    apart = where(same, 0, x) - where(same, 0, y)
-    rest = rows.softplus(rows.abs_(apart) * -float(np.log(2.0))) * float(1 / np.log(2.0))
-    return rows.maximum(x, y) + rest
+    # By a choice and not by `maximum` and `abs`, which have no second derivative where x is y.
+    first = x >= y
+    high, low = where(first, x, y), where(first, y, x)
+    same = (high == low) & (rows.abs_(high) == np.inf)
+    below = where(same, 0, low) - where(same, 0, high)
+    return high + rows.softplus(below * float(np.log(2.0))) * float(1 / np.log(2.0))
 
 
 @public(np.ldexp)
@@ -358,6 +363,7 @@ _ALIASES = {
     "left_shift": "bitwise_left_shift",
     "right_shift": "bitwise_right_shift",
     "abs": "absolute",
+    "round": "around",
     "deg2rad": "radians",
     "rad2deg": "degrees",
     "divide": "true_divide",

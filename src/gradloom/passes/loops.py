@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gradloom.ir.graph import Graph, graphs_of, topological, with_graphs
+from gradloom.ir.graph import Graph, graphs_of, rewrite, substitute, topological, with_graphs
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import Kind
-from gradloom.ir.source import ITEM
+from gradloom.ir.source import ITEM, PARAMETER
 
 
 def merge_loops(graph: Graph) -> Graph:
@@ -51,6 +51,45 @@ def _covers(more: Node, loop: Node) -> bool:
     last = own[len(own) - len(loop.inputs) :]  # more free values stand before those that it had
     same = loop.inputs in (last, tuple(own[place] for place in more["primal"]))
     return same and loop not in topological(own)
+
+
+def bind_constants(graph: Graph) -> Graph:
+    """A constant that a loop or a branch is handed becomes part of its body, where it costs
+    nothing; the operand is then one that nobody reads."""
+    return rewrite(graph, _bound)
+
+
+def _bound(node: Node) -> Node | None:
+    attrs: dict[str, Graph | tuple[Graph, ...]]
+    if node.op.flow == "for":
+        attrs = {"body": _with_constants(node["body"], node.inputs[: node["free"]])}
+    elif node.op.flow == "while":
+        tests = node["test_free"]
+        attrs = {
+            "test": _with_constants(node["test"], node.inputs[:tests]),
+            "body": _with_constants(node["body"], node.inputs[tests : node["free"]]),
+        }
+    elif node.op.flow == "branch":
+        branches = (_with_constants(branch, node.inputs[1:]) for branch in node["branches"])
+        attrs = {"branches": tuple(branches)}
+    else:
+        return None
+    if all(node[name] == value for name, value in attrs.items()):
+        return None
+    return make(node.op, *node.inputs, where=node.where, **{**dict(node.attrs), **attrs})
+
+
+def _with_constants(graph: Graph, operands: tuple[Node, ...]) -> Graph:
+    pairs = zip(graph.inputs, operands, strict=False)
+    known = {param: operand for param, operand in pairs if _is_constant(operand)}
+    return Graph(graph.inputs, tuple(substitute(graph.outputs, known))) if known else graph
+
+
+def _is_constant(node: Node) -> bool:
+    """A number or an index, or either moved about."""
+    while node.op.kind is Kind.MOVE:
+        (node,) = node.inputs
+    return node.op.kind is Kind.SOURCE and node.op is not PARAMETER
 
 
 def prune_loops(graph: Graph) -> Graph:

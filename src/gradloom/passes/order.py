@@ -1,7 +1,7 @@
 """The passes, in their order, with the reasons beside it."""
 
 from gradloom.passes.inline import inline, number
-from gradloom.passes.loops import merge_loops, prune_loops
+from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
 from gradloom.passes.simplify import drop_markers, simplify
 
@@ -11,7 +11,8 @@ PASSES = (
     split_complex,  # what follows knows real numbers only
     simplify,
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
-    prune_loops,
+    bind_constants,
+    prune_loops,  # also of the operands that were constants
     number,  # last: no pass after it makes two values one
 )
 

@@ -39,7 +39,9 @@ def linker() -> llvm.LLJIT:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-    return llvm.create_lljit_compiler(machine)
+    # JITLink keeps the sections of an object together.  LLVM's older linker maps each by itself,
+    # and aborts the process if code and constants come to lie more than 2 GB apart.
+    return llvm.create_lljit_compiler(machine, use_jit_link=True)
 
 
 def assembly(text: str, cpu: str, features: str) -> str:

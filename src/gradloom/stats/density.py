@@ -13,11 +13,23 @@ from gradloom.ops.elementwise import exp, log, where
 from gradloom.ops.public import as_operand
 from gradloom.ops.ufuncs import operands
 
+_MEANINGS = {
+    "logpdf": "The logarithm of the density.",
+    "logpmf": "The logarithm of the probability.",
+    "cdf": "The distribution function: the probability of no more.",
+    "logcdf": "The logarithm of the distribution function.",
+    "sf": "The survival function: the probability of more.",
+    "logsf": "The logarithm of the survival function.",
+    "ppf": "The inverse of the distribution function.",
+    "isf": "The inverse of the survival function.",
+}
+
 
 def method(function: Callable[..., Any]) -> staticmethod[..., Any]:
     """A static method whose arguments are arrays or traced values: Python's numbers in the dtype of
     the others, so that they do not widen it."""
     signature = inspect.signature(function)
+    function.__doc__ = function.__doc__ or _MEANINGS[function.__name__]
 
     @functools.wraps(function)
     def prepared(*args: Any, **kwargs: Any) -> Any:

@@ -20,6 +20,32 @@ from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import mean, sum_
 from gradloom.train import random
 
+__all__ = [
+    "dropout",
+    "gelu",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "huber_loss",
+    "l2_loss",
+    "layer_norm",
+    "leaky_relu",
+    "lecun_normal",
+    "linear",
+    "linear_init",
+    "log_softmax",
+    "mlp",
+    "mlp_init",
+    "one_hot",
+    "relu",
+    "sigmoid_binary_cross_entropy",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy",
+    "squared_error",
+]
+
 # ---- activations
 
 relu = composite.relu
@@ -28,6 +54,8 @@ log_softmax = composite.log_softmax
 sigmoid = elementwise.sigmoid
 softplus = elementwise.softplus
 tanh = elementwise.tanh
+# By their names, which are those of rows.
+__all__ += [sigmoid.__name__, softplus.__name__, tanh.__name__]
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:

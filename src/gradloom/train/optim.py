@@ -21,6 +21,24 @@ from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import sum_
 from gradloom.ops.ufuncs import power
 
+__all__ = [
+    "GradientTransformation",
+    "adam",
+    "adamw",
+    "apply_updates",
+    "chain",
+    "clip_by_global_norm",
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "exponential_decay",
+    "global_norm",
+    "linear_schedule",
+    "momentum",
+    "nesterov",
+    "sgd",
+    "warmup_cosine_decay_schedule",
+]
+
 Schedule = Callable[[Any], Any]
 
 

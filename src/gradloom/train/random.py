@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DtypeError, ShapeError, TracingError, message, user_where
+from gradloom.errors import DtypeError, ShapeError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.tensor import Tensor
 from gradloom.ir.node import Node
@@ -23,8 +23,23 @@ from gradloom.ir.types import FLOATS
 from gradloom.ops.elementwise import astype, cos, log, sqrt
 from gradloom.ops.join import concatenate, stack
 from gradloom.ops.move import reshape
+from gradloom.ops.picking import take
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import argmax
+from gradloom.ops.sorting import argsort
+
+__all__ = [
+    "bernoulli",
+    "bits",
+    "categorical",
+    "fold_in",
+    "key",
+    "normal",
+    "permutation",
+    "randint",
+    "split",
+    "uniform",
+]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _DRAWN = ("int32", "int64", "uint32")
@@ -163,26 +178,16 @@ def randint(key: Any, shape: Shape, minval: Any, maxval: Any, dtype: Any = "int3
 def permutation(key: Any, x: Any, axis: int = 0) -> Any:
     """`x` in random order along `axis`; for a number `x`, the numbers below it as int64.
 
-    Done by NumPy, which sorts 64 random bits an element: the key must be concrete.
+    The order is that of 64 random bits an element.
 
     >>> from gradloom.train import random
     >>> random.permutation(random.key(0), 6)
     array([1, 5, 0, 4, 3, 2])
     """
-    if isinstance(key, Tensor):
-        raise TracingError(
-            message(
-                "permutation needs a concrete key",
-                user_where(),
-                "draw the order outside of the traced function and pass it in",
-            )
-        )
     is_count = isinstance(x, int | np.integer)
     high, low = _words(key, int(x) if is_count else x.shape[axis])
-    order = np.argsort(high.astype("uint64") << np.uint64(32) | low, kind="stable")
-    if is_count:
-        return order
-    return x[(slice(None),) * (axis % x.ndim) + (order,)]
+    order = argsort(astype(high, "uint64") << np.uint64(32) | low)
+    return order if is_count else take(x, order, axis)
 
 
 def categorical(key: Any, logits: Any, axis: int = -1) -> Any:
