@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.errors import MissingError, message, user_where
+from gradloom.ops.complex import conjugate, real
 from gradloom.ops.diagonals import tril
 from gradloom.ops.elementwise import astype
 from gradloom.ops.elimination import lu_factors, row_order
@@ -51,7 +52,7 @@ solve = solve_
 
 
 def cholesky(a: Any, lower: bool = False) -> Any:
-    """The upper triangular U of `a = U.T @ U`, or with `lower` its transpose."""
+    """The upper triangular U of `a = U.T @ U`, or with `lower` its transpose; conjugated."""
     return _cholesky(a, upper=not lower)
 
 
@@ -76,7 +77,8 @@ def solve_triangular(
     a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False
 ) -> Any:
     """The solution x of `a @ x = b` by the upper (or `lower`) triangle of `a`, whose other entries
-    are not read; of `a.T @ x = b` with `trans` 1 or "T".
+    are not read; of `a.T @ x = b` with `trans` 1 or "T", of
+    `a.conj().T @ x = b` with 2 or "C".
 
     >>> from gradloom import linalg
     >>> linalg.solve_triangular([[2.0, 1.0], [9.0, 4.0]], [4.0, 8.0])
@@ -84,6 +86,7 @@ def solve_triangular(
     """
     a, b, vector = _sides(a, b)
     turned = int(trans in (1, 2, "T", "C"))
+    a = conjugate(a) if trans in (2, "C") else a
     out = triangular(a, b, int(lower), turned, int(unit_diagonal)) if b.size else b
     return _of_side(out, vector)
 
@@ -99,8 +102,9 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Any:
     c, b, vector = _sides(factor, b)
     if not b.size:
         return _of_side(b, vector)
-    half = triangular(c, b, int(lower), int(not lower))
-    return _of_side(triangular(c, half, int(lower), int(lower)), vector)
+    turned = conjugate(c)
+    half = triangular(c if lower else turned, b, int(lower), int(not lower))
+    return _of_side(triangular(turned if lower else c, half, int(lower), int(lower)), vector)
 
 
 def lu(a: Any, permute_l: bool = False) -> tuple[Any, ...]:
@@ -123,7 +127,7 @@ def lu(a: Any, permute_l: bool = False) -> tuple[Any, ...]:
         rows = broadcast_to(expand_dims(back, -1), tuple(left.shape))
         return take_along_axis(left, rows, -2), upper
     steps = np.arange(m)
-    return astype(expand_dims(back, -1) == steps, a.dtype), left, upper
+    return astype(expand_dims(back, -1) == steps, real(a).dtype), left, upper
 
 
 def lu_factor(a: Any) -> tuple[Any, Any]:
@@ -133,8 +137,10 @@ def lu_factor(a: Any) -> tuple[Any, Any]:
 
 
 def lu_solve(lu_and_piv: tuple[Any, Any], b: Any, trans: int = 0) -> Any:
-    """The solution of a system from the result of `lu_factor`; of the transpose with `trans=1`."""
+    """The solution of a system from the result of `lu_factor`; of the transpose with `trans=1`,
+    conjugated with 2."""
     packed, pivots = lu_and_piv
+    packed = conjugate(packed) if trans == 2 else packed
     packed, b, vector = _sides(packed, b)
     order = row_order(pivots, packed.shape[-1])
     order = argsort(order) if trans else order
@@ -164,9 +170,9 @@ def block_diag(*blocks: Any) -> Any:
 
 def toeplitz(c: Any, r: Any = None) -> Any:
     """The matrix with constant diagonals whose first column is `c` and whose first row is `r`
-    (`c` if None), apart from its first element."""
+    (the conjugate of `c` if None), apart from its first element."""
     c = reshape(as_operand(c), -1)
-    r = c if r is None else reshape(as_operand(r), -1)
+    r = conjugate(c) if r is None else reshape(as_operand(r), -1)
     whole = concatenate([flip(c), r[1:]], 0)
     rows, columns = np.arange(c.shape[0])[:, None], np.arange(r.shape[0])
     return take(whole, c.shape[0] - 1 - rows + columns)

@@ -193,7 +193,7 @@ def test_casts_bools_and_positions():
 @pytest.mark.parametrize("name", sorted(n for n, row in OPS.items() if row.spelling))
 def test_every_spelling_keeps_the_dtype(name):
     row = OPS[name]
-    dtype = {"bool": "bool", "integer": "int32"}.get(row.accepts, "float32")
+    dtype = {"bool": "bool", "integer": "int32", "whole": "int32"}.get(row.accepts, "float32")
     dtypes = ["bool"] * row.flags + [dtype] * (row.operands - row.flags)
     if row.identity is not None:
         dtypes = [dtype]

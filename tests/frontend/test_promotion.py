@@ -48,7 +48,7 @@ def name_of(value):
     return f"{type(value).__name__}" if np.ndim(value) == 0 else f"{value.dtype}[2]"
 
 
-# NumPy's functions of booleans that end in float16 or int8 end in float64 or nothing.
+# NumPy's functions of booleans that end in float16 end in float64.
 # NumPy orders complex numbers by their real parts; here they have no order.
 def expected(function, *args):
     if function in ORDERING and any(np.asarray(a).dtype.kind == "c" for a in args):
@@ -160,3 +160,23 @@ def test_full_range_of_integers():
     )
     results = f(np.zeros(1, "int32"))
     assert [int(r[0]) for r in results] == [2**31 - 1, 2**62, 2**32 - 1]
+
+
+def test_booleans_in_powers_and_bits_are_numpys():
+    x = np.array([True, False])
+    cases = [
+        lambda m, x: m.square(x),
+        lambda m, x: m.power(x, x),
+        lambda m, x: m.power(x, 2),
+        lambda m, x: m.reciprocal(m.logical_or(x, ~x)),
+        lambda m, x: m.left_shift(x, x),
+        lambda m, x: m.remainder(x, m.logical_or(x, ~x)),
+        lambda m, x: m.bitwise_count(x),
+        lambda m, x: m.bitwise_count(m.astype(x, "int64") - 9),
+    ]
+    for call in cases:
+        got = gl.jit(lambda x, call=call: call(gnp, x))(x)
+        np.testing.assert_array_equal(got, call(np, x), strict=True)
+    for call in (gnp.gcd, gnp.lcm):
+        with pytest.raises(DtypeError, match="convert an operand"):
+            gl.jit(call)(x, x)

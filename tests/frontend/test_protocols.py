@@ -7,6 +7,7 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.errors import TracingError
 from gradloom.frontend.pytree import flatten, unflatten
 from gradloom.frontend.tensor import NUMPY
 from gradloom.ir.interpret import interpret
@@ -327,3 +328,31 @@ def test_square_brackets_are_numpys(key):
     program, _ = traced(lambda x: x[key], (A,))
     (ours,) = interpret(program.graph, A, *program.captured)
     np.testing.assert_array_equal(ours, A[key])
+
+
+def test_methods_of_ufuncs():
+    x = np.array([[3.0, 1.0, 2.0], [-1.0, 5.0, 0.5]])
+    f = [
+        lambda x: np.add.reduce(x),
+        lambda x: np.add.reduce(x, axis=1, keepdims=True),
+        lambda x: np.multiply.reduce(x, axis=None),
+        lambda x: np.maximum.reduce(x, 1),
+        lambda x: np.minimum.reduce(x, initial=0.25),
+        lambda x: np.logical_and.reduce(x > 0),
+        lambda x: np.add.accumulate(x),
+        lambda x: np.multiply.accumulate(x, 1),
+        lambda x: np.maximum.accumulate(x),
+        lambda x: np.minimum.accumulate(x, axis=-1),
+        lambda x: np.subtract.outer(x, [1.0, 2.0]),
+        lambda x: np.arctan2.outer(2.0, x),
+        lambda x: np.multiply.outer(np.arange(3), x[0]),
+        lambda x: np.sum(x[0, 0], axis=0),
+        lambda x: np.max(x[0, 0], axis=-1),
+    ]
+    for call, got in zip(f, gl.jit(lambda x: [each(x) for each in f])(x), strict=True):
+        np.testing.assert_allclose(got, call(x), 1e-15, strict=True)
+    for call in (lambda x: np.add.at(x, 0, 1.0), lambda x: np.add.reduceat(x, [0, 1])):
+        with pytest.raises(TracingError, match="functions of gradloom"):
+            gl.jit(call)(x)
+    with pytest.raises(TracingError, match="takes no where="):
+        gl.jit(lambda x: np.maximum.accumulate(x, where=x > 0))(x)

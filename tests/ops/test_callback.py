@@ -1,5 +1,8 @@
 """Python functions inside compiled code: values, structures, exceptions, vmap, derivatives."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -116,3 +119,33 @@ def test_callbacks_in_a_loop_see_every_round():
     jitted = gl.jit(lambda x: gl.fori_loop(0, 3, lambda i, c: gl.pure_callback(f, LIKE, c), x))
     np.testing.assert_array_equal(jitted(X), X + 3)
     assert seen == [0.0, 1.0, 2.0]
+
+
+def test_errors_reach_the_caller_whose_call_failed():
+    """Calls at the same time, of which every other one fails; and the next ones do not."""
+    start = threading.Barrier(4)
+
+    def f(x):
+        if x[0] < 0:
+            raise ValueError(f"failed at {x[0]:.0f}")
+        return x
+
+    like = gl.ShapeDtypeStruct((2,), "float64")
+    jitted = gl.jit(lambda x: gl.pure_callback(f, like, gl.pure_callback(f, like, x) * 1.0))
+    jitted(np.zeros(2))
+
+    def calls(number):
+        start.wait()
+        found = []
+        for _ in range(50):
+            try:
+                found.append(float(jitted(np.full(2, float(number)))[0]))
+            except ValueError as error:
+                found.append(str(error))
+        return found
+
+    numbers = [1, -2, 3, -4]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(calls, numbers))
+    for number, found in zip(numbers, results, strict=True):
+        assert found == [float(number) if number > 0 else f"failed at {number}"] * 50

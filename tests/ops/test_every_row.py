@@ -37,6 +37,7 @@ TAKES = {
     "any": ("bool", *INTEGERS, *FLOATS),
     "number": (*INTEGERS, *FLOATS),
     "integer": INTEGERS,
+    "whole": INTEGERS,
     "float": FLOATS,
     "real": FLOATS,
     "complex": (),
@@ -56,7 +57,7 @@ FLOAT_EXTREMES = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -3.0,
 
 def takes(row: Op) -> tuple[str, ...]:
     """The dtypes that a row has a meaning for."""
-    plain = row.accepts in ("bool", "real", "integer") or not row.takes_complex
+    plain = row.accepts in ("bool", "real", "integer", "whole") or not row.takes_complex
     return TAKES[row.accepts] if plain else (*TAKES[row.accepts], *COMPLEX)
 
 
@@ -344,7 +345,7 @@ def test_derivatives_of_rows_are_differences(row, dtype):
 def test_rows_without_a_derivative_say_so():
     for row in OPS.values():
         if row.vjp is None:
-            known = row.kind in (Kind.SOURCE, Kind.ITEM) or row.accepts == "integer"
+            known = row.kind in (Kind.SOURCE, Kind.ITEM) or row.accepts in ("integer", "whole")
             assert known or row.returns != "same" or row.instead, row
 
 

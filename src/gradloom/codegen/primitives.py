@@ -55,7 +55,7 @@ def _load(dtype: str) -> Callable[[Ptr, int], int | float]:
 
     def load(base: Ptr, index: int) -> int | float:
         number = base[size * index : size * index + size].view(kind)[0]
-        return float(number) if kind.kind == "f" else int(number)
+        return float(number) if kind.kind == "f" else int(number.astype(np.int64))
 
     return load
 

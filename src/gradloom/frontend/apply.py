@@ -84,9 +84,12 @@ def promote(op: Op, args: tuple[Any, ...]) -> str:
     dtype = np.result_type(*map(_sample, args)).name
     floating = op.accepts in ("float", "real")
     if floating and dtype in DTYPES and dtype not in FLOATS + COMPLEX:
-        dtype = _floating(op, dtype)
+        dtype = _floating(op, args)
+    if dtype == "bool" and op.accepts in ("number", "whole") and op.on_bool is None:
+        dtype = _of_booleans(op)
     wanted = {
         "integer": dtype not in FLOATS + COMPLEX,
+        "whole": dtype not in ("bool", *FLOATS, *COMPLEX),
         "number": dtype != "bool" or op.on_bool is not None,
         "float": True,
         "real": dtype in FLOATS,
@@ -102,13 +105,32 @@ def promote(op: Op, args: tuple[Any, ...]) -> str:
     return "bool" if op.accepts == "bool" else dtype
 
 
-def _floating(op: Op, dtype: str) -> str:
+def _floating(op: Op, args: tuple[Any, ...]) -> str:
     """What NumPy computes a function of integers in; where that is half precision, float64."""
-    if dtype in ("int16", "uint16") and isinstance(op.reference, np.ufunc):
-        kinds = (np.dtype(dtype),) * op.operands
+    if isinstance(op.reference, np.ufunc) and len(args) == op.reference.nin:
+        kinds = [_kind(_sample(a)) for a in args]
+        if not any(isinstance(k, np.dtype) for k in kinds):
+            return "float64"
         name = op.reference.resolve_dtypes((*kinds, None))[-1].name
         return name if name in FLOATS else "float64"
     return "float64"
+
+
+def _kind(sample: Any) -> Any:
+    """A sample as `np.ufunc.resolve_dtypes` takes it: of weak numbers Python's type."""
+    if isinstance(sample, np.dtype):
+        return sample
+    return np.dtype(bool) if isinstance(sample, bool) else type(sample)
+
+
+def _of_booleans(op: Op) -> str:
+    """What NumPy computes a function of booleans in, int8, if it has it."""
+    if not isinstance(op.reference, np.ufunc):
+        return "bool"
+    try:
+        return op.reference.resolve_dtypes((*[np.dtype("bool")] * op.operands, None))[-1].name
+    except TypeError:
+        return "bool"
 
 
 def _refused(op: Op, args: tuple[Any, ...]) -> DtypeError:

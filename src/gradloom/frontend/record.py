@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,22 @@ from gradloom.ir.types import TensorType, TupleType
 
 # Levels of gradients that are being taken.  A record of any other leaked out of its gradient.
 OPEN: set[int] = set()
-# Exceptions of Python functions that native code called; whoever made the call raises them.
-failures: list[BaseException] = []
+
+
+class _Failure(threading.local):
+    """The first exception of a Python function that native code called on this thread, for whoever
+    made the call to raise."""
+
+    error: BaseException | None = None
+
+    def release(self) -> None:
+        """Raise it, if there is one."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+
+failure = _Failure()
 
 
 @dataclass(slots=True, eq=False)

@@ -153,10 +153,7 @@ class Tensor:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
         if method != "__call__":
-            self._refuse(
-                f"np.{name}.{method} has no traced form",
-                "write it with the functions of gradloom.numpy; gnp.sum is np.add.reduce",
-            )
+            return self._by_method(ufunc, method, inputs, kwargs)
         if "out" in kwargs:
             self._refuse(
                 f"np.{name} cannot write a traced value into an array in place",
@@ -168,6 +165,30 @@ class Tensor:
                 "use gnp.where for where=, and .astype() on an operand for dtype=",
             )
         return self._ours(ufunc)(*inputs)
+
+    def _by_method(self, ufunc: Any, method: str, inputs: Any, given: dict[str, Any]) -> Any:
+        """`np.add.reduce(x)` and its like, by the functions that mean the same."""
+        name = f"np.{ufunc.__name__}.{method}"
+        given = {key: v for key, v in given.items() if not (key == "out" and v == (None,))}
+        if method == "outer" and not given:
+            x, y = inputs
+            ahead = tuple(range(np.ndim(x), np.ndim(x) + np.ndim(y)))
+            return self._ours(ufunc)(FUNCTIONS["expand_dims"](x, ahead), y)
+        ours = _BY_METHOD.get((ufunc.__name__, method))
+        if ours is None:
+            self._refuse(
+                f"{name} has no traced form",
+                "write it with the functions of gradloom.numpy; x.at[i].add(v) is np.add.at, and"
+                " gl.associative_scan accumulates by any function",
+            )
+        given = {"axis": 0, **given}
+        takes = _signature(FUNCTIONS[ours]).parameters
+        if not set(given) <= set(takes):
+            self._refuse(
+                f"{name} on a traced value takes no {', '.join(set(given) - set(takes))}=",
+                f"it is gnp.{ours}, which takes {', '.join(takes)}",
+            )
+        return FUNCTIONS[ours](*inputs, **given)
 
     def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
         ours = self._ours(function)
@@ -246,6 +267,21 @@ class Tensor:
         )
 
 
+# The functions that a ufunc's methods are.
+_BY_METHOD = {
+    ("add", "reduce"): "sum",
+    ("multiply", "reduce"): "prod",
+    ("maximum", "reduce"): "max",
+    ("minimum", "reduce"): "min",
+    ("logical_and", "reduce"): "all",
+    ("logical_or", "reduce"): "any",
+    ("logaddexp", "reduce"): "logsumexp",
+    ("logaddexp", "accumulate"): "logcumsumexp",
+    ("add", "accumulate"): "cumsum",
+    ("multiply", "accumulate"): "cumprod",
+    ("maximum", "accumulate"): "cummax",
+    ("minimum", "accumulate"): "cummin",
+}
 _BINARY = {
     "add": "add",
     "sub": "subtract",

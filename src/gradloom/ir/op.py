@@ -54,7 +54,7 @@ class Op:
     vjp: Callable[..., tuple[Any, ...]] | None = None  # None: has no derivative
     spelling: str = ""  # a Python scalar expression over {0}, {1}, ...
     lanes: Callable[..., Any] | None = None  # the same over SIMD lanes
-    accepts: str = "number"  # what NumPy's promotion must end in: float, number, integer, bool, any
+    accepts: str = "number"  # float, number, integer, whole (no bool), bool, any: promotion's end
     returns: str = "same"  # "same" as the promoted inputs, the "real" dtype of their parts, or one
     operands: int = 1
     casts: bool = False  # its lanes and spelling take the dtype of the result

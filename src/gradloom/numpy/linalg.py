@@ -1,6 +1,6 @@
 """NumPy's linear algebra, for traced values and arrays alike: `gnp.linalg`.
 
-All functions take matrices with leading batch axes, in float32 or float64.  Where NumPy raises
+All functions take matrices with leading batch axes, floating or complex.  Where NumPy raises
 `LinAlgError` (a singular system, a matrix that is not positive definite) results are NaN: compiled
 code raises nothing, and so it is on arrays too.
 

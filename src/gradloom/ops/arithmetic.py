@@ -222,7 +222,7 @@ scaled: Function = elementwise(
     cost=10,
     domain=((-2.0, 2.0), (1.0, 1.0)),
 )
-_WHOLE: dict[str, Any] = {"accepts": "integer", "commutative": True, "domain": ((0, 30), (0, 30))}
+_WHOLE: dict[str, Any] = {"accepts": "whole", "commutative": True, "domain": ((0, 30), (0, 30))}
 gcd = elementwise("gcd", np.gcd, "np.gcd({0}, {1})", scalar.gcd, cost=200, **_WHOLE)
 lcm = elementwise("lcm", np.lcm, "np.lcm({0}, {1})", scalar.lcm, cost=220, **_WHOLE)
 

@@ -21,7 +21,7 @@ from gradloom.errors import (
 )
 from gradloom.frontend.apply import apply_many
 from gradloom.frontend.pytree import Structure, flatten, unflatten
-from gradloom.frontend.record import failures
+from gradloom.frontend.record import failure
 from gradloom.frontend.trace import type_of
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
@@ -48,7 +48,7 @@ class _Keeping:
     ) -> bool:
         if error is not None:
             error.add_note(f"in a pure_callback asked for at {self.where}")
-            failures.append(error)
+            failure.error = error
         return True
 
 
@@ -110,6 +110,8 @@ class Calling:
         given, targets = memory[: len(self.types)], memory[len(self.types) :]
         for target in targets:
             target[...] = 0
+        if failure.error is not None:  # the call has failed, and its results are dropped
+            return
         with _Keeping(self.where):
             for target, found in zip(targets, self(*(a.copy() for a in given)), strict=True):
                 target[...] = found

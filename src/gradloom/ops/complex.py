@@ -90,6 +90,11 @@ def is_complex(x: Any) -> bool:
     return bool(x.dtype.kind == "c")
 
 
+def squared(x: Any) -> Any:
+    """`abs(x)**2`, without a root."""
+    return real(x * conjugate(x))
+
+
 def from_parts(re: Any, im: Any) -> Any:
     """`re + 1j * im` of real operands, exact also for infinities and signed zeros."""
     return apply(FROM_PARTS, re, im)
@@ -113,6 +118,8 @@ def imag(x: Any) -> Any:
 def conjugate(x: Any) -> Any:
     """The conjugate, `real(x) - 1j * imag(x)`; real values as they are."""
     x = as_operand(x)
+    if x.dtype == "bool":  # of which NumPy makes int8
+        return FUNCTIONS["astype"](x, "int8")
     return apply(CONJUGATE, x) if is_complex(x) else x
 
 

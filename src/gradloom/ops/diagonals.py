@@ -11,6 +11,7 @@ import numpy as np
 
 from gradloom.frontend.apply import apply
 from gradloom.ops.elementwise import where as choose
+from gradloom.ops.join import index_along
 from gradloom.ops.move import PLACE, expand_dims, moveaxis, reshape, take_slice
 from gradloom.ops.public import as_operand, normal_axis, public, refuse_out, wrong_shape
 from gradloom.ops.reduce import sum_
@@ -112,8 +113,9 @@ def _triangle(x: Any, k: int, upper: bool) -> Any:
     x = as_operand(x)
     if x.ndim < 2:
         raise wrong_shape(f"a triangle of {tuple(x.shape)}", "it takes a matrix, or more axes")
-    below = np.tri(x.shape[-2], x.shape[-1], k - 1 if upper else k, dtype=bool)
-    return choose(~below if upper else below, x, np.zeros((), x.dtype))
+    row, column = index_along(x, x.ndim - 2), index_along(x, x.ndim - 1)
+    inside = column >= row + k if upper else column <= row + k
+    return choose(inside, x, np.zeros((), x.dtype))
 
 
 @public(np.tril)

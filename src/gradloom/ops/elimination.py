@@ -14,15 +14,22 @@ from gradloom.errors import MissingError, message, user_where
 from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.routine import Code
-from gradloom.ir.types import TensorType, TupleType
+from gradloom.ir.types import PART, TensorType, TupleType
 from gradloom.ops import lapack
+from gradloom.ops.complex import from_parts, imag, is_complex
 from gradloom.ops.contract import matmul
-from gradloom.ops.diagonals import tril, triu
-from gradloom.ops.elementwise import astype
-from gradloom.ops.factor import address_of, batching, identity_like, triangular, well
+from gradloom.ops.diagonals import diagonal, tril, triu
+from gradloom.ops.elementwise import astype, log, where
+from gradloom.ops.factor import batching, identity_like, triangular, well
+from gradloom.ops.join import index_along, stack
+from gradloom.ops.lapack import address_of
 from gradloom.ops.move import broadcast_to, expand_dims, matrix_transpose
+from gradloom.ops.pairs import define_with_pairs
 from gradloom.ops.picking import take_along_axis
+from gradloom.ops.planar import absolute
+from gradloom.ops.planar_folds import prod
 from gradloom.ops.public import as_operand
+from gradloom.ops.reduce import sum_
 from gradloom.ops.sorting import argsort
 
 # ---- general systems
@@ -84,7 +91,7 @@ def _solve_vjp(g: Any, out: Any, a: Any, b: Any, *addresses: Any) -> tuple[Any, 
     return -matmul(pulled, matrix_transpose(out)), pulled, None, None
 
 
-SOLVE: Op = define(
+SOLVE: Op = define_with_pairs(
     Op(
         "solve",
         Kind.ROUTINE,
@@ -106,7 +113,8 @@ SOLVE: Op = define(
                 {},
             )
         ],
-    )
+    ),
+    2,
 )
 
 
@@ -152,26 +160,46 @@ def _slogdet_code(x: TensorType, getrf: TensorType) -> Code:
 
 
 def _slogdet_vjp(g: Any, out: Any, x: Any, getrf: Any) -> tuple[Any, None]:
-    """Giles 2008, 2.2.4."""
-    if g[1] is None:
+    """Giles 2008, 2.2.4; a complex sign s turns by `1j s im(trace(x^-1 dx))`."""
+    rate = g[1]
+    if g[0] is not None and is_complex(x):
+        turn = from_parts(0.0, imag(g[0] * out[0]))
+        rate = turn if rate is None else rate + turn
+    if rate is None:
         return None, None
     inverse = matrix_transpose(solve(x, identity_like(x)))
-    return expand_dims(g[1], (-2, -1)) * inverse, None
+    return expand_dims(rate, (-2, -1)) * inverse, None
 
 
-def _scalars(x: TensorType) -> TensorType:
-    return TensorType(x.shape[:-2], x.dtype)
+def _slogdet_types(x: TensorType, getrf: TensorType) -> TupleType:
+    batch = x.shape[:-2]
+    return TupleType((TensorType(batch, x.dtype), TensorType(batch, PART.get(x.dtype, x.dtype))))
+
+
+def _slogdet_planar(x: Any, getrf: Any) -> tuple[Any, Any]:
+    """By the factors: both parts of their diagonal, over its size."""
+    assert LU.planar is not None
+    packed, pivots, _ = LU.planar(x, getrf)
+    z = tuple(diagonal(packed[..., k], axis1=-2, axis2=-1) for k in (0, 1))
+    size = absolute(z)
+    steps = index_along(pivots, pivots.ndim - 1)
+    turned = where(pivots == steps, 1, -1)
+    turned = astype(turned, z[0].dtype)
+    safe = where(size == 0, 1, size)
+    sign = prod((z[0] / safe * turned, z[1] / safe * turned), (z[0].ndim - 1,))
+    return stack(sign, -1), sum_(log(size), -1)
 
 
 SLOGDET: Op = define(
     Op(
         "slogdet",
         Kind.ROUTINE,
-        lambda x, getrf: TupleType((_scalars(x), _scalars(x))),
+        _slogdet_types,
         lambda x, getrf: tuple(np.linalg.slogdet(x)),
         _slogdet_vjp,
         accepts="float",
         batch=batching(lambda: SLOGDET, 1),
+        planar=_slogdet_planar,
         routine=_slogdet_code,
         samples=lambda rng, dtype: [((well(rng, dtype, 2, 4, 4), address_of("getrf", dtype)), {})],
     )
@@ -216,7 +244,8 @@ def _lu_reference(x: Any, getrf: Any) -> tuple[np.ndarray, ...]:
     pivots, order = np.zeros((len(flat), least), np.int32), np.tile(np.arange(m), (len(flat), 1))
     for a, swaps, rows in zip(flat, pivots, order, strict=True):
         for i in range(least):
-            j = swaps[i] = i + np.argmax(np.abs(a[i:, i]))
+            sizes = np.abs(a[i:, i].real) + np.abs(a[i:, i].imag)  # as BLAS's i*amax has them
+            j = swaps[i] = i + np.argmax(sizes)
             a[[i, j]], rows[[i, j]] = a[[j, i]], rows[[j, i]]
             if a[i, i]:
                 a[i + 1 :, i] /= a[i, i]
@@ -254,7 +283,7 @@ def _lu_types(x: TensorType, getrf: TensorType) -> TupleType:
     return TupleType((x, pivots, TensorType((*batch, m), "int64")))
 
 
-LU: Op = define(
+LU: Op = define_with_pairs(
     Op(
         "lu",
         Kind.ROUTINE,

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply, apply_many
-from gradloom.ir.op import Kind, Op, define
+from gradloom.ir.op import Kind, Op
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
 from gradloom.ops import lapack
+from gradloom.ops.complex import conjugate
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.contract import matmul
 from gradloom.ops.diagonals import tril, triu
 from gradloom.ops.elementwise import where
 from gradloom.ops.join import index_along
+from gradloom.ops.lapack import address_of
 from gradloom.ops.move import broadcast_to, matrix_transpose
+from gradloom.ops.pairs import adjoint, conjugated, define_with_pairs
 
 # ---- what rows of matrices share
 
@@ -55,9 +58,9 @@ def halved(x: Any) -> Any:
 
 
 def of_lower(x: Any) -> Any:
-    """The gradient by the lower triangle, of a function of symmetric matrices that reads only it,
+    """The gradient by the lower triangle, of a function of Hermitian matrices that reads only it,
     from its gradient `x` by all entries."""
-    x = 0.5 * (x + matrix_transpose(x))
+    x = 0.5 * (x + adjoint(x))
     return tril(x) + tril(x, -1)
 
 
@@ -67,15 +70,11 @@ def well(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
     return (x + 3 * np.eye(shape[-2], shape[-1])).astype(dtype)
 
 
-def address_of(name: str, dtype: str) -> np.ndarray:
-    return lapack.address(lapack.LETTER[dtype] + name)
-
-
 # ---- Cholesky
 
 CHOLESKY_TEXT = """\
 def {name}(start, stop, n, x, potrf, out, w, r):
-    # lower triangle and row-major: to LAPACK the upper one, A = U' U
+    # lower triangle and row-major: to LAPACK the upper one, of the conjugate, U* U: L is U'
     call = load_int64(potrf, 0)
     store_int32(w, 0, n)
     store_int32(w, 1, {upper})
@@ -86,8 +85,8 @@ def {name}(start, stop, n, x, potrf, out, w, r):
         if load_int32(w, 2) != 0:
             routine_fill_nan_{dtype}(a, n * n)
         for i in range(n):
-            for j in range(i + 1, n):
-                store_{dtype}(a, i * n + j, 0.0)
+            for j in range((i * n + i + 1) * {parts}, (i * n + n) * {parts}):
+                store_{part}(a, j, 0.0)
 """
 
 
@@ -96,15 +95,16 @@ def _cholesky_code(x: TensorType, potrf: TensorType) -> Code:
     return lapack.code("cholesky", CHOLESKY_TEXT, x.dtype, x.shape[:-2], (n,), 3, upper=ord("U"))
 
 
+@conjugated
 def _cholesky_vjp(g: Any, out: Any, x: Any, potrf: Any) -> tuple[Any, None]:
     """Murray, Differentiation of the Cholesky decomposition, 2016, eq. 10."""
-    inner = halved(matmul(matrix_transpose(out), tril(g)))
-    left = triangular(out, inner, lower=1, trans=1)
-    whole = matrix_transpose(triangular(out, matrix_transpose(left), lower=1, trans=1))
+    inner = halved(matmul(adjoint(out), tril(g)))
+    left = triangular(conjugate(out), inner, lower=1, trans=1)
+    whole = adjoint(triangular(conjugate(out), adjoint(left), lower=1, trans=1))
     return of_lower(whole), None
 
 
-CHOLESKY: Op = define(
+CHOLESKY: Op = define_with_pairs(
     Op(
         "cholesky",
         Kind.ROUTINE,
@@ -132,7 +132,8 @@ def {name}(start, stop, n, k, lower, trans, unit, t, b, trsm, out, w, r):
     store_int32(w, 3, {upper} if lower else {low})
     store_int32(w, 4, {transposed} if trans else {plain})
     store_int32(w, 5, {unit} if unit else {plain})
-    store_{dtype}(r, 0, 1.0)
+    store_{part}(r, 0, 1.0)
+    store_{part}(r, 1, 0.0)
     for row in range(start, stop):
         a = view(t, row * n * n * {bytes})
         x = view(out, row * n * k * {bytes})
@@ -150,7 +151,7 @@ def _triangular_code(
     letters = {"right": "R", "upper": "U", "low": "L", "transposed": "T", "plain": "N", "unit": "U"}
     words = {key: ord(letter) for key, letter in letters.items()}
     numbers = (*b.shape[-2:], lower, trans, unit)
-    return lapack.code("triangular", TRIANGULAR_TEXT, b.dtype, b.shape[:-2], numbers, 6, 1, **words)
+    return lapack.code("triangular", TRIANGULAR_TEXT, b.dtype, b.shape[:-2], numbers, 6, 2, **words)
 
 
 def _triangular_reference(
@@ -158,7 +159,8 @@ def _triangular_reference(
 ) -> np.ndarray:
     t = np.tril(t) if lower else np.triu(t)
     if unit:
-        t = t - np.eye(t.shape[-1]) * t + np.eye(t.shape[-1], dtype=t.dtype)
+        eye = np.eye(t.shape[-1], dtype=t.dtype)
+        t = t - eye * t + eye
     t = np.swapaxes(t, -1, -2) if trans else t
     return lapack.each(np.linalg.solve, t, np.asarray(b))[0]
 
@@ -172,7 +174,7 @@ def _triangular_vjp(
     return tril(whole, -unit) if lower else triu(whole, unit), pulled, None
 
 
-TRIANGULAR: Op = define(
+TRIANGULAR: Op = define_with_pairs(
     Op(
         "solve_triangular",
         Kind.ROUTINE,
@@ -194,7 +196,8 @@ TRIANGULAR: Op = define(
             )
             for i in range(4)
         ],
-    )
+    ),
+    2,
 )
 
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.errors import DtypeError, message, user_where
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import Trace, current
 from gradloom.ir.routine import Code
-from gradloom.ir.types import ITEMSIZE, TensorType
+from gradloom.ir.types import COMPLEX, ITEMSIZE, PART, TensorType
 
 BLOCK = 64  # columns: the widest panels that LAPACK's blocked routines work in
-LETTER = {"float32": "s", "float64": "d"}
+LETTER = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+# Where the name of a complex function is not that of the real one with another letter.
+UNITARY = {"orglq": "unglq", "syevd": "heevd"}
 ADDRESS = TensorType((), "int64")
 
 
@@ -48,17 +49,14 @@ def hidden(array: np.ndarray) -> Any:
 
 
 def functions(names: Iterable[str], dtype: Any) -> tuple[Any, ...]:
-    """The operands that are addresses, for real matrices of `dtype`."""
-    letter = LETTER.get(np.dtype(dtype).name)
-    if letter is None:
-        raise DtypeError(
-            message(
-                f"linear algebra on {np.dtype(dtype).name}",
-                user_where(),
-                "it takes float32 and float64; a + ib is the real block matrix [[a, -b], [b, a]]",
-            )
-        )
-    return tuple(hidden(address(letter + name)) for name in names)
+    """The operands that are addresses, for matrices of `dtype`."""
+    return tuple(hidden(address_of(name, np.dtype(dtype).name)) for name in names)
+
+
+def address_of(name: str, dtype: str) -> np.ndarray:
+    """The address of a function for matrices of `dtype`, by its name for real ones."""
+    found = UNITARY.get(name, name) if dtype in COMPLEX else name
+    return address(LETTER[dtype] + found)
 
 
 # ---- the text of a routine
@@ -66,15 +64,17 @@ def functions(names: Iterable[str], dtype: Any) -> tuple[Any, ...]:
 NAN = """\
 def routine_fill_nan_{dtype}(target, count):
     big = 1e308 * 10.0
-    for i in range(count):
-        store_{dtype}(target, i, big - big)
+    for i in range(count * {parts}):
+        store_{part}(target, i, big - big)
 """
 
 TRANSPOSE = """\
 def routine_transpose_{dtype}(rows, columns, x, out):
     for i in range(rows):
         for j in range(columns):
-            store_{dtype}(out, j * rows + i, load_{dtype}(x, i * columns + j))
+            for p in range({parts}):
+                entry = load_{part}(x, (i * columns + j) * {parts} + p)
+                store_{part}(out, (j * rows + i) * {parts} + p, entry)
 """
 
 
@@ -91,12 +91,15 @@ def code(
     """The code of a routine over a batch of matrices.
 
     Its work spaces are `w`, of `integers` int32 (what Fortran takes by reference), and `r`, of
-    `reals` of the dtype.
+    `reals` of the dtype.  Of a complex dtype the text reads and writes `parts` of dtype `part`.
     """
     filled = {"name": f"routine_{name}_{dtype}", "dtype": dtype, "bytes": ITEMSIZE[dtype], **words}
-    parts = tuple(part.format(**filled) for part in (NAN, TRANSPOSE, text))
+    part = PART.get(dtype, dtype)
+    filled |= {"part": part, "parts": 2 if dtype in COMPLEX else 1, "part_bytes": ITEMSIZE[part]}
+    real = NAN.format(dtype=part, part=part, parts=1)
+    parts = dict.fromkeys((real, *(t.format(**filled) for t in (NAN, TRANSPOSE, text))))
     work = (4 * integers, ITEMSIZE[dtype] * reals)
-    return Code(parts, math.prod(batch), numbers, work)
+    return Code(tuple(parts), math.prod(batch), numbers, work)
 
 
 def each(function: Callable[..., Any], *arrays: Any) -> tuple[np.ndarray, ...]:

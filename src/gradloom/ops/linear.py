@@ -1,6 +1,7 @@
 """Linear algebra under NumPy's names: factorisations, systems and what follows from them.
 
-Operands have leading batch axes that broadcast; integers become float64.
+Operands have leading batch axes that broadcast; integers become float64.  Complex matrices are
+taken everywhere, and conjugated where they are transposed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from gradloom.errors import MissingError, message, user_where
 from gradloom.frontend.apply import apply, apply_many, promote
 from gradloom.ir.op import OPS
 from gradloom.ops import lapack
+from gradloom.ops.complex import real
 from gradloom.ops.contract import matmul
 from gradloom.ops.elementwise import astype, exp
 from gradloom.ops.elimination import SLOGDET, solve
 from gradloom.ops.factor import CHOLESKY, identity_like
-from gradloom.ops.move import broadcast_to, expand_dims, matrix_transpose, reshape
+from gradloom.ops.move import broadcast_to, expand_dims, reshape
 from gradloom.ops.orthogonal import eigh_factors, qr_factors, svd_factors
+from gradloom.ops.pairs import adjoint
 from gradloom.ops.public import as_operand, public, wrong_shape
 from gradloom.ops.reduce import sum_
 
@@ -70,13 +73,14 @@ def together(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _hermitian(x: Any) -> Any:
-    return 0.5 * (x + matrix_transpose(x))
+    return 0.5 * (x + adjoint(x))
 
 
 @public(np.linalg.cholesky, name="linalg.cholesky")
 def cholesky(a: Any, upper: bool = False) -> Any:
-    """The lower triangular L of `a = L @ L.T`, or the upper `L.T`; `a` is taken as symmetric, by
-    the mean of its two triangles.  NaN where a matrix is not positive definite.
+    """The lower triangular L of `a = L @ L.T`, or the upper `L.T` (`L.conj().T`); `a` is taken as
+    symmetric (Hermitian), by the mean of its two triangles.  NaN where a matrix is not
+    positive definite.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.linalg.cholesky([[4.0, 2.0], [2.0, 2.0]])
@@ -87,7 +91,7 @@ def cholesky(a: Any, upper: bool = False) -> Any:
     if not a.size:
         return a
     out = apply(CHOLESKY, _hermitian(a), *lapack.functions(["potrf"], a.dtype))
-    return matrix_transpose(out) if upper else out
+    return adjoint(out) if upper else out
 
 
 @public(np.linalg.solve, name="linalg.solve")
@@ -121,11 +125,12 @@ def inv(a: Any) -> Any:
 
 @public(np.linalg.slogdet, name="linalg.slogdet")
 def slogdet(a: Any) -> SlogdetResult:
-    """Sign and logarithm of the size of determinants: 0 and -inf where a matrix is singular."""
+    """Sign (of complex matrices a number of size 1) and logarithm of the size of
+    determinants: 0 and -inf where a matrix is singular."""
     (a,) = matrices(a, square=True)
     if not a.shape[-1]:
-        logs = sum_(a, (-2, -1))
-        return SlogdetResult(exp(logs), logs)
+        nothing = sum_(a, (-2, -1))
+        return SlogdetResult(exp(nothing), real(nothing))
     return SlogdetResult(*apply_many(SLOGDET, a, *lapack.functions(["getrf"], a.dtype)))
 
 
@@ -180,8 +185,8 @@ def _empty(name: str, a: Any) -> NoReturn:
 
 @public(np.linalg.eigh, name="linalg.eigh")
 def eigh(a: Any, UPLO: str = "L") -> EighResult:  # noqa: N803  (NumPy's name)
-    """Eigenvalues in rising order and orthonormal eigenvectors of symmetric matrices, which are
-    taken as the mean of their two triangles, whatever `UPLO` says.
+    """Eigenvalues in rising order and orthonormal eigenvectors of symmetric or Hermitian
+    matrices, which are taken as the mean of their two triangles, whatever `UPLO` says.
 
     The derivative of the vectors is infinite where eigenvalues are equal.
     """
@@ -193,7 +198,7 @@ def eigh(a: Any, UPLO: str = "L") -> EighResult:  # noqa: N803  (NumPy's name)
 
 @public(np.linalg.eigvalsh, name="linalg.eigvalsh")
 def eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803  (NumPy's name)
-    """Eigenvalues of symmetric matrices, in rising order; see `eigh`."""
+    """Eigenvalues of symmetric or Hermitian matrices, in rising order; see `eigh`."""
     (a,) = matrices(a, square=True)
     return eigh_factors(_hermitian(a), 0)[0] if a.size else a[..., 0]
 

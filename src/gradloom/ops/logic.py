@@ -75,17 +75,18 @@ bitwise_and = elementwise("bitwise_and", np.bitwise_and, "({0} & {1})", operator
 bitwise_or = elementwise("bitwise_or", np.bitwise_or, "({0} | {1})", operator.or_, **_BITS)
 bitwise_xor = elementwise("bitwise_xor", np.bitwise_xor, "({0} ^ {1})", operator.xor, **_BITS)
 invert = elementwise("invert", np.invert, "(~{0})", operator.invert, **_BITS)
-left_shift = elementwise("left_shift", np.left_shift, "({0} << {1})", operator.lshift, **_BITS)
-right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operator.rshift, **_BITS)
+_SHIFT = _BITS | {"accepts": "whole"}
+left_shift = elementwise("left_shift", np.left_shift, "({0} << {1})", operator.lshift, **_SHIFT)
+right_shift = elementwise("right_shift", np.right_shift, "({0} >> {1})", operator.rshift, **_SHIFT)
 
 set_bits = elementwise(
     "set_bits",
-    lambda x: np.bitwise_count(x).astype("int32"),
-    "np.int32(np.bitwise_count({0}))",
+    np.bitwise_count,
+    "np.bitwise_count({0})",
     scalar.bit_count,
     listed=False,
     accepts="integer",
-    returns="int32",
+    returns="uint8",
     cost=24,
 )
 

@@ -11,6 +11,7 @@ from gradloom.errors import MissingError, message, user_where
 from gradloom.frontend.apply import promote
 from gradloom.ir.op import OPS
 from gradloom.ops.arithmetic import abs_
+from gradloom.ops.complex import conjugate, real, squared
 from gradloom.ops.contract import matmul, tensordot
 from gradloom.ops.elementwise import astype
 from gradloom.ops.linear import inv, matrices, solve_, svdvals
@@ -29,11 +30,11 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) 
     if ord == -math.inf:
         return min_(abs_(x), axis, keepdims=keepdims)
     if ord == 0:
-        return sum_(astype(x != 0, x.dtype), axis, keepdims=keepdims)
+        return sum_(astype(x != 0, real(x).dtype), axis, keepdims=keepdims)
     if ord == 1:
         return sum_(abs_(x), axis, keepdims=keepdims)
     if ord == 2:
-        return sum_(x * x, axis, keepdims=keepdims) ** 0.5
+        return sum_(squared(x), axis, keepdims=keepdims) ** 0.5
     return sum_(abs_(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
 
 
@@ -47,7 +48,7 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Any:  # noq
     """The norm of the matrices of the last two axes: "fro", "nuc", 1, -1, 2, -2, inf or -inf."""
     (x,) = matrices(x)
     if ord is None or ord == "fro":
-        out = sum_(x * x, (-2, -1)) ** 0.5
+        out = sum_(squared(x), (-2, -1)) ** 0.5
     elif ord == "nuc":
         out = sum_(svdvals(x), -1)
     elif ord in (2, -2):
@@ -180,8 +181,10 @@ def outer(x: Any, y: Any) -> Any:
 
 @public(np.linalg.vecdot, name="linalg.vecdot")
 def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
-    """Sums of products along `axis`."""
-    return sum_(moveaxis(as_operand(x), axis, -1) * moveaxis(as_operand(y), axis, -1), -1)
+    """Sums of products along `axis`; complex elements of `x` are conjugated."""
+    return sum_(
+        conjugate(moveaxis(as_operand(x), axis, -1)) * moveaxis(as_operand(y), axis, -1), -1
+    )
 
 
 @public(np.linalg.diagonal, name="linalg.diagonal")

@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
-from gradloom.ir.op import Kind, Op, define
+from gradloom.ir.op import Kind, Op
 from gradloom.ir.routine import Code
-from gradloom.ir.types import TensorType
+from gradloom.ir.types import PART, TensorType
 from gradloom.ops import lapack
+from gradloom.ops.complex import real, squared
 from gradloom.ops.composite import ones_like, stop_gradient, zeros_like
 from gradloom.ops.contract import matmul
 from gradloom.ops.elementwise import astype
-from gradloom.ops.factor import address_of, batching
+from gradloom.ops.factor import batching
+from gradloom.ops.lapack import address_of
 from gradloom.ops.linear import matrices, svdvals
 from gradloom.ops.move import expand_dims, matrix_transpose
+from gradloom.ops.orthogonal import svd_work
+from gradloom.ops.pairs import adjoint, conjugated, define_with_pairs
 from gradloom.ops.public import as_operand, public
 from gradloom.ops.reduce import max_, sum_
 
@@ -37,56 +41,84 @@ def {name}(start, stop, m, n, lwork, x, rcond, gesdd, out, w, r):
     for row in range(start, stop):
         inverse = view(out, row * m * n * {bytes})
         copy(r, 0, x, row * m * n * {bytes}, m * n * {bytes})
-        invoke_14(
+        invoke_{count}(
             call, view(w, 16), w, view(w, 4), r, w, s, vh, w, u, view(w, 8), work, view(w, 12),
-            view(w, 24), view(w, 20),
+            {rwork}view(w, 24), view(w, 20),
         )
         if load_int32(w, 5) != 0:
             routine_fill_nan_{dtype}(inverse, m * n)
         else:
             zero(inverse, m * n * {bytes})
-            cutoff = load_{dtype}(rcond, row) * load_{dtype}(s, 0)
+            cutoff = load_{part}(rcond, row) * load_{part}(s, 0)
             for k in range(least):
-                if load_{dtype}(s, k) > cutoff:
-                    scale = 1.0 / load_{dtype}(s, k)
+                if load_{part}(s, k) > cutoff:
+                    scale = 1.0 / load_{part}(s, k)
                     for i in range(n):
-                        factor = load_{dtype}(vh, k * n + i) * scale
+                        {factor}
                         for j in range(m):
-                            at = i * m + j
-                            added = factor * load_{dtype}(u, j * least + k)
-                            store_{dtype}(inverse, at, load_{dtype}(inverse, at) + added)
+                            {added}
 """
+# What element i, j of the inverse gains by a singular value: of complex matrices, a conjugate.
+REAL = {
+    "factor": """\
+                        factor = load_{part}(vh, k * n + i) * scale
+""",
+    "added": """\
+                            added = factor * load_{part}(u, j * least + k)
+                            at = i * m + j
+                            store_{part}(inverse, at, load_{part}(inverse, at) + added)
+""",
+}
+COMPLEX = {
+    "factor": """\
+                        re = load_{part}(vh, 2 * (k * n + i)) * scale
+                        im = load_{part}(vh, 2 * (k * n + i) + 1) * scale
+""",
+    "added": """\
+                            x_re = load_{part}(u, 2 * (j * least + k))
+                            x_im = load_{part}(u, 2 * (j * least + k) + 1)
+                            at = 2 * (i * m + j)
+                            more = re * x_re - im * x_im
+                            store_{part}(inverse, at, load_{part}(inverse, at) + more)
+                            less = re * x_im + im * x_re
+                            store_{part}(inverse, at + 1, load_{part}(inverse, at + 1) - less)
+""",
+}
 
 
 def _pinv_code(x: TensorType, rcond: TensorType, gesdd: TensorType) -> Code:
     m, n = x.shape[-2:]
     k = min(m, n)
-    lwork = 4 * k * k + 7 * k + max(m, n) + lapack.BLOCK * (m + n)
-    reals, integers = m * n + k * (m + n + 1) + lwork, 6 + 8 * k
-    return lapack.code(
-        "pinv", PINV_TEXT, x.dtype, x.shape[:-2], (m, n, lwork), integers, reals, some=ord("S")
-    )
+    lwork, more, words = svd_work(x)
+    words |= {"some": ord("S")}
+    text = PINV_TEXT
+    for key, lines in (COMPLEX if x.is_complex else REAL).items():
+        text = text.replace("{" + key + "}", lines.strip())
+    reals, integers = m * n + k * (m + n + 1) + lwork + more, 6 + 8 * k
+    numbers = (m, n, lwork)
+    return lapack.code("pinv", text, x.dtype, x.shape[:-2], numbers, integers, reals, **words)
 
 
 def _pinv_reference(x: Any, rcond: Any, gesdd: Any) -> np.ndarray:
     u, s, vh = lapack.each(lambda a: tuple(np.linalg.svd(a, full_matrices=False)), np.asarray(x))
     keep = s > np.asarray(rcond)[..., None] * s[..., :1]
     scale = np.where(keep, 1 / np.where(keep, s, 1), np.where(np.isnan(s), np.nan, 0))
-    return np.swapaxes((u * scale[..., None, :]) @ vh, -1, -2).astype(s.dtype)
+    return np.swapaxes((u * scale[..., None, :]) @ vh, -1, -2).conj().astype(x.dtype)
 
 
+@conjugated
 def _pinv_vjp(g: Any, out: Any, x: Any, rcond: Any, gesdd: Any) -> tuple[Any, ...]:
     """Golub and Pereyra, The differentiation of pseudo-inverses and nonlinear least squares
     problems whose variables separate, 1973, eq. 4.12: dP = -P dA P + P P' dA' (I - A P)
     + (I - P A) dA' P' P, for matrices of constant rank."""
-    p, pt, gt = out, matrix_transpose(out), matrix_transpose(g)
+    p, pt, gt = out, adjoint(out), adjoint(g)
     outside = gt - matmul(matmul(x, p), gt)
     inside = gt - matmul(gt, matmul(p, x))
     pulled = matmul(outside, matmul(p, pt)) + matmul(matmul(pt, p), inside)
     return pulled - matmul(pt, matmul(g, pt)), None, None
 
 
-PINV: Op = define(
+PINV: Op = define_with_pairs(
     Op(
         "pinv",
         Kind.ROUTINE,
@@ -100,7 +132,7 @@ PINV: Op = define(
             (
                 (
                     rng.uniform(-1, 1, shape).astype(dtype),
-                    np.full(shape[:-2], 1e-6, dtype),
+                    np.full(shape[:-2], 1e-6, PART.get(dtype, dtype)),
                     address_of("gesdd", dtype),
                 ),
                 {},
@@ -124,7 +156,8 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
     cutoff = rcond if rtol is None else rtol
     if cutoff is None:
         cutoff = 1e-15
-    bound = ones_like(a[..., 0, 0]) * astype(stop_gradient(as_operand(cutoff)), a.dtype)
+    first = real(a[..., 0, 0])
+    bound = ones_like(first) * astype(stop_gradient(as_operand(cutoff)), first.dtype)
     return apply(PINV, a, bound, *lapack.functions(["gesdd"], a.dtype))
 
 
@@ -144,7 +177,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         rcond = float(np.finfo(a.dtype).eps) * (max(m, n) if rcond is None else 1)
     x = matmul(pinv(a, rcond), b)
     rest = b - matmul(a, x)
-    left = sum_(rest * rest, -2) if m > n else zeros_like(rest)[..., 0, :0]
+    left = sum_(squared(rest), -2) if m > n else zeros_like(real(rest))[..., 0, :0]
     s = svdvals(a)
     rank = sum_(astype(s > rcond * s[..., :1], "int64"), -1)
     return (x[..., 0] if vector else x), left, astype(rank, "int32"), s

@@ -68,8 +68,9 @@ def normal_axis(axis: Any, ndim: int) -> int:
 
 
 def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """`None`, a number or a tuple of numbers as sorted axes."""
-    if axis is None:
+    """`None`, a number or a tuple of numbers as sorted axes; of one number, as in NumPy, the axis
+    is also 0 or -1."""
+    if axis is None or (ndim == 0 and isinstance(axis, int) and axis in (0, -1)):
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple | list) else (axis,)
     axes = tuple(sorted(normal_axis(a, ndim) for a in given))

@@ -62,7 +62,7 @@ def bit_count(x: Lane) -> Lane:
     wide = (wide + (wide >> 4)) & 0x0F0F0F0F0F0F0F0F
     for shift in (8, 16, 32):
         wide = wide + (wide >> shift)
-    return (wide & 0x7F).cast("int32")
+    return (wide & 0x7F).cast("uint8")
 
 
 def gcd(x: Lane, y: Lane) -> Lane:

@@ -10,6 +10,7 @@ import numpy as np
 from gradloom.frontend.apply import promote
 from gradloom.frontend.tensor import FUNCTIONS, Tensor, is_weak
 from gradloom.ir.op import OPS
+from gradloom.ir.types import FLOATS
 from gradloom.ops import elementwise as rows
 from gradloom.ops.complex import from_parts, imag, is_complex, real
 from gradloom.ops.elementwise import astype, where
@@ -29,18 +30,19 @@ def power(x: Any, y: Any) -> Any:
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         return np.power(x, y)
     if isinstance(y, int) and not isinstance(y, bool) and 0 <= y <= 16:
-        return _repeated(x, y)
+        return _repeated(astype(x, "int64") if x.dtype == "bool" else x, y)
     if y == 0.5 if isinstance(y, float) else False:
         return rows.sqrt(x)
     x, y = _numbers(x, y)
-    whole = as_operand(x).dtype.kind in "iub" and as_operand(y).dtype.kind in "iub"
+    kinds = as_operand(x).dtype, as_operand(y).dtype
+    whole = all(k.kind in "iub" for k in kinds) and promote(OPS["add"], (x, y)) not in FLOATS
     return rows.integer_power(x, y) if whole else rows.power(x, y)
 
 
 def _numbers(x: Any, y: Any) -> tuple[Any, Any]:
     """Two booleans as integers, for which alone NumPy means int8."""
     if as_operand(x).dtype == "bool" and as_operand(y).dtype == "bool":
-        return astype(x, "int32"), astype(y, "int32")
+        return astype(x, "int8"), astype(y, "int8")
     return x, y
 
 
@@ -62,6 +64,7 @@ def positive(x: Any) -> Any:
 def square(x: Any) -> Any:
     """`x * x`."""
     x = as_operand(x)
+    x = astype(x, "int8") if x.dtype == "bool" else x
     return x * x
 
 
@@ -77,7 +80,7 @@ def reciprocal(x: Any) -> Any:
         return np.reciprocal(x)
     if x.dtype.kind in "fc":  # the imaginary zero is NumPy's
         return np.divide(complex(1.0, -0.0) if is_complex(x) else 1.0, x)
-    x = astype(x, "int32") if x.dtype == "bool" else x
+    x = astype(x, "int8") if x.dtype == "bool" else x
     return where(rows.abs_(x) == 1, x, 0)
 
 
@@ -106,13 +109,13 @@ trunc = public(np.trunc)(_rounding("trunc", rows.trunc, "The next integer toward
 @public(np.deg2rad, np.radians)
 def deg2rad(x: Any) -> Any:
     """Degrees as radians."""
-    return as_operand(x) * (np.pi / 180)
+    return _float_of_ufunc(x) * (np.pi / 180)
 
 
 @public(np.rad2deg, np.degrees)
 def rad2deg(x: Any) -> Any:
     """Radians as degrees."""
-    return as_operand(x) * (180 / np.pi)
+    return _float_of_ufunc(x) * (180 / np.pi)
 
 
 @public(np.divmod, name="divmod")
@@ -240,8 +243,14 @@ def operands(*values: Any) -> tuple[Any, ...]:
 
 def _floats(x: Any, y: Any) -> tuple[Any, Any]:
     """Both in the floating dtype that NumPy promotes them to."""
-    dtype = promote(OPS["divide"], (x, y))
+    dtype = promote(OPS["copysign"], (x, y))
     return astype(x, dtype), astype(y, dtype)
+
+
+def _float_of_ufunc(x: Any) -> Any:
+    """In what NumPy computes floating functions of integers: of 16 bits in float32."""
+    x = as_operand(x)
+    return x if x.dtype.kind in "fc" else astype(x, promote(OPS["sqrt"], (x,)))
 
 
 def _float(x: Any) -> Any:
@@ -277,8 +286,10 @@ def logaddexp2(x: Any, y: Any) -> Any:
 @public(np.ldexp)
 def ldexp(x: Any, n: Any) -> Any:
     """`x * 2**n` for integers `n`, rounded once."""
-    x = _float(x)
-    return rows.scaled(x, astype(as_operand(n), x.dtype))
+    x, n = as_operand(x), as_operand(n)
+    kind = np.result_type(x.dtype, "float16")
+    x = x if x.dtype.kind in "fc" else astype(x, kind if kind == "float32" else "float64")
+    return rows.scaled(x, astype(n, x.dtype))
 
 
 @public(np.frexp)
@@ -310,12 +321,12 @@ def fix(x: Any) -> Any:
 @public(np.fabs)
 def fabs(x: Any) -> Any:
     """Absolute value, floating for integers too."""
-    return rows.abs_(_float(x))
+    return rows.abs_(_float_of_ufunc(x))
 
 
 @public(np.bitwise_count)
 def bitwise_count(x: Any) -> Any:
-    """The number of ones in the binary form of `abs(x)`, as int32.
+    """The number of ones in the binary form of `abs(x)`, as uint8.
 
     >>> import gradloom.numpy as gnp
     >>> gnp.bitwise_count([7, -8, 0]).tolist()

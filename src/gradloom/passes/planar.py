@@ -92,7 +92,8 @@ def _checked(node: Node, result: Split) -> Split:
 
 def _several(node: Node, kind: TupleType, operands: list[Split]) -> list[Any]:
     """A loop, a branch or a routine: its complex operands and results lie in memory."""
-    if node.op.kind is Kind.ROUTINE and node.op.planar is not None:
+    mixed = any(t.is_complex for t in kind.types) or any(isinstance(o, tuple) for o in operands)
+    if mixed and node.op.kind is Kind.ROUTINE and node.op.planar is not None:
         results = node.op.planar(*map(_laid, operands), **dict(node.attrs))
     else:
         attrs = attrs_with(node, split_complex)

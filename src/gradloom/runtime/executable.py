@@ -11,7 +11,7 @@ import numpy as np
 
 from gradloom.codegen.driver import FAULTS
 from gradloom.errors import RangeError, message
-from gradloom.frontend.record import failures
+from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
@@ -94,8 +94,7 @@ class Executable:
 
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""
-        if failures:
-            raise failures.pop()
+        failure.release()
         for number in self._checked:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0

@@ -22,7 +22,7 @@ from gradloom.stats.continuous import (
     vonmises,
 )
 from gradloom.stats.discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
-from gradloom.stats.vectors import dirichlet, multinomial
+from gradloom.stats.vectors import dirichlet, multinomial, multivariate_normal
 
 __all__ = [
     "bernoulli",
@@ -40,6 +40,7 @@ __all__ = [
     "logistic",
     "lognorm",
     "multinomial",
+    "multivariate_normal",
     "nbinom",
     "norm",
     "pareto",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gradloom import special
-from gradloom.ops.elementwise import floor, log, where
+from gradloom.ops.elementwise import expm1, floor, log, log1p, where
 from gradloom.ops.public import as_operand
 from gradloom.stats.density import exponential_of, is_whole, method, supported
 
@@ -80,6 +82,14 @@ class geom:
         return supported(
             (k >= 1) & is_whole(k), k, lambda k: special.xlog1py(k - 1.0, -p) + log(p), 1.0
         )
+
+    @method
+    def cdf(k: Any, p: Any, loc: Any = 0) -> Any:
+        """`1 - (1 - p)**k`, of whole k."""
+        k, p = floor(_count(k, loc)), as_operand(p)
+        below, endless = k < 1, k == np.inf
+        inside = -expm1(where(below | endless, 1.0, k) * log1p(-p))
+        return where(below, 0.0, where(endless, 1.0, inside))
 
     pmf = exponential_of("pmf", logpmf)
 
