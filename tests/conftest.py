@@ -1,6 +1,8 @@
 """An own cache for each test process, and the same examples in every run."""
 
+import importlib
 import os
+import pkgutil
 import tempfile
 
 import pytest
@@ -15,6 +17,12 @@ os.environ.setdefault("GRADLOOM_VERIFY", "2")
 settings.register_profile("gradloom", deadline=None, derandomize=True, database=None)
 settings.register_profile("long", settings.get_profile("gradloom"), max_examples=1000)
 settings.load_profile("gradloom")
+
+import gradloom.ops  # noqa: E402
+
+# Tests that are generated from the tables see all of them, also what is imported late.
+for _module in pkgutil.walk_packages(gradloom.ops.__path__, "gradloom.ops."):
+    importlib.import_module(_module.name)
 
 
 @pytest.fixture
