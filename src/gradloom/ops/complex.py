@@ -101,16 +101,16 @@ def from_parts(re: Any, im: Any) -> Any:
 
 
 @public(np.real)
-def real(x: Any) -> Any:
+def real(val: Any) -> Any:
     """The real part; real values as they are."""
-    x = as_operand(x)
+    x = as_operand(val)
     return apply(REAL, x) if is_complex(x) else x
 
 
 @public(np.imag)
-def imag(x: Any) -> Any:
+def imag(val: Any) -> Any:
     """The imaginary part; zeros of real values."""
-    x = as_operand(x)
+    x = as_operand(val)
     return apply(IMAG, x) if is_complex(x) else FUNCTIONS["zeros_like"](x)
 
 
