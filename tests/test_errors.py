@@ -263,9 +263,9 @@ def linear_algebra(x):
     return np.linalg.inv(x)  # here
 
 
-@case(VECTOR, TracingError, "np.heaviside has no traced form")
+@case(VECTOR, TracingError, "np.isnat has no traced form")
 def unknown_ufunc(x):
-    return np.heaviside(x, 0.0)  # here
+    return np.isnat(x)  # here
 
 
 @case(VECTOR, MissingError, "a traced value has no 'cumsun'", ".cumsum")
