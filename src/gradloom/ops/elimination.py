@@ -49,7 +49,8 @@ def {name}(start, stop, n, k, a, b, getrf, trsm, out, w, r):
     store_int32(w, 6, {unit})
     pivots = view(w, 32)
     factors = view(r, {bytes})
-    store_{dtype}(r, 0, 1.0)
+    store_{part}(r, 0, 1.0)
+    store_{part}(r, 1, 0.0)
     for row in range(start, stop):
         x = view(out, row * n * k * {bytes})
         copy(factors, 0, a, row * n * n * {bytes}, n * n * {bytes})
