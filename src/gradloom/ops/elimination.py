@@ -70,10 +70,11 @@ def {name}(start, stop, n, k, a, b, getrf, trsm, out, w, r):
             for i in range(n - 1, -1, -1):
                 other = load_int32(pivots, i) - 1
                 if other != i:
-                    for j in range(k):
-                        kept = load_{dtype}(x, i * k + j)
-                        store_{dtype}(x, i * k + j, load_{dtype}(x, other * k + j))
-                        store_{dtype}(x, other * k + j, kept)
+                    width = k * {parts}
+                    for j in range(width):
+                        kept = load_{part}(x, i * width + j)
+                        store_{part}(x, i * width + j, load_{part}(x, other * width + j))
+                        store_{part}(x, other * width + j, kept)
 """
 
 
