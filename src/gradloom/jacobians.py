@@ -123,7 +123,7 @@ def _check_floats(run: Taped, name: str) -> None:
                 message(
                     f"{name} by an argument that is {kind}",
                     user_where(),
-                    "give holomorphic=True if the function is analytic; if not, take the derivatives"
+                    "give holomorphic=True if the function is analytic; or take the derivatives"
                     " by its real and imaginary parts, as two arguments",
                 )
             )
