@@ -275,3 +275,25 @@ def test_training_through_complex_numbers():
     state, (values, turned) = step.run(state, np.stack([data] * 3), np.stack([data * 1j] * 3))
     assert values.shape == (3,)
     assert turned.shape == (3, 64)
+
+
+@pytest.mark.parametrize("jacobian", [gl.jacfwd, gl.jacrev])
+def test_jacobians_of_analytic_functions(jacobian):
+    z = drawn(3)
+
+    def f(z, w):
+        return gnp.exp(z[:2] * w), gnp.sum(z * z) * w
+
+    found = jacobian(f, (0, 1), holomorphic=True)(z, 0.5j)
+    e = np.exp(z[:2] * 0.5j)
+    wanted = [
+        [np.diag(e * 0.5j) @ np.eye(2, 3), e * z[:2]],
+        [z * 1j, np.sum(z * z)],
+    ]
+    for row, expected in zip(found, wanted, strict=True):
+        for got, want in zip(row, expected, strict=True):
+            np.testing.assert_allclose(got, want, 1e-13, 1e-13)
+    with pytest.raises(DtypeError, match="holomorphic=True if"):
+        jacobian(f)(z, 0.5j)
+    with pytest.raises(DtypeError, match="leave holomorphic away"):
+        jacobian(lambda z: gnp.abs(z), holomorphic=True)(z)

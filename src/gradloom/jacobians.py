@@ -27,31 +27,46 @@ from gradloom.transform import check_callable, positions
 Argnums = int | tuple[int, ...]
 
 
-def jacfwd(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Jitted:
+def jacfwd(
+    function: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    holomorphic: bool = False,
+) -> Jitted:
     """A function that returns the Jacobian of `function`, by forward sweeps.
 
     For every result a tree like the arguments `argnums`, of derivatives whose shape is that of the
     result followed by that of the argument.  One sweep an element of the arguments, done together:
     the choice where these are few.  With `has_aux`, `(jacobian, aux)`.
 
-    Raises `DtypeError` if an argument or a result is not floating.
+    With `holomorphic` the arguments and results are complex, and the derivatives those of an
+    analytic function, which it is taken to be.
+
+    Raises `DtypeError` if an argument or a result is not floating (with `holomorphic`: complex).
 
     >>> import gradloom as gl, numpy as np
     >>> gl.jacfwd(lambda x: x * x)(np.array([1.0, 2.0]))
     array([[2., 0.],
            [0., 4.]])
     """
-    return _jacobian(function, argnums, has_aux, "jacfwd", _by_columns)
+    return _jacobian(function, argnums, has_aux, holomorphic, "jacfwd", _by_columns)
 
 
-def jacrev(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Jitted:
+def jacrev(
+    function: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    holomorphic: bool = False,
+) -> Jitted:
     """What `jacfwd` returns, by reverse sweeps: the choice where the results are few.
 
     >>> import gradloom as gl, numpy as np
     >>> gl.jacrev(lambda x: np.sum(x * x))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    return _jacobian(function, argnums, has_aux, "jacrev", _by_rows)
+    return _jacobian(function, argnums, has_aux, holomorphic, "jacrev", _by_rows)
 
 
 jacobian = jacrev
@@ -75,6 +90,7 @@ def _jacobian(
     function: Callable[..., Any],
     argnums: Argnums,
     has_aux: bool,
+    holomorphic: bool,
     name: str,
     sweep: Callable[[Taped], list[list[Any]]],
 ) -> Jitted:
@@ -92,7 +108,7 @@ def _jacobian(
 
         functools.update_wrapper(chosen, function, updated=())
         run = Taped(chosen, tuple(args[n] for n in numbers), name, has_aux)
-        _check_floats(run, name)
+        (_check_complex if holomorphic else _check_floats)(run, name)
         rows = [unflatten(run.structure, row) for row in sweep(run)]
         trees = unflatten(run.tree, [r[0] for r in rows] if isinstance(argnums, int) else rows)
         return (trees, run.aux) if has_aux else trees
@@ -107,7 +123,8 @@ def _check_floats(run: Taped, name: str) -> None:
                 message(
                     f"{name} by an argument that is {kind}",
                     user_where(),
-                    "take the derivatives by its real and imaginary parts, as two arguments",
+                    "give holomorphic=True if the function is analytic; or take the derivatives"
+                    " by its real and imaginary parts, as two arguments",
                 )
             )
     for kind, path in zip(run.kinds, paths(run.tree), strict=True):
@@ -117,6 +134,18 @@ def _check_floats(run: Taped, name: str) -> None:
                     f"{name} of a function that returns {kind} at {path}",
                     user_where(),
                     "compute the result in floating point, or return it as aux with has_aux=True",
+                )
+            )
+
+
+def _check_complex(run: Taped, name: str) -> None:
+    for kind in (*run.types, *run.kinds):
+        if not kind.is_complex:
+            raise DtypeError(
+                message(
+                    f"{name} with holomorphic=True by or of {kind}",
+                    user_where(),
+                    "make it complex with .astype(), or leave holomorphic away",
                 )
             )
 

@@ -217,13 +217,6 @@ def _conjugate(x: Any) -> Any:
     return FUNCTIONS["conj"](x) if x.dtype.kind == "c" else x
 
 
-@public(np.vdot)
-def vdot(a: Any, b: Any, /) -> Any:
-    """Sum of the products of all elements; of complex numbers, `a` is conjugated."""
-    x, y = as_operand(a), as_operand(b)
-    return dot(_conjugate(reshape(x, x.size)), reshape(y, y.size))
-
-
 @public(np.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     """Sums of products over one axis, the others broadcast; `x1` is conjugated."""

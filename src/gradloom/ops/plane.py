@@ -44,11 +44,12 @@ def iscomplex(x: Any) -> Any:
 
 
 @public(np.vdot)
-def vdot(a: Any, b: Any) -> Any:
+def vdot(a: Any, b: Any, /) -> Any:
     """Sum of the products of the elements of `b` with the conjugates of those of `a`.
 
     >>> import gradloom.numpy as gnp
     >>> complex(gnp.vdot([1j, 2.0], [1j, 1.0]))
     (3+0j)
     """
-    return contract(conjugate(reshape(a, -1)), reshape(b, -1), "a", "a", "")
+    x, y = as_operand(a), as_operand(b)
+    return contract(conjugate(reshape(x, -1)), reshape(y, -1), "a", "a", "")
