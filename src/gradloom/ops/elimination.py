@@ -49,8 +49,8 @@ def {name}(start, stop, n, k, a, b, getrf, trsm, out, w, r):
     store_int32(w, 6, {unit})
     pivots = view(w, 32)
     factors = view(r, {bytes})
+    store_{part}(r, {parts} - 1, 0.0)
     store_{part}(r, 0, 1.0)
-    store_{part}(r, 1, 0.0)
     for row in range(start, stop):
         x = view(out, row * n * k * {bytes})
         copy(factors, 0, a, row * n * n * {bytes}, n * n * {bytes})
@@ -70,11 +70,12 @@ def {name}(start, stop, n, k, a, b, getrf, trsm, out, w, r):
             for i in range(n - 1, -1, -1):
                 other = load_int32(pivots, i) - 1
                 if other != i:
-                    width = k * {parts}
-                    for j in range(width):
-                        kept = load_{part}(x, i * width + j)
-                        store_{part}(x, i * width + j, load_{part}(x, other * width + j))
-                        store_{part}(x, other * width + j, kept)
+                    for j in range(k * {parts}):
+                        here = i * k * {parts} + j
+                        there = other * k * {parts} + j
+                        kept = load_{part}(x, here)
+                        store_{part}(x, here, load_{part}(x, there))
+                        store_{part}(x, there, kept)
 """
 
 
