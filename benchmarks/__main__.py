@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.machine import ONE_THREAD, describe
 from benchmarks.report import RESULTS
 
-NAMES = ("training", "startup", "lane_costs", "call_overhead", "compile_time")
+NAMES = ("training", "startup", "lane_costs", "call_overhead", "compile_time", "loops")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import call_overhead, lane_costs, models, startup, training  # noqa: E402
+from benchmarks import (  # noqa: E402
+    call_overhead,
+    compile_time,
+    lane_costs,
+    loops,
+    models,
+    startup,
+    training,
+)
 from benchmarks.contenders import CONTENDERS, NEEDS  # noqa: E402
 from benchmarks.machine import ONE_THREAD, describe  # noqa: E402
 from benchmarks.report import Report, Section  # noqa: E402
@@ -64,6 +72,20 @@ def test_lane_costs(monkeypatch):
     monkeypatch.setattr(lane_costs, "REPEATS", 2)
     report = lane_costs.measure("float32", seconds=0, operators=("add", "tanh"))
     assert set(report.raw["additions"]) == {"add", "tanh"}
+
+
+def test_loops_agree_with_jax():
+    assert len(loops.measure("float32", seconds=0).sections[0].rows) == 12
+
+
+def test_compile_time_grows_with_the_program(monkeypatch, tmp_path):
+    monkeypatch.setattr(compile_time, "SIZES", (10, 200))
+    monkeypatch.setattr(compile_time, "LENGTHS", (10,))
+    monkeypatch.setattr(compile_time, "ROUNDS", 1)
+    monkeypatch.setattr(compile_time, "FROM", 1)
+    report = compile_time.measure()
+    assert len(report.sections[0].rows) == 6
+    assert [path.suffix for path in report.save(tmp_path)] == [".md", ".json", ".png"]
 
 
 def test_call_overhead():
