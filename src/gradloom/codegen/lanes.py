@@ -298,9 +298,9 @@ class LlvmLane:
         mask, first, second = (splat(lane, width) for lane in (self, first, second))
         return first._lane(self.builder.select(mask.value, first.value, second.value))
 
-    def seldom(self, slow: Callable[[], Any], fast: Any) -> Any:
-        """Lanes `slow()` where this bool lane is true, else `fast`; `slow` runs if any is true."""
-        return seldom(self, slow, fast)
+    def seldom(self, slow: Callable[..., Any], given: Any, fast: Any) -> Any:
+        """Lanes `slow(*given)` where this bool lane is true, else `fast`; `slow` runs if any is."""
+        return seldom(self, slow, given, fast)
 
     def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
         """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""

@@ -89,11 +89,11 @@ class NumpyLane:
         lane = yes if isinstance(yes, NumpyLane) else no
         return NumpyLane(np.where(self.value, lane.meet(yes), lane.meet(no)))
 
-    def seldom(self, slow: Any, fast: Any) -> Any:
-        """Lanes `slow()` where this bool lane is true, else `fast`."""
+    def seldom(self, slow: Any, given: Any, fast: Any) -> Any:
+        """Lanes `slow(*given)` where this bool lane is true, else `fast`."""
         if not np.any(self.value):
             return fast
-        return tuple(self.where(s, f) for s, f in zip(slow(), fast, strict=True))
+        return tuple(self.where(s, f) for s, f in zip(slow(*given), fast, strict=True))
 
     def repeat(self, others: Any, limit: int, step: Any, going: Any) -> Any:
         """This lane and `others` after at most `limit` times `step`, while `going(*state)`."""

@@ -34,8 +34,12 @@ def _rest(x: Lane, y: Lane) -> Lane:
     """x less a multiple of y, exactly, not larger than y; NaN if y is 0 or x infinite."""
     _, rest = _nearest_quotient(x, y)
     far = ((x / y).abs() > _TWO_STEPS[x.dtype]) & (y != 0)
-    (rest,) = far.seldom(lambda: (_far_rest(x, y),), (rest,))
+    (rest,) = far.seldom(_far, (x, y), (rest,))
     return (rest.abs() <= y.abs()).where(rest, NAN)
+
+
+def _far(x: Lane, y: Lane) -> tuple[Lane]:
+    return (_far_rest(x, y),)
 
 
 def _far_rest(x: Lane, y: Lane) -> Lane:

@@ -42,7 +42,7 @@ def reduced(x: Lane) -> tuple[Lane, Lane, Lane]:
     r = a - b
     r_low = ((a - r) - b) - n.fma(third, b_low)
     large = x.abs() > _SMALL[x.dtype]
-    return large.seldom(lambda: _reduced_far(x), (r, r_low, shifted.bits()))
+    return large.seldom(_reduced_far, (x,), (r, r_low, shifted.bits()))
 
 
 def _reduced_far(x: Lane) -> tuple[Lane, Lane, Lane]:
