@@ -60,7 +60,7 @@ def seldom(mask: Any, slow: Callable[..., State], given: State, fast: Sequence[A
 
 
 def _called(slow: Callable[..., State], given: State, like: Sequence[Any]) -> list[Any]:
-    """The results of `slow`, of the types of `like`, by a call of a function that a module has once.
+    """The results of `slow`, of the types of `like`: a call of a function that a module has once.
 
     In line, each sine would bring the reduction of huge angles along: a hundred operations, a third
     of them sines, took 7.7 s to compile so, and take 0.6 s with calls.
