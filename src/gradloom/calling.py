@@ -12,7 +12,7 @@ from gradloom.autodiff.batching import batch, spread
 from gradloom.autodiff.forward import kind_of
 from gradloom.autodiff.reverse import fit
 from gradloom.control.body import Leaf, trace_body
-from gradloom.errors import GradloomError
+from gradloom.errors import GradloomError, InternalError
 from gradloom.frontend.apply import apply_many
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.tensor import Tensor, is_weak
@@ -81,8 +81,8 @@ class Batched:
         return f"{self.rule} for each of {self.size}"
 
     def run(self, *arrays: Any) -> tuple[Any, ...]:
-        """Never asked for: on a tape a batch is a loop."""
-        raise NotImplementedError
+        """Never asked for."""
+        raise InternalError("a batched rule was run on a tape, where a batch is a loop")
 
     def vjp(self, body: Graph | None, g: Any, out: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The rule's cotangents; of what all examples share, their sum."""

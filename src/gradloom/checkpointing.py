@@ -9,6 +9,7 @@ from typing import Any
 from gradloom.autodiff.forward import push
 from gradloom.autodiff.reverse import close, mark, pull
 from gradloom.calling import Signature, call
+from gradloom.errors import InternalError
 from gradloom.frontend.pytree import flatten
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import Trace, current, lift
@@ -68,8 +69,8 @@ class _Checkpoint:
         return f"checkpoint({getattr(self.policy, '__name__', 'policy').strip('_')})"
 
     def run(self, *arrays: Any) -> tuple[Any, ...]:
-        """Never asked for: on a tape there are no checkpoints."""
-        raise NotImplementedError
+        """Never asked for."""
+        raise InternalError("a checkpoint was run on a tape, which keeps what it has done")
 
     def vjp(self, body: Graph | None, g: Any, out: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The sweep through a second copy of the body, in which what is kept is that of the first.
