@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ from gradloom.frontend.pytree import flatten
 from gradloom.frontend.trace import current
 from gradloom.ir.graph import Graph
 from gradloom.ops.call import Rule
+from gradloom.ops.composite import ones_like
 from gradloom.ops.contract import contract
-from gradloom.ops.elementwise import astype, equal, where
+from gradloom.ops.elementwise import equal, where
 from gradloom.ops.join import index_along
-from gradloom.ops.move import expand_dims, flip, reshape
+from gradloom.ops.move import flip, reshape, take_slice
 from gradloom.ops.padding import pad
 from gradloom.ops.public import as_operand, wrong_shape
-from gradloom.ops.reduce import max_, min_, sum_
+from gradloom.ops.reduce import lowest, max_, min_, sum_
 from gradloom.ops.windows import frame, spread_out, undilated, windows
 
 Sizes = tuple[int, ...]
@@ -236,11 +237,29 @@ def _convolution(
             f"the last axis but one of w must be {channels // groups}",
         )
     sliding = _sliding(shown, tuple(x.shape[1:-1]), tuple(w.shape[:-2]), stride, padding, dilation)
+    x, sliding = _thinned(x, sliding)
     if groups > 1:
         x = reshape(x, (*x.shape[:-1], groups, each))
         w = reshape(w, (*w.shape[:-1], groups, made // groups))
     out = Form(sliding, "g" if groups > 1 else "").derivative(2, x, w)
     return reshape(out, (*out.shape[: many + 1], made))
+
+
+def _thinned(x: Any, sliding: Sliding) -> tuple[Any, Sliding]:
+    """Without the elements between windows of size one."""
+    alone = [
+        k == 1 and low == 0 and reach <= n
+        for k, low, reach, n in zip(
+            sliding.window, sliding.low, sliding.reach, sliding.sizes, strict=True
+        )
+    ]
+    step = tuple(s if a else 1 for s, a in zip(sliding.step, alone, strict=True))
+    rest = tuple(1 if a else s for s, a in zip(sliding.step, alone, strict=True))
+    sizes = tuple(
+        c if a else n for c, n, a in zip(sliding.count, sliding.sizes, alone, strict=True)
+    )
+    x = take_slice(x, (0,) * x.ndim, (1, *step, 1), (x.shape[0], *sizes, x.shape[-1]))
+    return x, replace(sliding, sizes=sizes, step=rest)
 
 
 # ---- pooling
@@ -260,9 +279,10 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = "valid") ->
            [13., 15.]])
     """
     x, sliding = _pooling("max_pool", x, window, stride, padding)
-    least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     widths = [(0, 0), *_borders(sliding), (0, 0)]
-    inside = pad(x, widths, constant_values=least) if any(map(any, widths)) else x
+    inside = x
+    if any(map(any, widths)):
+        inside = pad(x, widths, constant_values=lowest(x.dtype.name))
     found: Any = _largest(inside, sliding)
     return found
 
@@ -318,7 +338,7 @@ def avg_pool(
 
     if count_include_pad or not any(map(any, _borders(sliding))):
         return total(x) / math.prod(sliding.window)
-    return total(x) / total(where(equal(x[:1, ..., :1], 0), 1, 1))
+    return total(x) / total(ones_like(x[:1, ..., :1]))
 
 
 def _pooling(name: str, x: Any, window: Any, stride: Any, padding: Any) -> tuple[Any, Sliding]:
@@ -327,8 +347,6 @@ def _pooling(name: str, x: Any, window: Any, stride: Any, padding: Any) -> tuple
         raise wrong_shape(
             f"{name} of {tuple(x.shape)}", "give it the axes (n, ..., c), with some in between"
         )
-    if x.dtype.kind not in "fiu":
-        x = astype(x, "float32")
     many = x.ndim - 2
     size = _each(window, many, f"{name}: a window")
     shown = f"{name} of {tuple(x.shape)}"
