@@ -15,8 +15,8 @@ function in the machine code, and a plan's text is its identity in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from gradloom.errors import Where
 from gradloom.ir.affine import Affine, Guard
@@ -110,12 +110,21 @@ ANY = -1  # a size known when the code runs
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """A memory by number, and those that have no byte in common with it."""
+
+    memory: int
+    others: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
     """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
 
     `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
-    nests that differ in it alone are one function.
+    nests that differ in it alone are one function.  A nest that is `embedded` is part of the
+    driver's function: its sizes are known, its loops written out, and it has one set of operands.
     """
 
     name: str
@@ -124,6 +133,7 @@ class Nest:
     vector: int | None
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
+    embedded: tuple[Apart, ...] = ()  # for each operand, where it lies
 
     @property
     def picks(self) -> bool:
@@ -255,6 +265,17 @@ def kernels_of(parts: Iterable[Part]) -> Iterator[Kernel]:
             yield from part.init
             for body in part.bodies:
                 yield from kernels_of(body)
+
+
+def map_stages(part: Part, change: Callable[[Stage], Stage]) -> Part:
+    """The part with every stage changed."""
+    if isinstance(part, Kernel):
+        return replace(part, stages=tuple(map(change, part.stages)))
+    return replace(
+        part,
+        init=tuple(replace(k, stages=tuple(map(change, k.stages))) for k in part.init),
+        bodies=tuple(tuple(map_stages(p, change) for p in body) for body in part.bodies),
+    )
 
 
 def rounds_of(parts: Iterable[Part], rounds: int = 1) -> Iterator[tuple[Kernel, int]]:
