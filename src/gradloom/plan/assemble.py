@@ -10,6 +10,7 @@ from gradloom.ir.graph import Graph, graphs_of
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
+from gradloom.plan.embed import embed
 from gradloom.plan.fuse import fuse
 from gradloom.plan.lower import Lowering
 from gradloom.plan.memory import Memory
@@ -211,7 +212,7 @@ def _placed(graph: Graph, memory: Memory, parts: Sequence[Part]) -> Plan:
     steps = _operations(graph)
     numbers = itertools.count()
     final = tuple(substituted(_numbered(part, numbers, used), renumbered) for part in parts)
-    return Plan(final, buffers, total, steps)
+    return Plan(embed(final, buffers), buffers, total, steps)
 
 
 def _operations(graph: Graph) -> int:
