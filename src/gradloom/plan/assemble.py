@@ -16,13 +16,14 @@ from gradloom.plan.memory import Memory
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan
 from gradloom.plan.regions import lower_region
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
+from gradloom.plan.split import split
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
     memory, _, parts = _decided(graph, names)
-    return _placed(graph, memory, parts)
+    return split(_placed(graph, memory, parts))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from gradloom.codegen.driver import FAULTS
+from gradloom.codegen.primitives import SPINS
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.serving import LOOKS
 from gradloom.settings import current as current_settings
 
-Entry = Callable[[int, int, int], int]
+Entry = Callable[[int, int, int, int, int], int]
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class Frame:
     arena: np.ndarray
     control: Any  # ctypes arrays: cheaper than NumPy's to fill word by word
     table: Any
-    addresses: tuple[int, int, int]
+    addresses: tuple[int, int, int, int, int]  # of table, arena and control; worker 0, alone
     tenant: Any = None  # whose addresses stand in the table already
 
 
@@ -47,6 +49,7 @@ class Executable:
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
+        self.team = 1  # threads that run a call
         self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
@@ -67,10 +70,14 @@ class Executable:
         return frame
 
     def _new_frame(self) -> Frame:
-        control = (ctypes.c_int64 * (FAULTS + len(self.plan.kernels)))()
+        words = FAULTS + len(self.plan.kernels)
+        raw = aligned(8 * words, 128)  # the words of a barrier have cache lines of their own
+        control = (ctypes.c_int64 * words).from_buffer(raw)
+        ctypes.memset(control, 0, 8 * words)
+        control[SPINS] = LOOKS
         table = (ctypes.c_void_p * max(self._slots, 1))()
         arena = aligned(self.arena_bytes)
-        places = (ctypes.addressof(table), address(arena), ctypes.addressof(control))
+        places = (ctypes.addressof(table), address(arena), ctypes.addressof(control), 0, 1)
         return Frame(arena, control, table, places)
 
     def release(self, frame: Frame) -> None:
@@ -86,11 +93,21 @@ class Executable:
         for i, array in enumerate(results, len(arrays)):
             table[i] = address(array)
         try:
-            self.entry(*frame.addresses)
+            self.run(frame)
             self.check(frame)
         finally:
             self.release(frame)
         return results
+
+    def run(self, frame: Frame) -> int:
+        """One native call, by the team if there is more to gain than it costs; its status."""
+        if self.team > 1:
+            from gradloom.runtime.team import team
+
+            status = team().run(self.entry.address, frame.addresses, self.team)
+            if status is not None:
+                return status
+        return self.entry(*frame.addresses)
 
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""
