@@ -54,44 +54,12 @@ class Memory:
 
 # Names that a driver uses itself.
 RESERVED = frozenset(
-    [
-        "table",
-        "arena",
-        "control",
-        "worker",
-        "team",
-        "lower",
-        "upper",
-        "stop",
-        "cut",
-        "share",
-        "meet",
-        "order",
-        "epochs",
-        "epoch",
-        "batches",
-        "batch",
-        "first",
-        "first_epoch",
-        "mode",
-        "rows",
-        "row",
-        "low",
-        "high",
-        "keep",
-        "done",
-        "end",
-        "view",
-        "get",
-        "put",
-        "get_ptr",
-        "copy",
-        "zero",
-        "threefry",
-        "shuffle",
-        "gather_rows",
-        "range",
-    ]
+    (
+        *("table", "arena", "control", "worker", "team", "lower", "upper", "cut", "share", "meet"),
+        *("order", "epochs", "epoch", "batches", "batch", "first", "first_epoch", "mode", "rows"),
+        *("row", "low", "high", "keep", "done", "end", "stop", "view", "get", "put", "get_ptr"),
+        *("copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
+    )
 )
 
 PREFIXES = ("all_", "load_", "store_", "invoke_", "math_", "routine_")

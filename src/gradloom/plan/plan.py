@@ -223,8 +223,8 @@ class Region:
     and the second runs as long as it is not 0; or "branch": the word chooses one of the bodies.
     `init` runs first.  The team meets before it reads the word where `barrier` says why, and at the
     end of a round where `again` does.  The buffers `rows` are parts of others; those with a stride
-    are the next row in each round.  `reads` and `writes` are the buffers of its surroundings that the bodies touch:
-    they live throughout.
+    are the next row in each round.  `reads` and `writes` are the buffers of its surroundings that
+    the bodies touch: they live throughout.
     """
 
     name: str

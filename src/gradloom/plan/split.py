@@ -302,7 +302,8 @@ class _Meetings:
 
     def _branch(self, region: Region) -> Region:
         barrier = self._before([self._word(region)], region.barrier)
-        start, end = self.open, {}
+        start = self.open
+        end: Open = {}
         bodies = []
         for body in region.bodies:
             self.open = dict(start)
@@ -319,20 +320,20 @@ class _Meetings:
         region = once(replace(region, again="" if self.placing else region.again))
         placing, self.placing = self.placing, False
         known = len(self.missing)
-        self._next_round(region)
-        self._met("", region.again)
+        self._end_round(region)
         once(region)
         if placing and self.missing[known:]:
             region = replace(region, again=self.missing[known])
             del self.missing[known:]
-            self._met("", region.again)
+        self._end_round(region)
         self.placing = placing
-        self._next_round(region)
         self.open = {replace(a, past=ANY): None for a in self.open}
         return region
 
-    def _next_round(self, region: Region) -> None:
+    def _end_round(self, region: Region) -> None:
         """What is open, as the next round sees it: rows that moved on are part of their array."""
+        if region.again:
+            self.open.clear()
         moving = {row for row in region.rows if self.buffers[row].stride}
         found: Open = {}
         for access in self.open:
@@ -358,5 +359,5 @@ class _Meetings:
     def _word(self, region: Region) -> Access:
         """Everybody reads the word of a loop or branch."""
         nbytes = self.buffers[region.word].type.nbytes
-        whole = placed(self.buffers, region.word, Reach(0, 0, 0, nbytes, False), 1, 0)
+        whole = placed(self.buffers, region.word, Reach(0, 0, 0, nbytes, writes=False), 1, 0)
         return replace(whole, grains=ALL, kernel=region.name)
