@@ -82,12 +82,14 @@ def _assembled(
     columns = _merged([a for n, a in axes.items() if n in right and n not in left])
     depth = _merged([a for n, a in axes.items() if n not in out])
     batch = [a for n, a in axes.items() if n in left and n in right and n in out]
-    if len(depth) > 1 or not columns or not rows:
+    if not columns or not rows:
         return None
     batch = sorted(batch + rows[:-1] + columns[:-1], key=lambda a: -a.c)
     m, n = rows[-1], columns[-1]
-    k = depth[0] if depth else Axis(1, 0, 0, 0)
-    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, k.b):
+    if n.b != 1:  # B is read along the depth, so that is innermost where B has stride 1
+        depth.sort(key=lambda a: a.b == 1)
+    depth = depth or [Axis(1, 0, 0, 0)]
+    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, depth[-1].b):
         return None
     return Product(
         name="",
@@ -95,9 +97,9 @@ def _assembled(
         batch=tuple(a.size for a in batch),
         rows=m.size,
         columns=n.size,
-        depth=k.size,
-        a_strides=(*(a.a for a in batch), m.a, k.a),
-        b_strides=(*(a.b for a in batch), k.b, n.b),
+        depth=tuple(a.size for a in depth),
+        a_strides=(*(a.a for a in batch), m.a, *(a.a for a in depth)),
+        b_strides=(*(a.b for a in batch), *(a.b for a in depth), n.b),
         c_strides=(*(a.c for a in batch), m.c, n.c),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -167,18 +168,17 @@ def span(
 def _of_product(product: Product) -> Iterator[Reach]:
     item = ITEMSIZE[product.dtype]
     batch, rows, columns, depth = product.batch, product.rows, product.columns, product.depth
-    panels = product.b_strides
-    inner = (depth, columns)
+    panels: tuple[int, ...] = (*batch, *depth, columns)
+    strides_of_b = product.b_strides
     if product.panel:
-        whole = -(-columns // product.panel) * product.panel * depth
-        panels, inner = (*product.b_strides, 1), (whole,)
+        strides_of_b = (*product.b_strides, 1)
+        panels = (*batch, -(-columns // product.panel) * product.panel * math.prod(depth))
     operands = (
-        (0, product.a_strides, (*batch, rows, depth), not batch),
-        (1, panels, (*batch, *inner), False),
-        (2, product.c_strides, (*batch, rows, columns), not batch),
+        (0, product.a_strides, (*batch, rows, *depth), True),
+        (1, strides_of_b, panels, bool(batch)),
+        (2, product.c_strides, (*batch, rows, columns), True),
     )
-    for number, strides, sizes, by_rows in operands:
-        split = bool(batch) or by_rows
+    for number, strides, sizes, split in operands:
         spans = [s * (n - 1) for s, n in zip(strides, sizes, strict=True)][split:]
         low, high = sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans)
         step = strides[0] if split else 0
