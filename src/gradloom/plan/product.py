@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from gradloom.plan.plan import Product
 # multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.7 us as a
 # nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).
 THIN = 2
+TINY = 16
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def _assembled(
     batch = sorted(batch + rows[:-1] + columns[:-1], key=lambda a: -a.c)
     m, n = rows[-1], columns[-1]
     k = depth[0] if depth else Axis(1, 0, 0, 0)
-    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, k.b):
+    vectors = m.size * -(-n.size // 16) * k.size
+    if vectors * math.prod(a.size for a in batch) <= TINY or min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, k.b):
         return None
     return Product(
         name="",
