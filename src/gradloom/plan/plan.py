@@ -6,7 +6,7 @@
     kernel  = stage*, run one after another for each block of rows
     stage   = nest | product | routine, with the buffers that its operands are
     nest    = loops over named axes; steps in static single assignment; stores
-    product = C[.., m, n] = sum over k of A[.., m, k] * B[.., k, n]
+    product = C[.., m, n] = sum over k0, k1, .. of A[.., m, k0, k1, ..] * B[.., k0, k1, .., n]
     routine = sequential code of its own over whole arrays
 
 All values are frozen, and hold nothing but numbers, strings, and each other: equal nests are one
@@ -143,12 +143,14 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Matrix products, for each index of the batch axes.  Strides are in elements; that of `n` in C
-    is 1, and in B that of `n` or of `k`.
+    """Matrix products, for each index of the batch axes, summed over one or more axes of depth.
 
-    With `panel`, B lies in panels of that many columns: element (k, n) of a batch at
-    `(n // panel) * depth * panel + k * panel + n % panel`, zero in the padding, and `b_strides` has
-    the batch strides only.
+    Strides are in elements: of A along (*batch, m, *depth), of B along (*batch, *depth, n), of C
+    along (*batch, m, n); that of `n` in C is 1, and in B that of `n` or of the last axis of depth.
+
+    With `panel`, B lies in panels of that many columns: element (k, n) of a batch, with `k` counted
+    through all axes of depth, at `(n // panel) * K * panel + k * panel + n % panel` for K steps in
+    all, zero in the padding, and `b_strides` has the batch strides only.
     """
 
     name: str
@@ -156,7 +158,7 @@ class Product:
     batch: tuple[int, ...]
     rows: int
     columns: int
-    depth: int
+    depth: tuple[int, ...]
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
     c_strides: tuple[int, ...]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.codegen.driver import FAULTS
+from gradloom.codegen.driver import BATCHES, EPOCHS, FAULTS
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
@@ -18,6 +18,7 @@ from gradloom.runtime.arrays import address, aligned
 from gradloom.settings import current as current_settings
 
 Entry = Callable[[int, int, int], int]
+STATELESS: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -28,7 +29,8 @@ class Frame:
     control: Any  # ctypes arrays: cheaper than NumPy's to fill word by word
     table: Any
     addresses: tuple[int, int, int]
-    tenant: Any = None  # whose addresses stand in the table already
+    results: list[np.ndarray | None]  # places for those without axes, which are copied out
+    tenant: Any = None  # the state whose addresses come first in the table
 
 
 class Executable:
@@ -43,6 +45,12 @@ class Executable:
         self.outputs = [b for b in plan.buffers if b.space == "output"]
         # Complex results have a plan of real numbers, and are arrays of complex ones.
         self.results = [b.type for b in self.outputs] if results is None else list(results)
+        # Where the table has the addresses of results, and what is made for those with axes.
+        first = len(self.inputs)
+        self._arrays = [
+            (i, first + i, t.shape, np.dtype(t.dtype)) for i, t in enumerate(self.results) if t.ndim
+        ]
+        self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
         self._checked = [
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
@@ -68,29 +76,50 @@ class Executable:
 
     def _new_frame(self) -> Frame:
         control = (ctypes.c_int64 * (FAULTS + len(self.plan.kernels)))()
-        table = (ctypes.c_void_p * max(self._slots, 1))()
+        table = (ctypes.c_size_t * max(self._slots, 1))()
         arena = aligned(self.arena_bytes)
         places = (ctypes.addressof(table), address(arena), ctypes.addressof(control))
-        return Frame(arena, control, table, places)
+        results = [None if t.ndim else np.empty((), t.dtype) for t in self.results]
+        return Frame(arena, control, table, places, results)
 
     def release(self, frame: Frame) -> None:
         self._frames.append(frame)
 
-    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs, as new arrays.  `arrays` are contiguous and of the planned types."""
+    def __call__(self, arrays: Sequence[np.ndarray], state: Sequence[int] = STATELESS) -> list[Any]:
+        """Outputs, as new arrays, and as NumPy's scalars where they have no axes.  `arrays` are
+        contiguous and of the planned types; of a training step, one batch, which follows the
+        addresses of its state."""
         frame = self.frame()
-        results = [np.empty(t.shape, t.dtype) for t in self.results]
-        table = frame.table
-        for i, array in enumerate(arrays):
-            table[i] = address(array)
-        for i, array in enumerate(results, len(arrays)):
-            table[i] = address(array)
         try:
+            if frame.tenant is not state:
+                self._settle(frame, state)
+            table, slot = frame.table, len(state)
+            for array in arrays:
+                table[slot] = address(array)
+                slot += 1
+            results: list[Any] = frame.results.copy()
+            for i, slot, shape, dtype in self._arrays:
+                results[i] = result = np.empty(shape, dtype)
+                table[slot] = address(result)
             self.entry(*frame.addresses)
-            self.check(frame)
+            if self._checked or failure.error is not None:
+                self.check(frame)
+            for i in self._scalars:
+                results[i] = results[i][()]
+            return results
         finally:
-            self.release(frame)
-        return results
+            self._frames.append(frame)
+
+    def _settle(self, frame: Frame, state: Sequence[int]) -> None:
+        """Ready a frame for calls of one batch each on a state."""
+        for word in range(FAULTS):
+            frame.control[word] = word in (EPOCHS, BATCHES)
+        for slot, place in enumerate(state):
+            frame.table[slot] = place
+        for slot, result in enumerate(frame.results, len(self.inputs)):
+            if result is not None:
+                frame.table[slot] = address(result)
+        frame.tenant = state
 
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""

@@ -74,10 +74,9 @@ def _fill(frame: Frame, course: Course) -> None:
     control[driver.EPOCH] = course.first_epoch
     control[driver.FIRST] = course.first_row
     control[driver.KEEP] = course.keep
-    if frame.tenant is not course.state:
-        for slot, place in enumerate(course.state):
-            frame.table[slot] = place
-        frame.tenant = course.state
+    for slot, place in enumerate(course.state):
+        frame.table[slot] = place
+    frame.tenant = None  # the control words are not those of single batches
     slot = len(course.state) - 1
     for slot, array in enumerate((*course.arrays, *course.results), len(course.state)):
         frame.table[slot] = address(array)

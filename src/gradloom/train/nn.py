@@ -18,9 +18,12 @@ from gradloom.ops.contract import matmul
 from gradloom.ops.elementwise import abs_, astype, minimum, rsqrt, where
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import mean, sum_
-from gradloom.train import random
+from gradloom.train import convolutions, random
 
 __all__ = [
+    "avg_pool",
+    "conv1d",
+    "conv2d",
     "dropout",
     "gelu",
     "glorot_normal",
@@ -35,6 +38,7 @@ __all__ = [
     "linear",
     "linear_init",
     "log_softmax",
+    "max_pool",
     "mlp",
     "mlp_init",
     "one_hot",
@@ -214,6 +218,12 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
         return x
     kept = random.bernoulli(key, 1 - rate, tuple(x.shape))
     return where(kept, x / (1 - rate), 0)
+
+
+conv1d = convolutions.conv1d
+conv2d = convolutions.conv2d
+max_pool = convolutions.max_pool
+avg_pool = convolutions.avg_pool
 
 
 # ---- initial weights: functions of (key, shape, dtype)
