@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradloom.arguments import Accept, acceptor
 from gradloom.errors import StateError, TracingError, message, user_where
+from gradloom.frontend.matching import builder
 from gradloom.frontend.pytree import Structure, flatten, of_call, paths, unflatten
 from gradloom.frontend.trace import current
 from gradloom.inspectable import Inspectable
@@ -29,16 +31,22 @@ class Compiled:
     program: Program
     dtypes: tuple[str, ...]
     verified: bool
+    keywords: bool  # whether there are arguments by name
+    accept: Accept  # of `args`; with keywords, of `(args, kwargs)`
+    build: Callable[[list[Any]], Any]
 
     def __call__(self, leaves: list[Any]) -> Any:
-        arrays = [contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=True)]
-        arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
+        return self.run([contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=True)])
+
+    def run(self, arrays: list[np.ndarray]) -> Any:
+        """The result for contiguous arrays."""
+        if self.traced.captured:
+            arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
         if self.verified:
             from gradloom.verification import verify
 
             verify(self.program, arrays)
-        results = self.program.executable(arrays)
-        return unflatten(self.traced.structure, [r if r.ndim else r[()] for r in results])
+        return self.build(self.program.executable(arrays))
 
 
 class Jitted(Inspectable):
@@ -57,6 +65,11 @@ class Jitted(Inspectable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
             return self.function(*args, **kwargs)
+        latest = self._latest
+        if latest is not None and latest.keywords is bool(kwargs):
+            arrays = latest.accept((args, kwargs) if kwargs else args)
+            if arrays is not None:
+                return latest.run(arrays)
         if kwargs:
             leaves, structure = flatten((args, kwargs))
         else:
@@ -89,8 +102,17 @@ class Jitted(Inspectable):
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         program = compile_graph(traced.graph, names, within=budget(self.options))
+        positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)
-        return Compiled(traced, program, dtypes, self.options.verify)
+        return Compiled(
+            traced,
+            program,
+            dtypes,
+            self.options.verify,
+            bool(keywords.keys),
+            acceptor(structure if keywords.keys else positional, kinds),
+            builder(traced.structure),
+        )
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, or the one used last if there are none."""

@@ -124,9 +124,7 @@ _AT_IMPORT = read(os.environ)
 _current: ContextVar[Settings] = ContextVar("gradloom settings", default=_AT_IMPORT)
 
 
-def current() -> Settings:
-    """The settings in force here."""
-    return _current.get()
+current: Callable[[], Settings] = _current.get  # the settings in force here
 
 
 @contextmanager

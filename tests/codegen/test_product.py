@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from gradloom.codegen.cpu.product import emit_product, strips_of
 from gradloom.codegen.cpu.target import Target, host_target, named_target, target_machine
+from gradloom.ir.types import row_strides
 from gradloom.plan.plan import Product
 
 SIZES = (0, 1, 7, 8, 9, 31, 33, 48, 64, 100, 130)
@@ -75,14 +76,17 @@ def run(function, cuts, a, b, c):
 def check(product, seed=0, cuts=None):
     """Compute the product over `cuts` of its outermost axis and compare it with float64 NumPy."""
     rng = np.random.default_rng(seed)
-    m, n, k, batch = product.rows, product.columns, product.depth, product.batch
-    a_buffer, a = operand(rng, (*batch, m, k), product.a_strides, product.dtype)
+    m, n, depth, batch = product.rows, product.columns, product.depth, product.batch
+    k = int(np.prod(depth))
+    a_buffer, a = operand(rng, (*batch, m, *depth), product.a_strides, product.dtype)
+    a = a.reshape(*batch, m, k)
     if product.panel:
         b = rng.standard_normal((*batch, k, n)).astype(product.dtype)
         b_buffer, b_strides = packed(b, product.panel)
         product = replace(product, b_strides=b_strides)
     else:
-        b_buffer, b = operand(rng, (*batch, k, n), product.b_strides, product.dtype)
+        b_buffer, b = operand(rng, (*batch, *depth, n), product.b_strides, product.dtype)
+        b = b.reshape(*batch, k, n)
     c_buffer, c = operand(rng, (*batch, m, n), product.c_strides, product.dtype)
     c[...] = np.nan
     outermost = (*batch, m)[0]
@@ -98,7 +102,7 @@ def check(product, seed=0, cuts=None):
 
 
 def plain(m, n, k, dtype="float32", **changes):
-    return replace(Product("product", dtype, (), m, n, k, (k, 1), (n, 1), (n, 1)), **changes)
+    return replace(Product("product", dtype, (), m, n, (k,), (k, 1), (n, 1), (n, 1)), **changes)
 
 
 def seeded_shapes(count):
@@ -127,6 +131,53 @@ def test_transposed_and_strided_operands(m, n, k, dtype):
 def test_transposed_second_operand(m, n, k, dtype):
     check(plain(m, n, k, dtype, b_strides=(1, k)))
     check(plain(m, n, k, dtype, b_strides=(1, k + 3), a_strides=(1, m + 1)))
+
+
+DEPTHS = [(3, 5), (2, 3, 4), (3, 200), (2, 300), (300, 2), (2, 3, 150), (1, 1), (3, 0), (0, 3)]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_several_axes_of_depth(depth, dtype):
+    for m, n in ((9, 31), (70, 100)):
+        k = int(np.prod(depth))
+        rows = row_strides(depth)
+        apart = tuple(2 * stride * m + 3 for stride in rows)  # no two axes can be merged
+        changes = {"depth": depth, "a_strides": (2, *apart)}
+        b_strides = (*(stride * n + n for stride in rows[:-1]), n, 1)
+        whole = check(plain(m, n, k, dtype, **changes, b_strides=b_strides))
+        check(plain(m, n, k, dtype, **changes, b_strides=(*(600 * r for r in rows), 1)))
+        check(plain(m, n, k, dtype, **changes, b_strides=(*rows, k + 1)))
+        check(plain(m, n, k, dtype, **changes, panel=48, b_strides=()))
+        cuts = (0, 4, m)
+        again = check(plain(m, n, k, dtype, **changes, b_strides=b_strides), cuts=cuts)
+        assert (again == whole).all()
+
+
+def test_overlapping_windows_as_a_product():
+    """A convolution: rows of A overlap, and its depth is in two axes."""
+    n, height, width, c, out, kh, kw = 2, 9, 11, 3, 20, 3, 4
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, height, width, c)).astype("f4")
+    w = rng.standard_normal((kh, kw, c, out)).astype("f4")
+    oh, ow = height - kh + 1, width - kw + 1
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), (1, 2))
+    exact = np.einsum("nijchw,hwco->nijo", windows, w)
+    result = np.empty((n, oh, ow, out), "f4")
+    line = width * c
+    product = Product(
+        name="product",
+        dtype="float32",
+        batch=(n, oh),
+        rows=ow,
+        columns=out,
+        depth=(kh, kw * c),
+        a_strides=(height * line, line, c, line, 1),
+        b_strides=(0, 0, kw * c * out, out, 1),
+        c_strides=(oh * ow * out, ow * out, out, 1),
+    )
+    compiled(product)(0, n, *(z.ctypes.data for z in (x, w, result)))
+    np.testing.assert_allclose(result, exact, rtol=1e-4, atol=1e-5)
 
 
 def test_one_column_or_one_step_needs_no_contiguous_axis():

@@ -329,14 +329,26 @@ def test_products(batch, panel):
         wide[..., :n] = b
         stored = np.moveaxis(wide.reshape(*batch, k, 2, panel), -2, -3).copy()
         b_strides = row_strides(stored.shape)[: len(batch)]
-    code = Product("stage", "float32", batch, m, n, k, a_strides, b_strides, c_strides, panel)
+    code = Product("stage", "float32", batch, m, n, (k,), a_strides, b_strides, c_strides, panel)
     run(code, a, stored, out, cuts=(0, 1, extent(code)))
     np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("panel", [0, 4])
+def test_products_over_several_axes_of_depth(panel):
+    m, n, depth = 5, 8, (2, 3)
+    a, b = array(3, m, 2), array(*depth, n, seed=1)
+    stored = np.moveaxis(b.reshape(6, 2, panel), 1, 0).copy() if panel else b
+    out = np.zeros((m, n), "float32")
+    b_strides = () if panel else row_strides(b.shape)
+    code = Product("stage", "float32", (), m, n, depth, (2, 1, 2 * m), b_strides, (n, 1), panel)
+    run(code, a, stored, out)
+    np.testing.assert_allclose(out, np.einsum("hmg,ghn->mn", a, b), rtol=1e-5, atol=1e-5)
+
+
 def test_a_product_without_depth_is_zero():
     out = array(2, 3)
-    code = Product("stage", "float32", (), 2, 3, 0, (0, 1), (3, 1), (3, 1))
+    code = Product("stage", "float32", (), 2, 3, (0,), (0, 1), (3, 1), (3, 1))
     run(code, array(0), array(0), out)
     assert not out.any()
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
 from gradloom.ir.affine import Affine, Guard, linear
 from gradloom.ir.op import OPS
+from gradloom.ir.types import row_strides
 from gradloom.plan.loops import arguments, depends
 from gradloom.plan.plan import (
     Apply,
@@ -65,7 +67,7 @@ def stage_text(
     `comments` gives a remark (the user's line) for a step's number; `names` replaces p0, p1, ...
     Raises IndexError, when the text runs, for a run-time index that is out of range.
 
-    >>> print(stage_text(Product("product", "float32", (), 8, 4, 2, (2, 1), (4, 1), (4, 1))))
+    >>> print(stage_text(Product("product", "float32", (), 8, 4, (2,), (2, 1), (4, 1), (4, 1))))
     def product(start, stop, a, b, c):
         for m in range(start, stop):
             for n in range(4):
@@ -368,26 +370,29 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     """The plain loops of a matrix product."""
     count = len(product.batch)
     batch = [*BATCH_AXES, *(f"i{n}" for n in range(len(BATCH_AXES), count))][:count]
-    axes = [*batch, "m", "k", "n"]
+    depth = [f"k{n}" for n in range(len(product.depth))] if len(product.depth) > 1 else ["k"]
+    axes = [*batch, "m", *depth, "n"]
     a, b, c = _apart(names, {*axes, "total"})
 
-    def place(strides: Sequence[int], inner: str, panels: Sequence[str] = ()) -> str:
+    def place(strides: Sequence[int], inner: Sequence[str], panels: Sequence[str] = ()) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))
         return affine_text(linear(index, tuple(strides)), axes, panels)
 
     if wide := product.panel:
-        panels = [f"{product.depth * wide} * (n // {wide})"]
-        at_b = f"{place((*product.b_strides, wide), 'k', panels)} + n % {wide}"
+        panels = [f"{prod(product.depth) * wide} * (n // {wide})"]
+        rows = [wide * stride for stride in row_strides(product.depth)]
+        at_b = f"{place((*product.b_strides, *rows), depth, panels)} + n % {wide}"
     else:
-        at_b = place(product.b_strides, "kn")
+        at_b = place(product.b_strides, [*depth, "n"])
     text = _Lines()
     text.open(f"def {product.name}(start, stop, {a}, {b}, {c}):")
     bounds = ["start, stop", *product.batch[1:], *([product.rows] if batch else [])]
     for axis, bound in zip((*batch, "m", "n"), (*bounds, product.columns), strict=True):
         text.open(f"for {axis} in range({bound}):")
     text.add(f"total = {literal(0, product.dtype)}")
-    text.open(f"for k in range({product.depth}):")
-    text.add(f"total = total + {a}[{place(product.a_strides, 'mk')}] * {b}[{at_b}]")
-    text.depth -= 1
+    for axis, size in zip(depth, product.depth, strict=True):
+        text.open(f"for {axis} in range({size}):")
+    text.add(f"total = total + {a}[{place(product.a_strides, ['m', *depth])}] * {b}[{at_b}]")
+    text.depth -= len(depth)
     text.add(f"{c}[{place(product.c_strides, 'mn')}] = total")
     return text.text()

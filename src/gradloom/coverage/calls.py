@@ -11,6 +11,7 @@ MATRIX = _RNG.uniform(0.1, 0.9, (4, 4))
 VECTOR = _RNG.uniform(0.1, 0.9, 4)
 TRIPLE = _RNG.uniform(0.1, 0.9, 3)
 CUBE = _RNG.uniform(0.1, 0.9, (4, 4, 4))
+IMAGES = _RNG.uniform(0.1, 0.9, (2, 4, 4, 2))
 WHOLE = np.array([2, 0, 1, 1])
 TRUTHS = np.array([True, False, True, True])
 KEY = np.array([1, 2], "uint32")
@@ -49,9 +50,13 @@ BY_NAME: dict[str, Any] = {
 CALLS: dict[str, tuple[Any, ...]] = {
     "linalg.cho_solve": ((MATRIX, True), VECTOR),
     "linalg.lu_solve": ((MATRIX, np.arange(4, dtype="int32")), VECTOR),
+    "nn.avg_pool": (IMAGES, 2),
+    "nn.conv1d": (IMAGES[0], np.ones((2, 2, 3))),
+    "nn.conv2d": (IMAGES, np.ones((2, 2, 2, 3))),
     "nn.dropout": (KEY, MATRIX, 0.5),
     "nn.linear": (LAYER, MATRIX),
     "nn.linear_init": (KEY, 4, 3),
+    "nn.max_pool": (IMAGES, 2),
     "nn.mlp": ([LAYER, LAYER], MATRIX),
     "nn.mlp_init": (KEY, (4, 3, 2)),
     "numpy.argwhere": (MATRIX, {"size": 3}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,9 +38,8 @@ EAGER = object()
 _current: ContextVar[Any] = ContextVar("gradloom_trace", default=None)
 
 
-def current() -> Any:
-    """The trace being recorded, `EAGER` inside `gradloom.eager`, or None."""
-    return _current.get()
+# The trace being recorded, `EAGER` inside `gradloom.eager`, or None; asked for at every call.
+current: Callable[[], Any] = _current.get
 
 
 @contextlib.contextmanager

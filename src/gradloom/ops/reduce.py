@@ -20,7 +20,8 @@ from gradloom.ops.move import broadcast_to, expand_dims, flip, reshape
 from gradloom.ops.public import as_operand, normal_axes, public, refuse_out, wrong_shape
 
 
-def _lowest(dtype: str) -> Any:
+def lowest(dtype: str) -> Any:
+    """What no element is below."""
     if dtype == "bool":
         return False
     return int(np.iinfo(dtype).min) if dtype in INTEGERS else -np.inf
@@ -88,9 +89,9 @@ PROD = _reduction(
 )
 MAX = _reduction(
     "max",
-    lambda x, axis: np.max(x, axis=axis, initial=_lowest(np.asarray(x).dtype.name)),
+    lambda x, axis: np.max(x, axis=axis, initial=lowest(np.asarray(x).dtype.name)),
     lambda x, y: x.maximum(y),
-    _lowest,
+    lowest,
     "np.maximum({0}, {1})",
     lambda g, out, x, axes: (_to_winners(g, out, x, axes),),
 )

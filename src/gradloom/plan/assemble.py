@@ -10,19 +10,22 @@ from gradloom.ir.graph import Graph, graphs_of
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
+from gradloom.plan.embed import embed
 from gradloom.plan.fuse import fuse
 from gradloom.plan.lower import Lowering
 from gradloom.plan.memory import Memory
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan
 from gradloom.plan.regions import lower_region
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
+from gradloom.plan.split import split
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
     memory, _, parts = _decided(graph, names)
-    return _placed(graph, memory, parts)
+    plan = split(_placed(graph, memory, parts))
+    return replace(plan, parts=embed(plan.parts, plan.buffers))
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def stage_loops(stage: Stage) -> str:
     if isinstance(code, Routine):
         return f"{stage.extent} in sequence"
     if isinstance(code, Product):
-        return f"{_shape(_kept(stage))} += {code.depth}"
+        return f"{_shape(_kept(stage))} += {_shape(code.depth)}"
     sizes = _sizes(stage)
     kept, folded = sizes[: len(sizes) - code.reduced], sizes[len(sizes) - code.reduced :]
     text = _shape(kept)

@@ -6,7 +6,7 @@
     kernel  = stage*, run one after another for each block of rows
     stage   = nest | product | routine, with the buffers that its operands are
     nest    = loops over named axes; steps in static single assignment; stores
-    product = C[.., m, n] = sum over k of A[.., m, k] * B[.., k, n]
+    product = C[.., m, n] = sum over k0, k1, .. of A[.., m, k0, k1, ..] * B[.., k0, k1, .., n]
     routine = sequential code of its own over whole arrays
 
 All values are frozen, and hold nothing but numbers, strings, and each other: equal nests are one
@@ -15,8 +15,8 @@ function in the machine code, and a plan's text is its identity in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from gradloom.errors import Where
 from gradloom.ir.affine import Affine, Guard
@@ -110,12 +110,21 @@ ANY = -1  # a size known when the code runs
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """A memory by number, and those that have no byte in common with it."""
+
+    memory: int
+    others: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
     """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
 
     `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
-    nests that differ in it alone are one function.
+    nests that differ in it alone are one function.  A nest that is `embedded` is part of the
+    driver's function: its sizes are known, its loops written out, and it has one set of operands.
     """
 
     name: str
@@ -124,6 +133,7 @@ class Nest:
     vector: int | None
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
+    embedded: tuple[Apart, ...] = ()  # for each operand, where it lies
 
     @property
     def picks(self) -> bool:
@@ -133,12 +143,14 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Matrix products, for each index of the batch axes.  Strides are in elements; that of `n` in C
-    is 1, and in B that of `n` or of `k`.
+    """Matrix products, for each index of the batch axes, summed over one or more axes of depth.
 
-    With `panel`, B lies in panels of that many columns: element (k, n) of a batch at
-    `(n // panel) * depth * panel + k * panel + n % panel`, zero in the padding, and `b_strides` has
-    the batch strides only.
+    Strides are in elements: of A along (*batch, m, *depth), of B along (*batch, *depth, n), of C
+    along (*batch, m, n); that of `n` in C is 1, and in B that of `n` or of the last axis of depth.
+
+    With `panel`, B lies in panels of that many columns: element (k, n) of a batch, with `k` counted
+    through all axes of depth, at `(n // panel) * K * panel + k * panel + n % panel` for K steps in
+    all, zero in the padding, and `b_strides` has the batch strides only.
     """
 
     name: str
@@ -146,7 +158,7 @@ class Product:
     batch: tuple[int, ...]
     rows: int
     columns: int
-    depth: int
+    depth: tuple[int, ...]
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
     c_strides: tuple[int, ...]
@@ -176,6 +188,8 @@ class Stage:
     writes: tuple[int, ...]  # which operands are written
     extent: int  # iterations of the outermost axis
     numbers: tuple[int, ...] = ()  # of a routine: its sizes
+    grain: int = 0  # iterations that one of the team does together; 0: worker 0 does all
+    barrier: str = ""  # why the team meets before it, if it does
 
     @property
     def can_fault(self) -> bool:
@@ -198,6 +212,11 @@ class Kernel:
     def extent(self) -> int:
         return max((s.extent for s in self.stages), default=0)
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether all stages finish a block of iterations before any begins the next."""
+        return 0 < self.block < self.extent
+
     def touched(self) -> tuple[set[int], set[int]]:
         """Buffers read and buffers written."""
         read: set[int] = set()
@@ -214,9 +233,10 @@ class Region:
 
     `flow` is "for": `length` rounds of one body; "while": the first body computes the word `word`,
     and the second runs as long as it is not 0; or "branch": the word chooses one of the bodies.
-    `init` runs first.  The buffers `rows` are parts of others; those with a stride are the next row
-    in each round.  `reads` and `writes` are the buffers of its surroundings that the bodies touch:
-    they live throughout.
+    `init` runs first.  The team meets before it reads the word where `barrier` says why, and at the
+    end of a round where `again` does.  The buffers `rows` are parts of others; those with a stride
+    are the next row in each round.  `reads` and `writes` are the buffers of its surroundings that
+    the bodies touch: they live throughout.
     """
 
     name: str
@@ -230,6 +250,8 @@ class Region:
     rows: tuple[int, ...] = ()
     word: int = -1
     where: tuple[Where, ...] = ()
+    barrier: str = ""
+    again: str = ""
 
     def touched(self) -> tuple[set[int], set[int]]:
         """Buffers of its surroundings read and written."""
@@ -253,6 +275,17 @@ def kernels_of(parts: Iterable[Part]) -> Iterator[Kernel]:
             yield from part.init
             for body in part.bodies:
                 yield from kernels_of(body)
+
+
+def map_stages(part: Part, change: Callable[[Stage], Stage]) -> Part:
+    """The part with every stage changed."""
+    if isinstance(part, Kernel):
+        return replace(part, stages=tuple(map(change, part.stages)))
+    return replace(
+        part,
+        init=tuple(replace(k, stages=tuple(map(change, k.stages))) for k in part.init),
+        bodies=tuple(tuple(map_stages(p, change) for p in body) for body in part.bodies),
+    )
 
 
 def rounds_of(parts: Iterable[Part], rounds: int = 1) -> Iterator[tuple[Kernel, int]]:

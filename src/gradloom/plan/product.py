@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,11 @@ from gradloom.plan.plan import Product
 # multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.7 us as a
 # nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).
 THIN = 2
+# Vectors of multiply-adds up to which a nest, whose loops are then written out in the driver
+# (`plan.embed`), is faster: 4 x 4 times 4 x 16 takes 15.5 ns as a product and a few as a nest, but
+# 4 x 8 times 8 x 16 20 and 29.
+TINY = 16
+LANES = 16  # of float32 in the widest vector
 
 
 @dataclass(frozen=True)
@@ -82,12 +88,17 @@ def _assembled(
     columns = _merged([a for n, a in axes.items() if n in right and n not in left])
     depth = _merged([a for n, a in axes.items() if n not in out])
     batch = [a for n, a in axes.items() if n in left and n in right and n in out]
-    if len(depth) > 1 or not columns or not rows:
+    if not columns or not rows:
         return None
     batch = sorted(batch + rows[:-1] + columns[:-1], key=lambda a: -a.c)
     m, n = rows[-1], columns[-1]
-    k = depth[0] if depth else Axis(1, 0, 0, 0)
-    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, k.b):
+    if n.b != 1:  # B is read along the depth, so that is innermost where B has stride 1
+        depth.sort(key=lambda a: a.b == 1)
+    depth = depth or [Axis(1, 0, 0, 0)]
+    vectors = m.size * -(-n.size // LANES) * math.prod(a.size for a in (*batch, *depth))
+    if vectors <= TINY:
+        return None
+    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, depth[-1].b):
         return None
     return Product(
         name="",
@@ -95,9 +106,9 @@ def _assembled(
         batch=tuple(a.size for a in batch),
         rows=m.size,
         columns=n.size,
-        depth=k.size,
-        a_strides=(*(a.a for a in batch), m.a, k.a),
-        b_strides=(*(a.b for a in batch), k.b, n.b),
+        depth=tuple(a.size for a in depth),
+        a_strides=(*(a.a for a in batch), m.a, *(a.a for a in depth)),
+        b_strides=(*(a.b for a in batch), *(a.b for a in depth), n.b),
         c_strides=(*(a.c for a in batch), m.c, n.c),
     )
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from gradloom.codegen.driver import FAULTS
+from gradloom.codegen.driver import BATCHES, EPOCHS, FAULTS
+from gradloom.codegen.primitives import ARRIVED, SPINS
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.serving import LOOKS
 from gradloom.settings import current as current_settings
 
-Entry = Callable[[int, int, int], int]
+STATELESS: Sequence[int] = ()
+
+
+class Entry(Protocol):
+    """What runs a program: `address` is where its machine code begins, if it has any."""
+
+    address: int
+
+    def __call__(self, table: int, arena: int, control: int, worker: int, team: int, /) -> int:
+        """Its status."""
+        ...
 
 
 @dataclass(slots=True)
@@ -27,8 +39,9 @@ class Frame:
     arena: np.ndarray
     control: Any  # ctypes arrays: cheaper than NumPy's to fill word by word
     table: Any
-    addresses: tuple[int, int, int]
-    tenant: Any = None  # whose addresses stand in the table already
+    addresses: tuple[int, int, int, int, int]  # of table, arena and control; worker 0, alone
+    results: list[np.ndarray | None]  # places for those without axes, which are copied out
+    tenant: Any = None  # the state whose addresses come first in the table
 
 
 class Executable:
@@ -43,10 +56,17 @@ class Executable:
         self.outputs = [b for b in plan.buffers if b.space == "output"]
         # Complex results have a plan of real numbers, and are arrays of complex ones.
         self.results = [b.type for b in self.outputs] if results is None else list(results)
+        # Where the table has the addresses of results, and what is made for those with axes.
+        first = len(self.inputs)
+        self._arrays = [
+            (i, first + i, t.shape, np.dtype(t.dtype)) for i, t in enumerate(self.results) if t.ndim
+        ]
+        self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
         self._checked = [
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
+        self.team = 1  # threads that run a call
         self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
@@ -67,30 +87,65 @@ class Executable:
         return frame
 
     def _new_frame(self) -> Frame:
-        control = (ctypes.c_int64 * (FAULTS + len(self.plan.kernels)))()
-        table = (ctypes.c_void_p * max(self._slots, 1))()
+        words = FAULTS + len(self.plan.kernels)
+        raw = aligned(8 * words, 128)  # the words of a barrier have cache lines of their own
+        control = (ctypes.c_int64 * words).from_buffer(raw.data)
+        ctypes.memset(control, 0, 8 * words)
+        control[SPINS] = LOOKS
+        table = (ctypes.c_size_t * max(self._slots, 1))()
         arena = aligned(self.arena_bytes)
-        places = (ctypes.addressof(table), address(arena), ctypes.addressof(control))
-        return Frame(arena, control, table, places)
+        places = (ctypes.addressof(table), address(arena), ctypes.addressof(control), 0, 1)
+        results = [None if t.ndim else np.empty((), t.dtype) for t in self.results]
+        return Frame(arena, control, table, places, results)
 
     def release(self, frame: Frame) -> None:
         self._frames.append(frame)
 
-    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs, as new arrays.  `arrays` are contiguous and of the planned types."""
+    def __call__(self, arrays: Sequence[np.ndarray], state: Sequence[int] = STATELESS) -> list[Any]:
+        """Outputs, as new arrays, and as NumPy's scalars where they have no axes.  `arrays` are
+        contiguous and of the planned types; of a training step, one batch, which follows the
+        addresses of its state."""
         frame = self.frame()
-        results = [np.empty(t.shape, t.dtype) for t in self.results]
-        table = frame.table
-        for i, array in enumerate(arrays):
-            table[i] = address(array)
-        for i, array in enumerate(results, len(arrays)):
-            table[i] = address(array)
         try:
-            self.entry(*frame.addresses)
-            self.check(frame)
+            if frame.tenant is not state:
+                self._settle(frame, state)
+            table, slot = frame.table, len(state)
+            for array in arrays:
+                table[slot] = address(array)
+                slot += 1
+            results: list[Any] = frame.results.copy()
+            for i, slot, shape, dtype in self._arrays:
+                results[i] = result = np.empty(shape, dtype)
+                table[slot] = address(result)
+            self.run(frame)
+            if self._checked or failure.error is not None:
+                self.check(frame)
+            for i in self._scalars:
+                results[i] = results[i][()]
+            return results
         finally:
-            self.release(frame)
-        return results
+            self._frames.append(frame)
+
+    def _settle(self, frame: Frame, state: Sequence[int]) -> None:
+        """Ready a frame for calls of one batch each on a state."""
+        for word in range(ARRIVED):
+            frame.control[word] = word in (EPOCHS, BATCHES)
+        for slot, place in enumerate(state):
+            frame.table[slot] = place
+        for slot, result in enumerate(frame.results, len(self.inputs)):
+            if result is not None:
+                frame.table[slot] = address(result)
+        frame.tenant = state
+
+    def run(self, frame: Frame) -> int:
+        """One native call, by the team if there is more to gain than it costs; its status."""
+        if self.team > 1:
+            from gradloom.runtime.team import team
+
+            status = team().run(self.entry.address, frame.addresses, self.team)
+            if status is not None:
+                return status
+        return self.entry(*frame.addresses)
 
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""

@@ -119,7 +119,7 @@ class Fit:
         """The loss on held-out rows, in one compiled call; nothing without such rows."""
         if self.held_out is None:
             return []
-        params = unflatten(self.state.structure, self.state.storage.views)[0]
+        params = unflatten(self.state.storage.structure, self.state.storage.views)[0]
         return [float(self.step.evaluate(params, *self.held_out.tree()))]
 
     # ---- eagerly

@@ -55,7 +55,7 @@ def drive(
         if (interruptible and work > THREADED_FLOPS) or watch:
             _in_thread(executable, frame, watch)
         else:
-            executable.entry(*frame.addresses)
+            executable.run(frame)
         executable.check(frame)
     finally:
         executable.release(frame)
@@ -74,10 +74,9 @@ def _fill(frame: Frame, course: Course) -> None:
     control[driver.EPOCH] = course.first_epoch
     control[driver.FIRST] = course.first_row
     control[driver.KEEP] = course.keep
-    if frame.tenant is not course.state:
-        for slot, place in enumerate(course.state):
-            frame.table[slot] = place
-        frame.tenant = course.state
+    for slot, place in enumerate(course.state):
+        frame.table[slot] = place
+    frame.tenant = None  # the control words are not those of single batches
     slot = len(course.state) - 1
     for slot, array in enumerate((*course.arrays, *course.results), len(course.state)):
         frame.table[slot] = address(array)
@@ -87,8 +86,7 @@ def _fill(frame: Frame, course: Course) -> None:
 
 def _in_thread(executable: Executable, frame: Frame, watch: Callable[[int], None] | None) -> None:
     """Run the entry in a thread; this one stays free for signals and the progress bar."""
-    addresses = frame.addresses
-    worker = threading.Thread(target=executable.entry, args=addresses, daemon=True)
+    worker = threading.Thread(target=executable.run, args=(frame,), daemon=True)
     worker.start()
     try:
         while worker.is_alive():

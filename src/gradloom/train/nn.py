@@ -20,9 +20,12 @@ from gradloom.ops.elementwise import abs_, astype, exp, log, minimum, rsqrt, whe
 from gradloom.ops.move import expand_dims
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import max_, mean, sum_
-from gradloom.train import random
+from gradloom.train import convolutions, pooling, random
 
 __all__ = [
+    "avg_pool",
+    "conv1d",
+    "conv2d",
     "dropout",
     "gelu",
     "glorot_normal",
@@ -37,6 +40,7 @@ __all__ = [
     "linear",
     "linear_init",
     "log_softmax",
+    "max_pool",
     "mlp",
     "mlp_init",
     "one_hot",
@@ -229,6 +233,12 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
         return x
     kept = random.bernoulli(key, 1 - rate, tuple(x.shape))
     return where(kept, x / (1 - rate), 0)
+
+
+conv1d = convolutions.conv1d
+conv2d = convolutions.conv2d
+max_pool = pooling.max_pool
+avg_pool = pooling.avg_pool
 
 
 # ---- initial weights: functions of (key, shape, dtype)

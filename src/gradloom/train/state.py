@@ -13,10 +13,16 @@ from gradloom.runtime.arrays import address, aligned, contiguous
 
 
 class Storage:
-    """The block, and a view of it for each leaf; it outlives the handles that are passed around."""
+    """The block, and a view of it for each leaf; it outlives the handles that are passed around.
 
-    def __init__(self, leaves: list[Any]) -> None:
+    `structure` is that of `(params, optimizer)`; the first `params` leaves are parameters.
+    """
+
+    def __init__(self, leaves: list[Any], structure: Structure, params: int) -> None:
+        self.structure = structure
+        self.params = params
         self.types = tuple(map(type_of, leaves))
+        self.layout = _layouts.setdefault((structure, self.types), len(_layouts))
         offsets, total = offsets_of(self.types)
         self.block = aligned(total)
         self.views = [
@@ -47,13 +53,12 @@ class State:
     `params` and `optimizer` are copies, as ordinary arrays in their trees; `steps` counts updates.
     """
 
-    def __init__(self, storage: Storage, structure: Structure, params: int, steps: int = 0) -> None:
+    __slots__ = ("spent", "steps", "storage")  # each step makes a new one
+
+    def __init__(self, storage: Storage, steps: int = 0) -> None:
         self.storage = storage
-        self.structure = structure
         self.steps = steps
-        self.layout = _layouts.setdefault((structure, storage.types), len(_layouts))
-        self._params = params  # how many of the leaves are parameters
-        self._spent = False
+        self.spent = False
 
     @property
     def params(self) -> Any:
@@ -76,7 +81,7 @@ class State:
         )
         leaves, structure = flatten(tree)
         kinds = tuple(map(type_of, leaves))
-        if structure != self.structure or kinds != self.storage.types:
+        if structure != self.storage.structure or kinds != self.storage.types:
             raise StateError(
                 message(
                     "the replacement differs from the state in structure, shape or dtype",
@@ -84,7 +89,7 @@ class State:
                     "start a new state with step.init(params)",
                 )
             )
-        return State(Storage(leaves), structure, self._params, self.steps)
+        return State(Storage(leaves, structure, self.storage.params), self.steps)
 
     @property
     def nbytes(self) -> int:
@@ -93,11 +98,11 @@ class State:
 
     def _tree(self) -> Any:
         self.check()
-        return unflatten(self.structure, [view.copy() for view in self.storage.views])
+        return unflatten(self.storage.structure, [view.copy() for view in self.storage.views])
 
     def check(self) -> None:
         """Raise `StateError` if a step has taken this state."""
-        if self._spent:
+        if self.spent:
             raise StateError(
                 message(
                     "this state was given to a step, which updated it in place",
@@ -108,13 +113,10 @@ class State:
 
     def spend(self, steps: int) -> State:
         """The handle after `steps` more updates; this one is spent."""
-        self._spent = True
-        following = object.__new__(State)
-        following.__dict__.update(self.__dict__)
-        following.steps += steps
-        following._spent = False
-        return following
+        self.spent = True
+        return State(self.storage, self.steps + steps)
 
     def __repr__(self) -> str:
-        spent = ", spent" if self._spent else ""
-        return f"<State: {self._params} parameters, {self.nbytes} bytes, {self.steps} steps{spent}>"
+        spent = ", spent" if self.spent else ""
+        params = self.storage.params
+        return f"<State: {params} parameters, {self.nbytes} bytes, {self.steps} steps{spent}>"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.arguments import Accept, acceptor
 from gradloom.codegen import driver
 from gradloom.errors import DtypeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
@@ -36,6 +37,8 @@ class Compiled:
     types: tuple[Leaf, ...]  # of the batch
     data: range  # which of the program's inputs are the batch
     has_aux: bool
+    layout: int  # of the state
+    accept: Accept
 
 
 class TrainStep(Inspectable):
@@ -62,20 +65,28 @@ class TrainStep(Inspectable):
             _check_real(leaf, path)
         tree = (params, self.optimizer.init(params))
         everything, whole = flatten(tree)
-        return State(Storage(everything), whole, len(leaves))
+        return State(Storage(everything, whole, len(leaves)))
 
     def __call__(self, state: State, *batch: Any) -> tuple[State, Any]:
         """One update on one batch: `(state, loss)`, or `(state, (loss, aux))`."""
         state.check()
-        leaves, structure = flatten(batch)
         if current() is EAGER:
             out = self.eager_update(state, batch)
             return state.spend(1), out
-        compiled = self._find(state, leaves, structure)
-        arrays = [contiguous(v, t.type.dtype) for v, t in zip(leaves, compiled.types, strict=True)]
-        self._verify(compiled, state, arrays)
-        results = drive(self._course(compiled, state, arrays, batches=1))
-        return state.spend(1), _result(compiled, results, 0)
+        storage, compiled, arrays = state.storage, self._latest, None
+        if compiled is not None and compiled.layout == storage.layout:
+            arrays = compiled.accept(batch)
+        if compiled is None or arrays is None:
+            leaves, structure = flatten(batch)
+            compiled = self._find(state, leaves, structure)
+            pairs = zip(leaves, compiled.types, strict=True)
+            arrays = [contiguous(leaf, kind.type.dtype) for leaf, kind in pairs]
+        if compiled.traced.captured:
+            arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
+        if self.options.verify:
+            self._verify(compiled, state, arrays)
+        results = compiled.program.executable(arrays, storage.addresses)
+        return state.spend(1), _result(compiled, results) if compiled.has_aux else results[0]
 
     def run(self, state: State, *batches: Any) -> tuple[State, Any]:
         """One update for each batch, in one native call.
@@ -91,11 +102,16 @@ class TrainStep(Inspectable):
             return self._eager_run(state, arrays, structure, count)
         compiled = self._find(state, [_first(a) for a in arrays], structure)
         arrays = [contiguous(v, t.type.dtype) for v, t in zip(arrays, compiled.types, strict=True)]
-        if count:
-            self._verify(compiled, state, [a[0] for a in arrays])
-        course = self._course(compiled, state, arrays, batches=count, keep=True)
+        captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
+        if count and self.options.verify:
+            self._verify(compiled, state, [*(a[0] for a in arrays), *captured])
+        executable = compiled.program.executable
+        results = [np.empty((count, *t.shape), t.dtype) for t in executable.results]
+        course = Course(
+            executable, state.storage.addresses, [*arrays, *captured], results, count, keep=True
+        )
         results = drive(course, interruptible=True)
-        return state.spend(count), _result(compiled, results, None)
+        return state.spend(count), _result(compiled, results)
 
     def fit(
         self,
@@ -132,7 +148,7 @@ class TrainStep(Inspectable):
         return self._find(state, leaves, structure)
 
     def _find(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
-        key = (structure, tuple(map(signature, leaves)), state.layout)
+        key = (structure, tuple(map(signature, leaves)), state.storage.layout)
         found = self._compiled.get(key)
         if found is None:
             types = tuple(map(leaf_of, leaves))
@@ -147,10 +163,10 @@ class TrainStep(Inspectable):
 
         def update(values: list[Any]) -> Any:
             nonlocal has_aux
-            tree = unflatten(state.structure, values[:held])
+            tree = unflatten(state.storage.structure, values[:held])
             (out, tree), has_aux = self._update(tree, unflatten(structure, values[held:]))
             leaves, found = flatten(tree)
-            check_same(state.structure, found, "the optimizer's update")
+            check_same(state.storage.structure, found, "the optimizer's update")
             return out, leaves
 
         traced = record(update, [*kinds, *types])
@@ -171,14 +187,13 @@ class TrainStep(Inspectable):
         program = compile_graph(graph, names, driver.training_text(data), within)
         staged = driver.staging(program.plan, data)[-1]
         program.executable.reserve(staged, extra_slots=1)
-        return Compiled(out, program, types, data, has_aux)
+        accept = acceptor(structure, types)
+        return Compiled(out, program, types, data, has_aux, state.storage.layout, accept)
 
     def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
-        if self.options.verify:
-            from gradloom.verification import verify
+        from gradloom.verification import verify
 
-            captured = compiled.traced.captured
-            verify(compiled.program, [*state.storage.views, *arrays, *captured])
+        verify(compiled.program, [*state.storage.views, *arrays])
 
     def _update(self, tree: Any, batch: Any) -> tuple[tuple[Any, Any], bool]:
         """The training step as a user would write it."""
@@ -198,7 +213,7 @@ class TrainStep(Inspectable):
 
     def _names(self, state: State, batch: Structure, traced: Traced) -> list[str]:
         names = []
-        for path in paths(state.structure):
+        for path in paths(state.storage.structure):
             cleaned = path.replace("[", ".").replace("]", "").strip(".").split(".")
             first, *rest = cleaned
             names.append("_".join((("p" if first == "0" else "opt"), *rest)))
@@ -206,36 +221,14 @@ class TrainStep(Inspectable):
         names += [f"batch_{i}" for i in range(len(leaves))]
         return names + [f"captured_{i}" for i in range(len(traced.captured))]
 
-    def _course(
-        self,
-        compiled: Compiled,
-        state: State,
-        arrays: Sequence[np.ndarray],
-        batches: int,
-        keep: bool = False,
-    ) -> Course:
-        captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
-        results = [
-            np.empty((batches if keep or i == 0 else 1, *t.shape), t.dtype)
-            for i, t in enumerate(compiled.program.executable.results)
-        ]
-        return Course(
-            compiled.program.executable,
-            state.storage.addresses,
-            [*arrays, *captured],
-            results,
-            batches,
-            keep=keep,
-        )
-
     # ---- eagerly
 
     def eager_update(self, state: State, batch: Any) -> Any:
         """One update in NumPy: the loss, or `(loss, aux)`.  The state is changed in place."""
-        tree = unflatten(state.structure, state.storage.views)
+        tree = unflatten(state.storage.structure, state.storage.views)
         ((value, aux), tree), has_aux = self._update(tree, batch)
         fresh, found = flatten(tree)
-        check_same(state.structure, found, "the optimizer's update")
+        check_same(state.storage.structure, found, "the optimizer's update")
         for view, leaf in zip(state.storage.views, fresh, strict=True):
             view[...] = leaf
         return (value, aux) if has_aux else value
@@ -308,9 +301,8 @@ def _first(array: np.ndarray) -> np.ndarray:
     return array[0] if len(array) else np.zeros(array.shape[1:], array.dtype)
 
 
-def _result(compiled: Compiled, results: list[np.ndarray], index: int | None) -> Any:
-    picked = results if index is None else [r[index] for r in results]
+def _result(compiled: Compiled, results: list[np.ndarray]) -> Any:
     if not compiled.has_aux:
-        return picked[0]
-    value, aux = unflatten(compiled.traced.structure, picked)
+        return results[0]
+    value, aux = unflatten(compiled.traced.structure, results)
     return value, aux

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
 from gradloom.codegen.cpu.vectors import I32, I64, POINTER, declared, zeros
 from gradloom.codegen.lanes import LlvmLane, memory_type, splat
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.plan import Apart
 
 
 class Memory:
     """The operands of one function, and the word where it reports an index out of range."""
 
     def __init__(
-        self, builder: ir.IRBuilder, pointers: list[ir.Value], fault: ir.Value | None
+        self,
+        builder: ir.IRBuilder,
+        pointers: list[ir.Value],
+        fault: ir.Value | None,
+        apart: tuple[Apart, ...] = (),
     ) -> None:
         self.builder, self.pointers, self.fault = builder, pointers, fault
+        self.apart = apart
 
     def load(
         self, operand: int, dtype: str, at: LlvmLane, width: int | None, mask: LlvmLane | None
@@ -28,17 +36,19 @@ class Memory:
         item, align = memory_type(dtype), ITEMSIZE[dtype]
         pointer = self._pointer(operand, item, at)
         if width is None and mask is None:
-            return self._from_memory(b.load(pointer, typ=item, align=align), dtype)
+            value = self._told(operand, b.load(pointer, typ=item, align=align))
+            return self._from_memory(value, dtype)
         lanes = width or 1
         kind = ir.VectorType(item, lanes)
         if mask is None and at.width is None:
-            return self._from_memory(b.load(pointer, typ=kind, align=align), dtype)
+            value = self._told(operand, b.load(pointer, typ=kind, align=align))
+            return self._from_memory(value, dtype)
         allowed = self._mask(mask, lanes)
         if at.width is not None:
             value = self._gather(pointer, kind, align, allowed)
         else:
             value = self._masked_load(pointer, kind, align, allowed)
-        lane = self._from_memory(value, dtype)
+        lane = self._from_memory(self._told(operand, value), dtype)
         if width is not None:
             return lane
         return LlvmLane(b, b.extract_element(lane.value, I32(0)), dtype)
@@ -53,12 +63,12 @@ class Memory:
             raw = b.zext(raw, wide)
         pointer = self._pointer(operand, item, at)
         if mask is None:
-            b.store(raw, pointer, align=align)
+            self._told(operand, b.store(raw, pointer, align=align))
             return
         kind = raw.type
         name = f"llvm.masked.store.{_spelled(kind)}.p0"
         function = declared(b.module, name, ir.VoidType(), [kind, POINTER, I32, mask.value.type])
-        b.call(function, [raw, pointer, I32(align), mask.value])
+        self._told(operand, b.call(function, [raw, pointer, I32(align), mask.value]))
 
     def report(self, wrong: LlvmLane) -> None:
         """Store a 1 at the fault word if any lane is wrong."""
@@ -71,6 +81,22 @@ class Memory:
             b.store(I64(1), self.fault)
 
     # ---- spelling
+
+    def _told(self, operand: int, access: Any) -> Any:
+        """The access, with what LLVM may know of it: the other memories that it does not touch."""
+        if self.apart and self.apart[operand].memory >= 0:
+            own, others = self.apart[operand].memory, self.apart[operand].others
+            access.set_metadata("alias.scope", self._scopes((own,)))
+            if others:
+                access.set_metadata("noalias", self._scopes(others))
+        return access
+
+    def _scopes(self, numbers: tuple[int, ...]) -> ir.MDValue:
+        module = self.builder.module
+        domain = module.add_metadata(["memories"])
+        return module.add_metadata(
+            [module.add_metadata([f"memory {number}", domain]) for number in numbers]
+        )
 
     def _pointer(self, operand: int, item: ir.Type, at: LlvmLane) -> ir.Value:
         pointer = self.builder.gep(self.pointers[operand], [at.value], source_etype=item)

@@ -25,18 +25,21 @@ from gradloom.codegen.cpu.vectors import (
 ROWS_A_POINTER = 4
 
 
-def emit_microkernel(module: ir.Module, tile: Tile, target: Target) -> ir.Function:
+def emit_microkernel(
+    module: ir.Module, tile: Tile, target: Target, depth_axes: int = 1
+) -> ir.Function:
     """C[tiles * rows, vectors] (+)= A @ B, as a private function.
 
-    `void (i64 tiles, i64 k, ptr a, i64 sam, i64 sak, ptr b, i64 ldb, ptr c, i64 ldc, i64 width,
-    i1 resume)`: strides in elements, `width` the lanes of the ragged vector, `resume` to start from
-    C rather than from zero. k may be 0.
+    `void (i64 tiles, ptr a, i64 sam, ptr b, ptr c, i64 ldc, i64 width, i1 resume, ...)`: strides in
+    elements, `width` the lanes of the ragged vector, `resume` to start from C rather than from
+    zero. For each axis of depth, outer to inner, follow `i64 k, i64 sak, i64 ldb`: its size, which
+    may be 0, and how far apart its elements lie in A and in B.
     """
-    name = f"micro_{tile.name(target.lanes(tile.dtype))}"
+    name = f"micro_{tile.name(target.lanes(tile.dtype))}" + f"_by{depth_axes}" * (depth_axes > 1)
     if name in module.globals:
         return module.globals[name]
-    numbers = [I64, I64, POINTER, I64, I64, POINTER, I64, POINTER, I64, I64, I1]
-    function = private(module, name, numbers)
+    matrices = [I64, POINTER, I64, POINTER, POINTER, I64, I64, I1]
+    function = private(module, name, matrices + [I64, I64, I64] * depth_axes)
     _Microkernel(function, tile, target).emit()
     return function
 
@@ -48,34 +51,36 @@ class _Microkernel:
         self.tile, self.function = tile, function
         self.multiply_add = "fma" if target.has_fma else "fmuladd"
         b = self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.k, self.sam, self.sak = function.args[1], function.args[3], function.args[4]
-        self.ldb = function.args[6]
-        self.vectors = Vectors(b, tile, target, function.args[9])
+        self.tiles, self.a, self.sam, self.b, self.c, self.ldc, width, self.resume, *depth = (
+            function.args
+        )
+        self.depth = [tuple(depth[i : i + 3]) for i in range(0, len(depth), 3)]
+        self.vectors = Vectors(b, tile, target, width)
         self.offsets = [b.mul(self.sam, I64(i)) for i in range(tile.rows)]
 
     def emit(self) -> None:
         """Loop over tiles of rows, then return."""
         b, vectors = self.builder, self.vectors
-        tiles, _, a, _, _, b_rows, _, c, ldc, _, resume = self.function.args
         height = I64(self.tile.rows)
-        rows_of_a, rows_of_c = b.mul(self.sam, height), b.mul(ldc, height)
-        c_offsets = [b.mul(ldc, I64(i)) for i in range(self.tile.rows)]
-        with counted(b, I64(0), tiles, 1) as index:
-            a_tile = vectors.at(a, b.mul(index, rows_of_a))
-            c_tile = vectors.at(c, b.mul(index, rows_of_c))
+        rows_of_a, rows_of_c = b.mul(self.sam, height), b.mul(self.ldc, height)
+        c_offsets = [b.mul(self.ldc, I64(i)) for i in range(self.tile.rows)]
+        with counted(b, I64(0), self.tiles, 1) as index:
+            a_tile = vectors.at(self.a, b.mul(index, rows_of_a))
+            c_tile = vectors.at(self.c, b.mul(index, rows_of_c))
             c_rows = [vectors.at(c_tile, offset) for offset in c_offsets]
-            sums = iter(self._accumulate(self._begin(c_rows, resume), a_tile, b_rows))
+            pointers = [vectors.at(a_tile, at) for at in self.offsets[::ROWS_A_POINTER]]
+            sums = iter(self._accumulate(self._begin(c_rows), [self.b, *pointers]))
             for row in c_rows:
                 for j in range(self.tile.vectors):
                     vectors.store(next(sums), row, j)
         b.ret_void()
 
-    def _begin(self, c_rows: list[ir.Value], resume: ir.Value) -> list[ir.Value]:
+    def _begin(self, c_rows: list[ir.Value]) -> list[ir.Value]:
         """The first sums, row by row: C if the product resumes, zeros otherwise."""
         b = self.builder
         before, load = b.block, b.append_basic_block("resume")
         start = b.append_basic_block("start")
-        b.cbranch(resume, load, start)
+        b.cbranch(self.resume, load, start)
         b.position_at_end(load)
         loaded = [self.vectors.load(row, j) for row in c_rows for j in range(self.tile.vectors)]
         b.branch(start)
@@ -86,37 +91,40 @@ class _Microkernel:
             phi.add_incoming(zeros(value.type), before)
         return sums
 
-    def _accumulate(self, sums: list[ir.Value], a: ir.Value, b_rows: ir.Value) -> list[ir.Value]:
-        """sums + A @ B over all of k; the loop carries the sums and running pointers."""
+    def _accumulate(
+        self, sums: list[ir.Value], pointers: list[ir.Value], axis: int = 0
+    ) -> list[ir.Value]:
+        """sums + A @ B over the axes of depth from `axis` on; `pointers` are one to B and some to
+        A.  Each loop carries the sums and its own running pointers."""
+        if axis == len(self.depth):
+            return self._step(sums, pointers)
         b, at = self.builder, self.vectors.at
-        pointers = [at(a, offset) for offset in self.offsets[::ROWS_A_POINTER]]
-        carried = [self.k, b_rows, *pointers, *sums]
+        size, sak, ldb = self.depth[axis]
+        carried = [size, *pointers, *sums]
         before, head = b.block, b.append_basic_block("depth")
         body, done = b.append_basic_block("step"), b.append_basic_block("done")
         b.branch(head)
         b.position_at_end(head)
         phis = [b.phi(value.type) for value in carried]
-        left, b_row, *others = phis
-        pointers, sums = others[: len(pointers)], others[len(pointers) :]
+        left, running, sums = phis[0], phis[1 : 1 + len(pointers)], phis[1 + len(pointers) :]
         b.cbranch(b.icmp_signed(">", left, I64(0)), body, done)
         b.position_at_end(body)
-        following = [b.sub(left, I64(1)), at(b_row, self.ldb)]
-        following += [at(pointer, self.sak) for pointer in pointers]
-        following += self._step(sums, pointers, b_row)
+        following = [b.sub(left, I64(1)), at(running[0], ldb)]
+        following += [at(pointer, sak) for pointer in running[1:]]
+        following += self._accumulate(sums, running, axis + 1)
+        last = b.block
         b.branch(head)
         for phi, first, value in zip(phis, carried, following, strict=True):
             phi.add_incoming(first, before)
-            phi.add_incoming(value, body)
+            phi.add_incoming(value, last)
         b.position_at_end(done)
         return sums
 
-    def _step(
-        self, sums: list[ir.Value], pointers: list[ir.Value], b_row: ir.Value
-    ) -> list[ir.Value]:
+    def _step(self, sums: list[ir.Value], pointers: list[ir.Value]) -> list[ir.Value]:
         """One k: a row of B times a broadcast element of A for each row of the tile."""
         b, vectors, wide = self.builder, self.vectors, self.tile.vectors
-        columns = [vectors.load(b_row, j) for j in range(wide)]
-        pointers = [self._opaque(pointer) for pointer in pointers]
+        columns = [vectors.load(pointers[0], j) for j in range(wide)]
+        pointers = [self._opaque(pointer) for pointer in pointers[1:]]
         result = []
         for i in range(self.tile.rows):
             group, within = divmod(i, ROWS_A_POINTER)

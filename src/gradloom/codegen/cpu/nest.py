@@ -54,6 +54,9 @@ def emit_nest(module: ir.Module, nest: Nest, target: Target) -> ir.Function:
     operands = 1 + max(s.operand for s in (*nest.steps, *nest.stores) if hasattr(s, "operand"))
     arguments_ = [I64, I64] + [POINTER] * (operands + nest.picks)
     function = private(module, nest.name, arguments_)
+    if nest.embedded:
+        function.attributes.discard("noinline")
+        function.attributes.add("alwaysinline")
     _Writer(function, nest, target).write()
     return function
 
@@ -65,7 +68,7 @@ class _Writer:
         self.start, self.stop, *pointers = function.args
         self.width = _width(nest, target)
         fault = pointers.pop() if nest.picks else None
-        self.memory = Memory(self.builder, pointers, fault)
+        self.memory = Memory(self.builder, pointers, fault, nest.embedded)
         self.kept = len(nest.sizes) - nest.reduced
         self.axes = depends(nest)
         self.levels = [_level(axes) for axes in self.axes]
@@ -166,7 +169,7 @@ class _Writer:
         """Run `body` for every index of an axis; for the vector axis, for every vector of them."""
         b = self.builder
         start, stop = I64(0), I64(self.nest.sizes[axis])
-        if axis == 0 and self.kept:
+        if axis == 0 and self.kept and not self.nest.embedded:
             start, stop = self.start, self.stop
         step = self.width if axis == self.nest.vector and self.width is not None else 1
         if self.row.unrolled and axis >= self.kept:
@@ -200,6 +203,11 @@ class _Writer:
     ) -> None:
         """The loop itself; the innermost folded one in blocks, whose sums are added up apart."""
         b = self.builder
+        if self.nest.embedded:
+            for at in range(start.constant, stop.constant, step):
+                self.index[axis] = I64(at)
+                body()
+            return
         if axis < self.kept or axis != len(self.nest.sizes) - 1:
             with counted(b, start, stop, step) as self.index[axis]:
                 body()
@@ -235,7 +243,7 @@ class _Writer:
     ) -> tuple[ir.Value, ir.Value | None]:
         """The end of the whole vectors, and how many elements follow (None: surely none)."""
         b = self.builder
-        if axis == 0 and self.kept:
+        if axis == 0 and self.kept and not self.nest.embedded:
             rest = b.and_(b.sub(stop, start), I64(width - 1))
             return b.sub(stop, rest), rest
         size = self.nest.sizes[axis]
@@ -456,4 +464,6 @@ def _width(nest: Nest, target: Target) -> int | None:
     items = [ITEMSIZE[s.dtype] for s in (*nest.steps, *nest.stores)]
     widest = target.vector_bytes // max(min(items), 4)
     size = nest.sizes[nest.vector]
+    if nest.embedded and size and nest.vector < len(nest.sizes) - nest.reduced:
+        return size  # LLVM divides it among registers
     return widest if size == ANY else max(min(widest, 1 << max(size - 1, 1).bit_length()), 2)

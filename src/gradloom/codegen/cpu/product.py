@@ -6,14 +6,15 @@ alone, so the bits of the result do not depend on how the rows are cut into rang
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import prod
 
 from llvmlite import ir
 
 from gradloom.codegen.cpu.microkernel import emit_microkernel
 from gradloom.codegen.cpu.packing import emit_pack, emit_transpose
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cpu.vectors import FLOATS, I64, POINTER, Tile, counted, least, private
-from gradloom.ir.types import ITEMSIZE
+from gradloom.codegen.cpu.vectors import FLOATS, I1, I64, POINTER, Tile, counted, least, private
+from gradloom.ir.types import ITEMSIZE, row_strides
 from gradloom.plan.plan import Product
 
 # The figures below are the best Gflop/s of float32 products on one core with AVX-512 (peak about
@@ -99,6 +100,25 @@ def tile_rows(rows: int, most: int, *, any_range: bool) -> list[int]:
     return heights
 
 
+def depth_block(depth: tuple[int, ...], most: int) -> tuple[int, int]:
+    """The axis of depth that blocks of about `most` steps cut, and how many of its iterations one
+    holds: of the axes inside it holds all.
+
+    >>> depth_block((700,), 256), depth_block((5, 3, 64), 256), depth_block((3, 300), 256)
+    ((0, 234), (0, 1), (1, 150))
+    """
+    within = 1
+    for axis in reversed(range(1, len(depth))):
+        if within * depth[axis] > most:
+            break
+        within *= depth[axis]
+    else:
+        axis = 0
+    size = max(1, depth[axis])
+    blocks = -(-size // max(1, most // within))
+    return axis, -(-size // blocks)
+
+
 def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Function:
     """C = A @ B over a range of the outermost axis, as a private function.
 
@@ -114,7 +134,8 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
         return module.globals[product.name]
     single = product.columns <= 1
     c_fits = single or product.c_strides[-1] == 1
-    b_fits = single or product.panel or product.depth <= 1 or 1 in product.b_strides[-2:]
+    flat = prod(product.depth) <= 1
+    b_fits = single or product.panel or flat or 1 in product.b_strides[-2:]
     if not (b_fits and c_fits):
         raise ValueError(
             f"{product.name}: strides {product.b_strides} of B and {product.c_strides} of C leave "
@@ -125,6 +146,14 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
     return function
 
 
+def _empty(product: Product) -> Product:
+    """The same product of nothing, over one axis of depth."""
+    axes = len(product.depth)
+    a_strides = (*product.a_strides[:-axes], 0)
+    b_strides = (*product.b_strides[: -axes - 1], 0, 1) if not product.panel else product.b_strides
+    return replace(product, depth=(0,), a_strides=a_strides, b_strides=b_strides)
+
+
 @dataclass(frozen=True)
 class _Block:
     """One block of the product: pointers to its corners, its rows and its depth."""
@@ -133,7 +162,7 @@ class _Block:
     b: ir.Value
     c: ir.Value
     rows: ir.Value
-    depth: ir.Value
+    depth: tuple[ir.Value, ...]  # of each axis that the microkernel runs over
     resume: ir.Value
 
 
@@ -141,27 +170,33 @@ class _ProductFunction:
     """The state of one emission."""
 
     def __init__(self, function: ir.Function, product: Product, target: Target) -> None:
+        if 0 in product.depth:
+            product = _empty(product)
         self.product, self.target, self.function = product, target, function
         self.item = FLOATS[product.dtype]
         self.lanes = target.lanes(product.dtype)
-        # In B, how far apart two rows lie and two columns.
-        self.ldb, self.next_column = (product.panel, 1) if product.panel else product.b_strides[-2:]
+        axes = len(product.depth)
+        self.sam, *self.a_depth = product.a_strides[-axes - 1 :]
+        *self.b_depth, self.next_column = (
+            (*(product.panel * stride for stride in row_strides(product.depth)), 1)
+            if product.panel
+            else product.b_strides[-axes - 1 :]
+        )
         if product.columns == 1:
             self.next_column = 1
-        step_bytes = product.a_strides[-1] * ITEMSIZE[product.dtype]
-        most = FAR_DEPTH_BLOCK if step_bytes >= FAR_STEP_BYTES else DEPTH_BLOCK
-        blocks = max(1, -(-product.depth // most))
-        self.depth_block = max(1, -(-product.depth // blocks))
+        far = self.a_depth[-1] * ITEMSIZE[product.dtype] >= FAR_STEP_BYTES
+        self.cut, self.step = depth_block(product.depth, FAR_DEPTH_BLOCK if far else DEPTH_BLOCK)
+        self.inner = product.depth[self.cut + 1 :]
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.buffer = self._buffer()
 
     def _buffer(self) -> ir.Value | None:
         """Stack for a packed strip of B, if B must or should be packed."""
         product = self.product
-        far = self.ldb * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
+        far = max(self.b_depth) * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
         if self.next_column == 1 and not (far and product.rows >= PACK_ROWS):
             return None
-        depth = -(-self.depth_block // self.lanes) * self.lanes
+        depth = self.step * prod(self.inner) + self.lanes - 1  # a transposed square may overhang
         size = depth * self.lanes * max(TILE_ROWS[self.target.registers])
         buffer = self.builder.alloca(ir.ArrayType(self.item, size))
         buffer.align = self.target.vector_bytes
@@ -187,17 +222,21 @@ class _ProductFunction:
     ) -> None:
         """Rows start to stop of one matrix of the batch."""
         builder, product = self.builder, self.product
-        sam, sak = product.a_strides[-2:]
-        step = self.depth_block
         with counted(builder, start, stop, ROW_BLOCK) as i:
             rows = least(builder, I64(ROW_BLOCK), builder.sub(stop, i))
-            a_rows = self._move(a, i, sam)
+            a_block, b_block = self._move(a, i, self.sam), b
             c_rows = self._move(c, i, product.c_strides[-2])
-            with counted(builder, I64(0), I64(max(1, product.depth)), step) as k:
-                depth = least(builder, I64(step), builder.sub(I64(product.depth), k))
-                resume = builder.icmp_signed(">", k, I64(0))
-                b_rows, a_block = self._move(b, k, self.ldb), self._move(a_rows, k, sak)
-                self._columns(_Block(a_block, b_rows, c_rows, rows, depth, resume))
+            resume, depth = I1(0), I64(0)
+            with ExitStack() as loops:
+                for axis, size in enumerate(product.depth[: self.cut + 1]):
+                    step = self.step if axis == self.cut else 1
+                    k = loops.enter_context(counted(builder, I64(0), I64(max(1, size)), step))
+                    depth = least(builder, I64(step), builder.sub(I64(size), k))
+                    resume = builder.or_(resume, builder.icmp_signed(">", k, I64(0)))
+                    a_block = self._move(a_block, k, self.a_depth[axis])
+                    b_block = self._move(b_block, k, self.b_depth[axis])
+                whole = (depth, *map(I64, self.inner))
+                self._columns(_Block(a_block, b_block, c_rows, rows, whole, resume))
 
     def _columns(self, block: _Block) -> None:
         """All columns of a block, panel by panel where B is in panels."""
@@ -210,7 +249,7 @@ class _ProductFunction:
             if first == last or not columns:
                 continue
             with counted(self.builder, I64(first), I64(last), 1) as panel:
-                b = self._move(block.b, panel, product.depth * product.panel)
+                b = self._move(block.b, panel, prod(product.depth) * product.panel)
                 c = self._move(block.c, panel, product.panel)
                 self._strips(replace(block, b=b, c=c), columns)
 
@@ -223,48 +262,69 @@ class _ProductFunction:
                 used = least(self.builder, I64(wide), self.builder.sub(I64(columns), j))
                 b, c = self._move(block.b, j, self.next_column), self._move(block.c, j, 1)
                 within = replace(block, b=b, c=c)
+                plain = [I64(stride) for stride in self.b_depth[self.cut :]]
                 if self.buffer is None:
-                    self._rows(within, strips, I64(self.ldb), used)
+                    self._rows(within, strips, plain, used)
                 else:
-                    b, ldb = self._packed(within, strips, used)
+                    b, ldb = self._packed(within, strips, plain, used)
                     self._rows(replace(within, b=b), strips, ldb, used)
 
-    def _packed(self, block: _Block, strips: Strips, used: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """B and its row stride: in the buffer where it must be, or where enough rows pay for it."""
-        builder, dtype, wide = self.builder, self.product.dtype, I64(strips.vectors * self.lanes)
+    def _packed(
+        self, block: _Block, strips: Strips, plain: list[ir.Value], used: ir.Value
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """B and its strides: in the buffer where it must be, or where enough rows pay for it."""
+        builder, wide = self.builder, strips.vectors * self.lanes
+        strides = [I64(wide * stride) for stride in row_strides((0, *self.inner))]
         if self.next_column != 1:
-            transpose = emit_transpose(builder.module, dtype, self.target)
-            next_column = I64(self.next_column)
-            builder.call(transpose, [block.depth, block.b, next_column, self.buffer, wide, used])
-            return self.buffer, wide
-        tile = Tile(dtype, 1, strips.vectors, strips.ragged, strips.tail)
-        pack = emit_pack(builder.module, tile, self.target)
-        before, ldb = builder.block, I64(self.ldb)
+            self._copy(block, strips, strides, used)
+            return self.buffer, strides
+        before = builder.block
         with builder.if_then(builder.icmp_signed(">=", block.rows, I64(PACK_ROWS))):
-            width = self._width(strips, used)
-            builder.call(pack, [block.depth, block.b, ldb, self.buffer, width])
+            self._copy(block, strips, strides, used)
             copied = builder.block
-        b, stride = builder.phi(POINTER), builder.phi(I64)
-        for phi, plain, packed in ((b, block.b, self.buffer), (stride, ldb, wide)):
-            phi.add_incoming(plain, before)
-            phi.add_incoming(packed, copied)
-        return b, stride
+        chosen = []
+        for there, here in ((block.b, self.buffer), *zip(plain, strides, strict=True)):
+            phi = builder.phi(there.type)
+            phi.add_incoming(there, before)
+            phi.add_incoming(here, copied)
+            chosen.append(phi)
+        return chosen[0], chosen[1:]
 
-    def _rows(self, block: _Block, strips: Strips, ldb: ir.Value, used: ir.Value) -> None:
+    def _copy(self, block: _Block, strips: Strips, strides: list[ir.Value], used: ir.Value) -> None:
+        """A strip of B to the buffer, by stretches of the innermost axis of depth."""
+        builder, dtype = self.builder, self.product.dtype
+        source, target = block.b, self.buffer
+        *outer, depth = block.depth
+        with ExitStack() as loops:
+            for size, there, here in zip(outer, self.b_depth[self.cut :], strides, strict=False):
+                k = loops.enter_context(counted(builder, I64(0), size, 1))
+                source, target = self._move(source, k, there), self._move(target, k, here.constant)
+            if self.next_column != 1:
+                transpose = emit_transpose(builder.module, dtype, self.target)
+                place = [source, I64(self.next_column), target, strides[-1], used]
+                builder.call(transpose, [depth, *place])
+                return
+            tile = Tile(dtype, 1, strips.vectors, strips.ragged, strips.tail)
+            pack = emit_pack(builder.module, tile, self.target)
+            width = self._width(strips, used)
+            builder.call(pack, [depth, source, I64(self.b_depth[-1]), target, width])
+
+    def _rows(self, block: _Block, strips: Strips, ldb: list[ir.Value], used: ir.Value) -> None:
         """The rows of one strip, by tiles of fewer and fewer rows."""
         builder, product = self.builder, self.product
-        sam, sak = product.a_strides[-2:]
         ldc = product.c_strides[-2]
+        sak = map(I64, self.a_depth[self.cut :])
+        depth = [number for axis in zip(block.depth, sak, ldb, strict=True) for number in axis]
         width = self._width(strips, used)
         done: ir.Value = I64(0)
         most = TILE_ROWS[self.target.registers][strips.vectors]
         for rows in tile_rows(product.rows, most, any_range=not product.batch):
             tile = Tile(product.dtype, rows, strips.vectors, strips.ragged, strips.tail)
-            kernel = emit_microkernel(builder.module, tile, self.target)
+            kernel = emit_microkernel(builder.module, tile, self.target, len(block.depth))
             tiles = builder.sdiv(builder.sub(block.rows, done), I64(rows))
-            a, c = self._move(block.a, done, sam), self._move(block.c, done, ldc)
-            operands = [a, I64(sam), I64(sak), block.b, ldb, c, I64(ldc)]
-            builder.call(kernel, [tiles, block.depth, *operands, width, block.resume])
+            a, c = self._move(block.a, done, self.sam), self._move(block.c, done, ldc)
+            operands = [a, I64(self.sam), block.b, c, I64(ldc)]
+            builder.call(kernel, [tiles, *operands, width, block.resume, *depth])
             done = builder.add(done, builder.mul(tiles, I64(rows)))
 
     def _width(self, strips: Strips, used: ir.Value) -> ir.Value:

@@ -1,0 +1,52 @@
+"""A call's arguments as native code wants them, if they are those a program was compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradloom.frontend.matching import taker
+from gradloom.frontend.pytree import Structure
+from gradloom.runtime.arrays import NATIVE
+from gradloom.tracing import Leaf, is_wide
+
+# The class of the Python numbers that have a dtype.
+_NUMBERS: dict[str, Any] = {"bool": bool, "int64": int, "float64": float, "complex128": complex}
+
+Accept = Callable[[Any], list[np.ndarray] | None]
+
+
+def acceptor(structure: Structure, leaves: Sequence[Leaf]) -> Accept:
+    """A function that gives the arrays of a tree of this structure and with these leaves.
+
+    None of any other tree, and where an array lies so that it must be copied: of these, and of what
+    is no argument at all, `jitted.signature` and `contiguous` take care.
+    """
+    take = taker(structure)
+    wanted = [
+        (NATIVE[leaf.type.dtype], leaf.type.shape, _NUMBERS[leaf.type.dtype] if leaf.weak else None)
+        for leaf in leaves
+    ]
+
+    def accept(tree: Any) -> list[np.ndarray] | None:
+        found = take(tree)
+        if found is None:
+            return None
+        arrays = []
+        for leaf, (dtype, shape, number) in zip(found, wanted, strict=True):
+            if number is None:
+                if type(leaf) is not np.ndarray or leaf.dtype is not dtype or leaf.shape != shape:
+                    return None
+                flags = leaf.flags
+                if not (flags.c_contiguous and flags.aligned):
+                    return None
+                arrays.append(leaf)
+            elif type(leaf) is number and not (number is int and is_wide(leaf)):
+                arrays.append(np.array(leaf, dtype))
+            else:
+                return None
+        return arrays
+
+    return accept

@@ -1,0 +1,222 @@
+"""Convolutions; channels are the last axis throughout.
+
+A convolution is a contraction of the windows of `x` with the weights, so that only a border of
+zeros is ever copied.  With a cotangent `g` of its result in it, `sum(g * convolution(x, w))` is
+linear in each of `x`, `w` and `g`; a convolution and both of its reverses are the derivatives of
+that one form by `g`, `x` and `w`, and any derivative of one of these is made of the other two.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gradloom.calling import Batched, Signature, call
+from gradloom.frontend.pytree import flatten
+from gradloom.frontend.trace import current
+from gradloom.ir.graph import Graph
+from gradloom.ops.call import Rule
+from gradloom.ops.contract import contract
+from gradloom.ops.move import flip, reshape, take_slice
+from gradloom.ops.public import as_operand, wrong_shape
+from gradloom.ops.windows import frame, spread_out, undilated, windows
+from gradloom.train.sliding import Sliding, sliding
+
+# Labels of the axes: examples, groups, channels of x and of the result; of axes that slide over x,
+# the places of windows, blocks of places, elements within a window and within a block.
+PLACES, INSIDE, BLOCKS = "xyz", "ijk", "uvw"
+
+
+@dataclass(frozen=True)
+class Form:
+    """`sum(g * convolution(x, w))`, for x (n, ..., [group], c), w (..., c, [group], o) and
+    g (n, ..., [group], o)."""
+
+    sliding: Sliding
+    group: str  # the label of that axis, if there is one
+
+    def labels(self) -> tuple[str, str, str]:
+        """Those of windows of x, of w, and of g."""
+        many = len(self.sliding.count)
+        places, inside = PLACES[:many], INSIDE[:many]
+        group = self.group
+        return f"n{places}{group}c{inside}", f"{inside}c{group}o", f"n{places}{group}o"
+
+    def by_g(self, x: Any, w: Any) -> Any:
+        """The convolution."""
+        return contract(self.sliding.of(x), w, *self.labels())
+
+    def by_w(self, x: Any, g: Any) -> Any:
+        """The cotangent of the weights."""
+        seen, weights, result = self.labels()
+        return contract(self.sliding.of(x), g, seen, result, weights)
+
+    def by_x(self, w: Any, g: Any) -> Any:
+        """The cotangent of `x`, again a convolution.
+
+        Element `step * q + r` of the bordered `x` is number `r + step * j` in window `q - j`: all
+        `r` of a block q are results of one window of g.  With a step of one number j is in window
+        `q - dilation * j`.
+        """
+        own = self.sliding
+        many = len(own.count)
+        size, dilation = undilated(own.step, own.window, own.dilation)
+        terms = tuple(-(-n // s) for n, s in zip(size, own.step, strict=True))
+        first = tuple(n // s for n, s in zip(own.low, own.step, strict=True))
+        last = (-(-(n + low) // s) for n, low, s in zip(own.sizes, own.low, own.step, strict=True))
+        blocks = tuple(b - a for a, b in zip(first, last, strict=True))
+        before = tuple(d * (j - 1) for d, j in zip(dilation, terms, strict=True))
+        start = tuple(q - n for q, n in zip(first, before, strict=True))
+        around = frame(g, 1, start, tuple(b + n for b, n in zip(blocks, before, strict=True)))
+        seen = windows(around, 1, blocks, terms, dilation=dilation)
+
+        w = spread_out(w, tuple(range(many)), size)
+        w = frame(w, 0, (0,) * many, tuple(j * s for j, s in zip(terms, own.step, strict=True)))
+        pairs = [n for pair in zip(terms, own.step, strict=True) for n in pair]
+        w = flip(reshape(w, (*pairs, *w.shape[many:])), tuple(range(0, 2 * many, 2)))
+        group, places, inside = self.group, PLACES[:many], INSIDE[:many]
+        within = BLOCKS[:many]
+        both = "".join(a + b for a, b in zip(inside, within, strict=True))
+        out = "".join(a + b for a, b in zip(places, within, strict=True))
+        found = contract(
+            seen, w, f"n{places}{group}o{inside}", f"{both}c{group}o", f"n{out}{group}c"
+        )
+        whole = tuple(b * s for b, s in zip(blocks, own.step, strict=True))
+        found = reshape(found, (found.shape[0], *whole, *found.shape[1 + 2 * many :]))
+        skipped = tuple(n - a * s for n, a, s in zip(own.low, first, own.step, strict=True))
+        return frame(found, 1, skipped, own.sizes)
+
+    def derivative(self, by: int, *others: Any) -> Any:
+        """That by x, w or g (0, 1 or 2), as a call whose own derivatives are of this form too."""
+        function = (self.by_x, self.by_w, self.by_g)[by]
+        if current() is None:
+            return function(*others)
+        leaves, structure = flatten(others)
+        signature = Signature(function, structure)
+        return call(_Derivative(self, by, signature), signature, leaves)
+
+
+@dataclass(frozen=True, eq=False)
+class _Derivative(Rule):
+    """The rule of a call of a form's derivative, which is linear in each of its two operands."""
+
+    form: Form
+    by: int
+    signature: Signature
+
+    def __str__(self) -> str:
+        return "convolution"
+
+    def run(self, *arrays: Any) -> tuple[Any, ...]:
+        return self.signature.run(*arrays)
+
+    def vjp(self, body: Graph | None, g: Any, out: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        given = list(inputs)
+        given.insert(self.by, g[0])
+        return tuple(
+            self.form.derivative(i, *(v for j, v in enumerate(given) if j != i))
+            for i in range(3)
+            if i != self.by
+        )
+
+    def jvp(
+        self, body: Graph | None, tangents: Any, out: Any, inputs: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        pushed = [
+            self.form.derivative(self.by, *(t if i == j else v for j, v in enumerate(inputs)))
+            for i, t in enumerate(tangents)
+            if t is not None
+        ]
+        return (sum(pushed[1:], pushed[0]),)
+
+    def batched(self, body: Graph, size: int, flags: Sequence[bool]) -> Rule:
+        return Batched(self, body, size, tuple(flags))
+
+
+# ---- convolutions
+
+
+def conv1d(
+    x: Any, w: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Windows of `x` (n, length, c) times weights `w` (window, c // groups, o): (n, places, o).
+
+    As `conv2d`, along one axis.
+
+    >>> import numpy as np
+    >>> from gradloom.train import nn
+    >>> x = np.arange(6.0).reshape(1, 6, 1)
+    >>> nn.conv1d(x, np.ones((3, 1, 1)), stride=2, padding="same").ravel()
+    array([3., 9., 9.])
+    """
+    return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups)
+
+
+def conv2d(
+    x: Any, w: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Windows of `x` (n, height, width, c) times weights `w` (rows, columns, c // groups, o): a
+    result of shape (n, places down, places across, o).
+
+    The windows are not turned, as in all of deep learning.  `stride` and `dilation`, how far
+    windows and the elements of one lie apart, are numbers or one number an axis.  `padding` is
+    "valid", "same" (as many places as strides fit in `x`; of an odd border the larger part comes
+    last, as in JAX), or a number or a pair (before, after) an axis.  With `groups`, result channels
+    see their own part of the channels alone: as many groups as channels make it depthwise.
+
+    `ShapeError` if ranks or channels do not fit, or a window is larger than `x` with its border.
+
+    >>> import numpy as np
+    >>> from gradloom.train import nn
+    >>> nn.conv2d(np.ones((8, 28, 28, 1)), np.ones((5, 5, 1, 6))).shape
+    (8, 24, 24, 6)
+    >>> nn.conv2d(np.ones((8, 32, 32, 4)), np.ones((3, 3, 2, 6)), 2, "same", groups=2).shape
+    (8, 16, 16, 6)
+    """
+    return _convolution("conv2d", 2, x, w, stride, padding, dilation, groups)
+
+
+def _convolution(
+    name: str, many: int, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> Any:
+    x, w = as_operand(x), as_operand(w)
+    shown = f"{name} of x {tuple(x.shape)} and w {tuple(w.shape)}"
+    if x.ndim != many + 2 or w.ndim != many + 2:
+        axes = "(n, length, c)" if many == 1 else "(n, height, width, c)"
+        inner = "(window, c, o)" if many == 1 else "(rows, columns, c, o)"
+        raise wrong_shape(f"{shown}: both take {many + 2} axes", f"give x {axes} and w {inner}")
+    groups = operator.index(groups)
+    channels, (each, made) = x.shape[-1], w.shape[-2:]
+    if groups < 1 or channels % groups or made % groups:
+        raise wrong_shape(
+            f"{shown}: {groups} groups do not divide {channels} channels into {made}",
+            "both numbers of channels must be multiples of groups",
+        )
+    if each * groups != channels:
+        raise wrong_shape(
+            f"{shown}: x has {channels} channels, and w takes {each}"
+            + (f" for each of {groups} groups" if groups > 1 else ""),
+            f"the last axis but one of w must be {channels // groups}",
+        )
+    own = sliding(shown, tuple(x.shape[1:-1]), tuple(w.shape[:-2]), stride, padding, dilation)
+    x, own = _thinned(x, own)
+    if groups > 1:
+        x = reshape(x, (*x.shape[:-1], groups, each))
+        w = reshape(w, (*w.shape[:-1], groups, made // groups))
+    out = Form(own, "g" if groups > 1 else "").derivative(2, x, w)
+    return reshape(out, (*out.shape[: many + 1], made))
+
+
+def _thinned(x: Any, own: Sliding) -> tuple[Any, Sliding]:
+    """Without the elements between windows of size one."""
+    alone = [
+        k == 1 and low == 0 and reach <= n
+        for k, low, reach, n in zip(own.window, own.low, own.reach, own.sizes, strict=True)
+    ]
+    step = tuple(s if a else 1 for s, a in zip(own.step, alone, strict=True))
+    rest = tuple(1 if a else s for s, a in zip(own.step, alone, strict=True))
+    sizes = tuple(c if a else n for c, n, a in zip(own.count, own.sizes, alone, strict=True))
+    x = take_slice(x, (0,) * x.ndim, (1, *step, 1), (x.shape[0], *sizes, x.shape[-1]))
+    return x, replace(own, sizes=sizes, step=rest)
