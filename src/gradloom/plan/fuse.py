@@ -135,9 +135,9 @@ def _relabels(node: Node) -> bool:
 
 def _keeps_place(node: Node) -> bool:
     """A move that only adds or drops axes of size one, and across which kernels may be merged."""
-    (x,) = node.inputs
-    if node.op.apart:
+    if node.op.kind is not Kind.MOVE or node.op.apart:
         return False
+    (x,) = node.inputs
     if domain(x.type.shape) != domain(node.type.shape):
         return False
     found = access(node, domain_index(node.type.shape))
@@ -247,7 +247,7 @@ def _reads(node: Node, computed: set[Node]) -> Iterator[Read]:
         return
     for operand in node.inputs:
         index = reader_index(node, operand)
-        direct = node.op.kind in (Kind.ELEMENTWISE, Kind.REDUCE)
+        direct = node.op.kind in (Kind.ELEMENTWISE, Kind.REDUCE) or _keeps_place(node)
         loops, own, order = _loops_of(node, operand) if direct else ((), (), ())
         while operand not in computed and operand.op.kind is Kind.MOVE:
             direct &= not operand.op.apart
@@ -326,7 +326,7 @@ class _Partition:
             group.members.append(node)
             return group
         head = node if kind is Kind.CONTRACT else None
-        group = Group([node], _own_rows(node), head, kind in CLOSED)
+        group = Group([node], _own_rows(node), head, kind in CLOSED and not _keeps_place(node))
         group.bits = 1 << len(self._made)
         group.aside = [read for read in reads if not read.same]
         self._made.append(group)
@@ -488,7 +488,7 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
 
 def _behind(node: Node) -> Node:
     """Through moves that keep every element at its place."""
-    while node.op.kind is Kind.MOVE and _keeps_place(node):
+    while _keeps_place(node):
         (node,) = node.inputs
     return node
 

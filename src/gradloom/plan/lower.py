@@ -37,15 +37,15 @@ class Lowering:
     scratch: Callable[[Node], int]  # a new arena buffer for a value that is in no group's `stored`
 
     def lower(self, group: Group) -> Kernel:
-        kind = group.head.op.kind if group.head else group.members[0].op.kind
-        build = {
-            Kind.CONTRACT: self._contraction,
+        kind = group.members[0].op.kind
+        closed = {
             Kind.JOIN: self._join,
             Kind.SCATTER: self._scatter,
             Kind.MOVE: self._move,
             Kind.ROUTINE: self._routine,
-        }.get(kind, self._nest)
-        stages, block = build(group)
+        }
+        chosen = closed[kind] if group.closed else self._contraction if group.head else self._nest
+        stages, block = chosen(group)
         nodes = self._covered(group)
         lines = tuple(dict.fromkeys(n.where for n in nodes if n.where is not None))
         return Kernel(self._hint(group), tuple(stages), block, lines, _flops(nodes))
