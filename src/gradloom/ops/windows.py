@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
-from gradloom.ir.affine import Affine, Guard, Index
+from gradloom.ir.affine import Guard, Index
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType
 from gradloom.ops.move import PLACE, place, reshape, take_slice, transpose
