@@ -131,11 +131,23 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
             pinned.add(node.inputs[0])
         addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
         for operand in node.inputs[:addressed]:
-            place = locate(
-                operand, domain_index(operand.type.shape), lambda n: in_memory(n, pinned)
-            )
-            pinned.add(operand if place is None or place.guards else place.base)
+            pinned.add(_addressable(operand, pinned))
     return {n for n in pinned if n.op is not PARAMETER}
+
+
+def _addressable(node: Node, pinned: set[Node]) -> Node:
+    """What must be in memory so that every element of `node` has an address: behind moves, up to
+    the first that reads outside of its operand or takes more than an index expression."""
+    index = domain_index(node.type.shape)
+    while not in_memory(node, pinned) and node.op.kind is Kind.MOVE:
+        found = access(node, index)
+        if found is None:  # the same elements in the same order
+            return node.inputs[0]
+        index, guards = found
+        if guards:
+            return node
+        (node,) = node.inputs
+    return node
 
 
 def _whole_operands(node: Node, pinned: set[Node]) -> set[Node]:

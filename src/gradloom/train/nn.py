@@ -18,7 +18,7 @@ from gradloom.ops.contract import matmul
 from gradloom.ops.elementwise import abs_, astype, minimum, rsqrt, where
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import mean, sum_
-from gradloom.train import convolutions, random
+from gradloom.train import convolutions, pooling, random
 
 __all__ = [
     "avg_pool",
@@ -222,8 +222,8 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
 
 conv1d = convolutions.conv1d
 conv2d = convolutions.conv2d
-max_pool = convolutions.max_pool
-avg_pool = convolutions.avg_pool
+max_pool = pooling.max_pool
+avg_pool = pooling.avg_pool
 
 
 # ---- initial weights: functions of (key, shape, dtype)

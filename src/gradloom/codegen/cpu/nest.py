@@ -352,6 +352,6 @@ def _width(nest: Nest, target: Target) -> int | None:
     items = [ITEMSIZE[s.dtype] for s in (*nest.steps, *nest.stores)]
     widest = target.vector_bytes // max(min(items), 4)
     size = nest.sizes[nest.vector]
-    if nest.embedded and nest.vector < len(nest.sizes) - nest.reduced:
+    if nest.embedded and size and nest.vector < len(nest.sizes) - nest.reduced:
         return size  # LLVM divides it among registers
     return widest if size == ANY else max(min(widest, 1 << max(size - 1, 1).bit_length()), 2)
