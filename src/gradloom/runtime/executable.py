@@ -16,8 +16,10 @@ from gradloom.codegen.primitives import ARRIVED, SPINS
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
+from gradloom.plan.costs import best_team
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.cores import cores
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.serving import LOOKS
 from gradloom.settings import current as current_settings
@@ -51,7 +53,11 @@ class Executable:
     """Calls a native entry on arrays.  Calls from several Python threads have a frame each."""
 
     def __init__(
-        self, plan: Plan, entry: Entry, results: Sequence[TensorType] | None = None
+        self,
+        plan: Plan,
+        entry: Entry,
+        results: Sequence[TensorType] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.plan = plan
         self.entry = entry
@@ -77,7 +83,8 @@ class Executable:
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
-        self.team = 1  # threads that run a call
+        # Threads that run a call; an entry of Python text is run by one.
+        self.team = best_team(plan.effort, threads or cores()) if entry.address else 1
         self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
