@@ -63,11 +63,11 @@ class Strips:
 
 
 def strips_of(columns: int, lanes: int, target: Target) -> list[Strips]:
-    """Columns in groups of a few vectors, as equal as possible, the narrow ones last.
+    """Columns in groups of a few vectors, the narrow one last.
 
     >>> from gradloom.codegen.cpu.target import named_target
     >>> strips_of(64, 16, named_target("x86-64-v4"))
-    [Strips(first=0, count=2, vectors=2, ragged=False, tail=0)]
+    [Strips(first=0, count=1, vectors=4, ragged=False, tail=0)]
     """
     vectors = -(-columns // lanes)
     most = WIDEST[target.registers]
