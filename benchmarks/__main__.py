@@ -15,7 +15,15 @@ from pathlib import Path
 from benchmarks.machine import ONE_THREAD, describe
 from benchmarks.report import RESULTS
 
-NAMES = ("training", "startup", "lane_costs", "call_overhead", "compile_time", "loops")
+NAMES = (
+    "training",
+    "startup",
+    "lane_costs",
+    "call_overhead",
+    "compile_time",
+    "loops",
+    "convolutions",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
