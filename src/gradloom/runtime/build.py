@@ -1,6 +1,6 @@
 """Driver text in, LLVM texts out, by Numba.  All that imports numba.
 
-`codegen.lowering` does the same for what drivers are made of; the rest of the language, such as
+`runtime.lowering` does the same for what drivers are made of; the rest of the language, such as
 variables of several types, and whatever is not quite a driver, is Numba's to type and to explain.
 """
 
@@ -26,10 +26,10 @@ from numba.core.errors import NumbaError
 from numba.core.imputils import Registry
 from numba.core.typing import templates
 
-from gradloom.codegen.emitters import EMITTERS, I64, LLVM_TYPES
-from gradloom.codegen.lowering import Externals
 from gradloom.codegen.primitives import PRIMITIVES, namespace
 from gradloom.errors import InternalError
+from gradloom.runtime.emitters import EMITTERS, I64, LLVM_TYPES
+from gradloom.runtime.lowering import Externals
 
 NUMBA_TYPES = {
     "i64": types.int64,
@@ -159,7 +159,7 @@ def lower_by_numba(
 ) -> list[str]:
     """The LLVM texts of the driver's functions and of the C entry.
 
-    `externals` are as for `codegen.lowering.lower_text`. Raises InternalError, with the driver's
+    `externals` are as for `runtime.lowering.lower_text`. Raises InternalError, with the driver's
     text, if any of it does not compile; the entry returns -1 should Numba report an error.
     """
     with global_compiler_lock:

@@ -7,9 +7,10 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from gradloom.clock import Clock
-from gradloom.codegen.lowering import Externals, Unlowered, lower_text
 from gradloom.codegen.primitives import PRIMITIVES
 from gradloom.errors import InternalError
+from gradloom.runtime.barrier import BARRIER, barrier_text
+from gradloom.runtime.lowering import Externals, Unlowered, lower_text
 from gradloom.runtime.native import Build, keep_only, make_object
 
 Kinds = tuple[str, ...]
@@ -42,27 +43,25 @@ def compile_object(
         raise InternalError(f"kernels have the names of primitives: {', '.join(taken)}")
     externals: Externals = {name: ("void", kinds) for name, kinds in kernel_arguments.items()}
     externals |= {name: ("i64", kinds) for name, (_, kinds) in apart.items()}
-    texts = driver_texts(driver, entry, arguments, externals, entry)
+    texts = driver_texts(driver, entry, arguments, externals)
     texts += [routine_text(name, *routine) for name, routine in apart.items()]
+    texts += [barrier_text()] if any(BARRIER in text for text in texts) else []
     clock.mark("driver")
     return make_object([kernels, *texts], entry, cpu, features, clock)
 
 
-def driver_texts(
-    driver: str, entry: str, arguments: Kinds, externals: Externals, symbol: str
-) -> list[str]:
-    """The LLVM texts of function `entry`, named `symbol`, and of those it calls.
+def driver_texts(driver: str, entry: str, arguments: Kinds, externals: Externals) -> list[str]:
+    """The LLVM texts of function `entry` and of those it calls.
 
     Of the driver of 64-128-64-10 with Adam (190 lines), `lower_text` makes LLVM in 13 ms, Numba in
     430 after 210 for its import.
     """
     try:
-        return [lower_text(driver, entry, arguments, externals, symbol)]
+        return [lower_text(driver, entry, arguments, externals)]
     except Unlowered:
         from gradloom.runtime.build import lower_by_numba
 
-        texts = lower_by_numba(driver, entry, arguments, externals)
-        return [text.replace(f"@{entry}(", f"@{symbol}(") for text in texts]
+        return lower_by_numba(driver, entry, arguments, externals)
 
 
 @cache
@@ -71,8 +70,8 @@ def routine_text(name: str, text: str, arguments: Kinds) -> str:
     sees.  Numba takes a second for the longer ones, so each is lowered once."""
     names = ", ".join(f"a{i}" for i in range(len(arguments)))
     driver = f"{text}\n\ndef {APART}({names}):\n    {name}({names})\n    return 0\n"
-    first, *rest = map(llvm.parse_assembly, driver_texts(driver, APART, arguments, {}, name))
+    first, *rest = map(llvm.parse_assembly, driver_texts(driver, APART, arguments, {}))
     for module in rest:
         first.link_in(module)
-    keep_only(first, name)
-    return str(first)
+    keep_only(first, APART)
+    return str(first).replace(f"@{APART}(", f"@{name}(")

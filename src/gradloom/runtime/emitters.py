@@ -9,6 +9,7 @@ from llvmlite import ir
 
 from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS
 from gradloom.ir.types import ITEMSIZE
+from gradloom.runtime.barrier import BARRIER
 
 I8 = ir.IntType(8)
 I64 = ir.IntType(64)
@@ -53,6 +54,24 @@ def emit_copy(
 def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
     fill = builder.module.declare_intrinsic("llvm.memset", [POINTER, I64])
     builder.call(fill, [base, I8(0), count, FALSE])
+
+
+def emit_cut(builder: ir.IRBuilder, worker: ir.Value, team: ir.Value) -> ir.Value:
+    whole = builder.shl(worker, I64(32))
+    return builder.sdiv(builder.add(whole, builder.sub(team, I64(1))), team)
+
+
+def emit_share(builder: ir.IRBuilder, extent: ir.Value, grain: ir.Value, at: ir.Value) -> ir.Value:
+    grains = builder.sdiv(builder.add(extent, builder.sub(grain, I64(1))), grain)
+    found = builder.mul(builder.ashr(builder.mul(grains, at), I64(32)), grain)
+    return builder.select(builder.icmp_signed("<", found, extent), found, extent)
+
+
+def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
+    """A call of the barrier where there is more than one to wait for."""
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
+    with builder.if_then(builder.icmp_signed(">", team, I64(1))):
+        builder.call(declared(builder.module, BARRIER, kind), [control, team])
 
 
 def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
@@ -118,6 +137,9 @@ EMITTERS: dict[str, Callable[..., Any]] = {
     "get_ptr": emit_get_ptr,
     "copy": emit_copy,
     "zero": emit_zero,
+    "cut": emit_cut,
+    "share": emit_share,
+    "meet": emit_meet,
     **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
     **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
     **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from llvmlite import ir
 
-from gradloom.codegen.emitters import EMITTERS, F64, I64, LLVM_TYPES, declared
 from gradloom.codegen.primitives import PRIMITIVES
+from gradloom.runtime.emitters import EMITTERS, F64, I64, LLVM_TYPES, declared
 
 Externals = dict[str, tuple[str, tuple[str, ...]]]
 I1 = ir.IntType(1)
@@ -30,17 +30,15 @@ def lower_text(
     entry: str,
     arguments: Sequence[str],
     externals: Externals,
-    symbol: str,
 ) -> str:
-    """The LLVM text of function `entry` of a driver, under the name `symbol`, and of those it
-    calls.
+    """The LLVM text of function `entry` of a driver, and of those it calls.
 
     `externals` are functions defined elsewhere: the type of the result and of the arguments, in
     words of `LLVM_TYPES`.  Raises `Unlowered`.
     """
     module = ir.Module("driver")
     program = _Program(module, text, externals)
-    function = program.function(entry, [LLVM_TYPES[kind] for kind in arguments], symbol)
+    function = program.function(entry, [LLVM_TYPES[kind] for kind in arguments], entry)
     if function.function_type.return_type != I64:
         raise Unlowered(f"{entry} returns no int64")
     function.linkage = ""
@@ -203,15 +201,21 @@ class _Function:
         given = [self.integer(v) for v in called.args]  # type: ignore[attr-defined]
         start, stop = (I64(0), given[0]) if len(given) == 1 else given[:2]
         step = given[2] if len(given) == 3 else I64(1)
-        if not isinstance(step, ir.Constant) or not step.constant:
-            _refuse(node)
         counter = self.place(I64, f"{target.id}.next")
         self.builder.store(start, counter)
         test, body, again, after = map(self.block, ("for", "body", "again", "after"))
         self.builder.branch(test)
         self.builder.position_at_end(test)
         at = self.builder.load(counter, typ=I64)
-        more = self.builder.icmp_signed("<" if step.constant > 0 else ">", at, stop)
+        if isinstance(step, ir.Constant):
+            more = self.builder.icmp_signed("<" if step.constant > 0 else ">", at, stop)
+        else:
+            up = self.builder.icmp_signed(">", step, I64(0))
+            more = self.builder.select(
+                up,
+                self.builder.icmp_signed("<", at, stop),
+                self.builder.icmp_signed(">", at, stop),
+            )
         self.builder.cbranch(more, body, after)
         self.builder.position_at_end(body)
         self.assign(target.id, at)
