@@ -10,17 +10,26 @@ from typing import Any
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "jax", "optax", "scikit-learn", "mlxtend")
 
-# One thread for everybody, set before anything is imported: BLAS, OpenMP (torch), and XLA's pool.
-ONE_THREAD = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "NPROC": "1",
-    "PJRT_NPROC": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-}
+
+def threads_environment(threads: int) -> dict[str, str]:
+    """What libraries read when they are imported: BLAS, OpenMP (torch, tinygrad), XLA's pool.
+
+    XLA has no number of its own but takes as many threads as the process has cores, so a process
+    that is measured is held to that many (`benchmarks/worker.py`); for one thread it also has a
+    switch.
+    """
+    count = str(threads)
+    numbers = {f"{name}_NUM_THREADS": count for name in ("OPENBLAS", "OMP", "MKL", "NUMBA")}
+    numbers |= {"VECLIB_MAXIMUM_THREADS": count, "NPROC": count, "PJRT_NPROC": count}
+    numbers |= {"JAX_PLATFORMS": "cpu"}
+    single = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return numbers | {"XLA_FLAGS": single if threads == 1 else ""}
+
+
+def cores(threads: int) -> list[int]:
+    """The cores that a process with so many threads is held to: the last of those allowed."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return allowed[-threads:]
 
 
 def describe() -> dict[str, Any]:

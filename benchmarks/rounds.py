@@ -8,9 +8,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-WARM_SECONDS = 0.02  # one measurement is at least about this long
+import numpy as np
+
+TURN_SECONDS = 0.02  # one measurement is at least about this long
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,17 @@ def _ratio(over: list[float], under: list[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Runner:
-    """What is timed, and what puts it back to its beginning, which is not."""
+    """What is timed, and what puts it back to its beginning, which is not.
+
+    A runner that trains a model has its data when it is made, and parameters and the optimizer's
+    state from its first `restart` on.  Without a new start whoever is faster would train longer,
+    down to gradients so small that denormal numbers slow the arithmetic down.
+    """
 
     run: Callable[[], Any]
     restart: Callable[[], None] = lambda: None
+    losses: Callable[[Any], np.ndarray] = np.asarray  # of what `run` gave, one number a batch
+    planned_bytes: Callable[[], int | None] = lambda: None  # where the library says so beforehand
 
     def timed(self, passes: int) -> tuple[float, float]:
         """Seconds a pass, on the wall and of the processor."""
@@ -83,21 +93,29 @@ class Runner:
         return wall / passes, cpu / passes
 
 
-def take_turns(runners: Mapping[str, Runner], seconds: float, least: int = 5) -> Timing:
-    """Rounds for about `seconds`, and at least `least` of them."""
-    passes = {name: _passes(runner) for name, runner in runners.items()}
-    timing = Timing({name: [] for name in runners}, {name: [] for name in runners})
-    names = list(runners)
+Turn = Callable[[], tuple[float, float]]  # some passes: seconds of each, on the wall and of cpu
+
+
+def interleave(turns: Mapping[str, Turn], seconds: float, least: int = 5) -> Timing:
+    """Rounds for about `seconds`, and at least `least` of them; everyone has a turn in each."""
+    timing = Timing({name: [] for name in turns}, {name: [] for name in turns})
+    names = list(turns)
     end = time.perf_counter() + seconds
     done = 0
     while done < least or time.perf_counter() < end:
         for name in names:
-            wall, cpu = runners[name].timed(passes[name])
+            wall, cpu = turns[name]()
             timing.wall[name].append(wall)
             timing.cpu[name].append(cpu)
         names.append(names.pop(0))  # nobody always follows the same neighbour
         done += 1
     return timing
+
+
+def take_turns(runners: Mapping[str, Runner], seconds: float, least: int = 5) -> Timing:
+    """`interleave` of runners in this process, with as many passes a turn as fill one."""
+    turns = {n: partial(r.timed, passes(r)) for n, r in runners.items()}
+    return interleave(turns, seconds, least)
 
 
 def repeated(function: Callable[[], Any], times: int) -> Runner:
@@ -110,11 +128,11 @@ def repeated(function: Callable[[], Any], times: int) -> Runner:
     return Runner(run)
 
 
-def _passes(runner: Runner) -> int:
-    """How many passes take `WARM_SECONDS`; the second of two is what counts."""
+def passes(runner: Runner) -> int:
+    """How many passes take `TURN_SECONDS`; the second of two is what counts."""
     runner.timed(1)
     wall, _ = runner.timed(1)
-    return max(1, round(WARM_SECONDS / max(wall, 1e-7)))
+    return max(1, round(TURN_SECONDS / max(wall, 1e-7)))
 
 
 def words(spread: Spread) -> str:

@@ -1,86 +1,162 @@
-"""Seconds a training step: forward, reverse and Adam, for five models and seven ways."""
+"""A training step of every model by every contender, one thread and two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, available
-from benchmarks.models import MODELS, Array, Model
-from benchmarks.report import Report, Section
-from benchmarks.rounds import Runner, Timing, take_turns, words
+from benchmarks.contenders import CONTENDERS, interpreter, missing
+from benchmarks.contenders.checks import CannotError
+from benchmarks.models import MODELS
+from benchmarks.peaks import peaks
+from benchmarks.processes import Worker
+from benchmarks.report import Report
+from benchmarks.rounds import Timing, interleave, number
 
-BASE = "gradloom, run"
-REFERENCE = "NumPy by hand"
-TOLERANCE = {"float32": 1e-3, "float64": 1e-9}  # of the first losses, against NumPy by hand
-COMPARED = 20  # how many first losses
+OURS = "gradloom, run"
+TOLERANCE = {"float32": 2e-3, "float64": 1e-8}  # of the first losses, relatively
+LIMITS = {"torch, compile": 45.0}  # seconds for an answer, where compiling may take minutes
+
+
+@dataclass
+class Found:
+    """What was measured of one model; by contender."""
+
+    timing: Timing
+    cold: dict[str, float]  # seconds of the first run beyond a second one, nothing cached
+    warm: dict[str, float]  # the same in a later process
+    peak: dict[str, int]  # bytes beyond imports and data
+    planned: dict[str, int | None]
+    idle: dict[str, float]  # processor seconds while others were measured
+    difference: float  # the largest relative one of the first losses
+    absent: dict[str, str]  # who is not there, and why
 
 
 def measure(
-    dtype: str = "float32", seconds: float = 8.0, models: Iterable[Model] | None = None
+    dtype: str = "float32",
+    models: Iterable[str] = (),
+    threads: Iterable[int] = (1, 2),
+    seconds: float = 4.0,
+    contenders: Iterable[str] = (),
 ) -> Report:
-    """The table, about `seconds` of measuring a model."""
-    chosen = [make(dtype) for make in MODELS.values()] if models is None else list(models)
-    names = available(list(CONTENDERS))
-    report = Report(
-        f"training-{dtype}",
-        f"A training step with Adam, {dtype}, one thread",
-        [],
-        [],
-        {},
-        "microseconds a step",
+    """The tables; about `seconds` of measuring a model, beside compiling it."""
+    from benchmarks.summary import report
+
+    chosen, names = list(models) or list(MODELS), list(contenders) or list(CONTENDERS)
+    threads = list(threads)
+    found: dict[int, dict[str, Found]] = {count: {} for count in threads}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in chosen:
+            for count in threads:
+                start = time.perf_counter()
+                caches = Path(folder) / model
+                cold = count == threads[0]
+                one = compare(model, names, dtype, count, seconds, caches, cold)
+                found[count][model] = one
+                print(f"{progress(model, count, one)} ({time.perf_counter() - start:.0f} s)")
+    made = {name: MODELS[name](dtype) for name in chosen}
+    return report(dtype, made, found, {count: peaks(count, dtype) for count in threads})
+
+
+def progress(model: str, threads: int, found: Found) -> str:
+    """A line for who waits."""
+    ratios = {n: found.timing.ratio(n, OURS).median for n in found.timing.wall}
+    others = {n: r for n, r in ratios.items() if not n.startswith("gradloom")}
+    best = min(others, key=lambda n: others[n], default=OURS)
+    ours = number(found.timing.seconds(OURS).median * 1e6)
+    absent = f"; without {', '.join(found.absent)}" if found.absent else ""
+    return (
+        f"{threads} thread{'s' * (threads > 1)}, {model}: {ours} us,"
+        f" {best} {number(ratios[best])} times{absent}"
     )
-    worst = 0.0
-    for model in chosen:
-        runners = {name: CONTENDERS[name](model) for name in names}
-        worst = max(worst, check(runners, dtype))
-        timing = take_turns(runners, seconds)
-        _add(report, model, timing)
-    report.notes += [
-        f"Median of interleaved rounds; quartiles in parentheses. The ratio to `{BASE}` is taken "
-        "within each round.",
-        f"The first {COMPARED} losses of all contenders agree within {worst:.1e}, relatively.",
-        "`busy` is processor time over wall time while a contender ran: 1 is one thread.",
-    ]
-    report.raw["worst_difference_of_losses"] = worst
-    return report
 
 
-def check(runners: dict[str, Runner], dtype: str) -> float:
-    """Run everyone once; the largest relative difference of the first losses.
+def compare(
+    model: str,
+    names: Iterable[str],
+    dtype: str,
+    threads: int,
+    seconds: float,
+    caches: Path,
+    cold: bool,
+) -> Found:
+    """Measure one model; with `cold`, everyone starts once more beforehand, to compile."""
+    with started(model, names, dtype, threads, caches, cold) as ready:
+        firsts, workers = ready.firsts, ready.workers
+        losses = {name: first["losses"] for name, first in firsts.items()}
+        difference = check(losses, dtype)
+        memory = {name: worker.ask("memory") for name, worker in workers.items()}
+        timing = interleave({name: worker.turn for name, worker in workers.items()}, seconds)
+    return Found(
+        timing,
+        ready.compiled,
+        {name: first["compile"] for name, first in firsts.items()},
+        {name: found["peak"] for name, found in memory.items()},
+        {name: found["planned"] for name, found in memory.items()},
+        {name: worker.idle for name, worker in workers.items()},
+        difference,
+        ready.absent,
+    )
+
+
+@dataclass
+class Ready:
+    """Contenders that wait for their turns."""
+
+    workers: dict[str, Worker]
+    firsts: dict[str, dict[str, Any]]
+    compiled: dict[str, float]
+    absent: dict[str, str]
+
+
+@contextmanager
+def started(
+    model: str, names: Iterable[str], dtype: str, threads: int, caches: Path, cold: bool = False
+) -> Iterator[Ready]:
+    """Contenders that have run once; whoever cannot is absent."""
+    ready = Ready({}, {}, {}, {})
+
+    def start(name: str) -> Worker:
+        limit = LIMITS.get(name, 90.0)
+        return Worker(name, model, dtype, threads, caches, interpreter(name), limit)
+
+    try:
+        for name in names:
+            try:
+                if why := missing(name):
+                    raise CannotError(why)
+                if cold:
+                    worker = start(name)
+                    ready.compiled[name] = worker.ask("first")["compile"]
+                    worker.close()
+                worker = start(name)
+                ready.firsts[name] = worker.ask("first")
+                ready.workers[name] = worker
+            except CannotError as error:
+                ready.absent[name] = str(error)
+        yield ready
+    finally:
+        for worker in ready.workers.values():
+            worker.close()
+
+
+def check(losses: dict[str, list[float]], dtype: str) -> float:
+    """The largest relative difference of anyone's first losses to the median of all.
 
     Raises ValueError if it is beyond `TOLERANCE`: the contenders do not do the same.
     """
-    losses = {name: np.asarray(runner.run())[:COMPARED] for name, runner in runners.items()}
-    differences = {name: _difference(found, losses[REFERENCE]) for name, found in losses.items()}
-    wrong = {name: d for name, d in differences.items() if not d <= TOLERANCE[dtype]}
+    shortest = min(map(len, losses.values()))
+    cut = {name: np.array(found[:shortest]) for name, found in losses.items()}
+    middle = np.median(list(cut.values()), axis=0)
+    off = {n: float(np.max(np.abs(f - middle) / np.abs(middle))) for n, f in cut.items()}
+    wrong = {name: d for name, d in off.items() if not d <= TOLERANCE[dtype]}
     if wrong:
-        raise ValueError(f"losses differ from {REFERENCE}: {wrong}")
-    return max(differences.values())
-
-
-def _difference(found: Array, reference: Array) -> float:
-    return float(np.max(np.abs(found - reference) / np.abs(reference)))
-
-
-def _add(report: Report, model: Model, timing: Timing) -> None:
-    heading = model.title.replace("\n", ": ")
-    bars, rows, raw = {}, [], {}
-    for name in timing.wall:
-        spread = timing.seconds(name) * (1e6 / model.batches)
-        ratio = timing.ratio(name, BASE)
-        bars[name] = spread
-        rows.append([name, words(spread), words(ratio), f"{timing.busy(name):.2f}"])
-        raw[name] = {
-            "microseconds": asdict(spread),
-            "ratio": asdict(ratio),
-            "ratio_of_processor_time": asdict(timing.cpu_ratio(name, BASE)),
-            "busy": timing.busy(name),
-            "rounds": len(timing.wall[name]),
-        }
-    columns = ["", "us a step", f"over {BASE}", "busy"]
-    report.sections.append(Section(heading, columns, rows))
-    report.bars[heading] = bars
-    report.raw[model.name] = raw
+        raise ValueError(f"losses differ from the median of all: {wrong}")
+    return max(off.values())

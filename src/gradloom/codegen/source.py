@@ -55,7 +55,7 @@ def run(*arrays):
     control[{epochs}] = control[{batches}] = 1  # for a training step: one batch
     table = [memory(array) for array in (*arrays, *outputs, order)]
     with np.errstate(all="ignore"):
-        {entry}(table, np.zeros(ARENA_BYTES, np.uint8), memory(control))
+        {entry}(table, np.zeros(ARENA_BYTES, np.uint8), memory(control), 0, 1)
     return outputs
 
 

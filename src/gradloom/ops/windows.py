@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
-from gradloom.ir.affine import Affine, Guard, Index
+from gradloom.ir.affine import Guard, Index
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType
 from gradloom.ops.move import PLACE, place, reshape, take_slice, transpose
@@ -183,8 +183,8 @@ SKEW: Op = define(
 
 
 def skew(x: Any, axis: int, along: int, by: int, start: int, size: int) -> Any:
-    """`out[q, j] = x[q + by * j + start, j]`, zero outside of `x`, where `axis` has the index q from
-    0 up to `size`, and `along` the index j."""
+    """`out[q, j] = x[q + by * j + start, j]`, zero outside of `x`; q is the index along `axis`,
+    from 0 up to `size`, and j that along `along`."""
     if x.shape[along] == 1:
         return frame(x, axis, (start,), (size,))
     return apply(SKEW, x, axis=axis, along=along, by=by, start=start, size=size)
@@ -212,9 +212,7 @@ def undilated(step: Sizes, size: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
     """Sizes and dilations of windows that are given zeros between their elements along those axes
     that have both steps and dilations, so that each axis has one of them alone."""
     both = [s > 1 and d > 1 and n > 1 for s, n, d in zip(step, size, dilation, strict=True)]
-    wide = tuple(
-        (n - 1) * d + 1 if b else n for b, n, d in zip(both, size, dilation, strict=True)
-    )
+    wide = tuple((n - 1) * d + 1 if b else n for b, n, d in zip(both, size, dilation, strict=True))
     return wide, tuple(1 if b else d for b, d in zip(both, dilation, strict=True))
 
 

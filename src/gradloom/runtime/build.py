@@ -32,6 +32,7 @@ from gradloom.clock import Clock
 from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS, PRIMITIVES, namespace
 from gradloom.errors import InternalError
 from gradloom.ir.types import ITEMSIZE
+from gradloom.runtime.barrier import BARRIER, barrier_text
 from gradloom.runtime.native import Build, keep_only, make_object
 
 I8 = ir.IntType(8)
@@ -75,6 +76,7 @@ def compile_object(
             context, driver, entry, arguments, kernel_arguments, {n: r[1] for n, r in apart.items()}
         )
         texts += [routine_text(name, *routine) for name, routine in apart.items()]
+        texts += [barrier_text()] if any(BARRIER in text for text in texts) else []
         clock.mark("driver")
         return make_object([kernels, *texts], entry, cpu, features, clock)
 
@@ -205,6 +207,25 @@ def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
     cgutils.memset(builder, base, count, 0)
 
 
+def emit_cut(builder: ir.IRBuilder, worker: ir.Value, team: ir.Value) -> ir.Value:
+    whole = builder.shl(worker, I64(32))
+    return builder.sdiv(builder.add(whole, builder.sub(team, I64(1))), team)
+
+
+def emit_share(builder: ir.IRBuilder, extent: ir.Value, grain: ir.Value, at: ir.Value) -> ir.Value:
+    grains = builder.sdiv(builder.add(extent, builder.sub(grain, I64(1))), grain)
+    found = builder.mul(builder.ashr(builder.mul(grains, at), I64(32)), grain)
+    return builder.select(builder.icmp_signed("<", found, extent), found, extent)
+
+
+def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
+    """A call of the barrier where there is more than one to wait for."""
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
+    with builder.if_then(builder.icmp_signed(">", team, I64(1))):
+        barrier = cgutils.get_or_insert_function(builder.module, kind, BARRIER)
+        builder.call(barrier, [control, team])
+
+
 def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
     """The address of word `index`, typed for loads and stores of `word`."""
     words = builder.bitcast(base, word.as_pointer())
@@ -264,6 +285,9 @@ EMITTERS: dict[str, Callable[..., Any]] = {
     "get_ptr": emit_get_ptr,
     "copy": emit_copy,
     "zero": emit_zero,
+    "cut": emit_cut,
+    "share": emit_share,
+    "meet": emit_meet,
     **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
     **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
     **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},

@@ -55,7 +55,7 @@ def drive(
         if (interruptible and work > THREADED_FLOPS) or watch:
             _in_thread(executable, frame, watch)
         else:
-            executable.entry(*frame.addresses)
+            executable.run(frame)
         executable.check(frame)
     finally:
         executable.release(frame)
@@ -86,8 +86,7 @@ def _fill(frame: Frame, course: Course) -> None:
 
 def _in_thread(executable: Executable, frame: Frame, watch: Callable[[int], None] | None) -> None:
     """Run the entry in a thread; this one stays free for signals and the progress bar."""
-    addresses = frame.addresses
-    worker = threading.Thread(target=executable.entry, args=addresses, daemon=True)
+    worker = threading.Thread(target=executable.run, args=(frame,), daemon=True)
     worker.start()
     try:
         while worker.is_alive():

@@ -1,0 +1,108 @@
+"""Contenders in processes of their own, driven turn by turn through pipes.
+
+So their imports, memory and thread pools do not meet, and while one has its turn the others sleep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders.checks import CannotError
+from benchmarks.machine import cores, threads_environment
+
+ROOT = Path(__file__).parent.parent
+
+
+class Worker:
+    """A contender with its model, on as many cores as it may have threads.
+
+    Raises `CannotError` where the contender cannot express the model, ends, or takes longer than
+    `limit` seconds for an answer.
+    """
+
+    def __init__(
+        self,
+        contender: str,
+        model: str,
+        dtype: str,
+        threads: int,
+        caches: Path,
+        python: str = sys.executable,
+        limit: float = 90.0,
+    ) -> None:
+        mine = ",".join(map(str, cores(threads)))
+        command = [python, "-m", "benchmarks.worker"]
+        self.limit = limit
+        self.idle = 0.0  # seconds of processor time spent while it was not this one's turn
+        self._spent: float | None = None
+        self._said = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [*command, contender, model, dtype, str(threads), mine],
+            env={**os.environ, **threads_environment(threads), **cache_environment(caches)},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        self._answer()
+
+    def ask(self, word: str) -> dict[str, Any]:
+        """The answer to a word that `benchmarks/worker.py` knows."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def turn(self) -> tuple[float, float]:
+        """Seconds of a step, on the wall and of the processor."""
+        found = self.ask("time")
+        if self._spent is not None:
+            self.idle += found["before"] - self._spent
+        self._spent = found["after"]
+        return found["wall"], found["cpu"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+    def _answer(self) -> dict[str, Any]:
+        out = self._process.stdout
+        assert out is not None
+        ready, _, _ = select.select([out], [], [], self.limit)
+        line = out.readline() if ready else ""
+        found = json.loads(line) if line else {"cannot": self._failure(late=not ready)}
+        if "cannot" in found:
+            self.close()
+            raise CannotError(found["cannot"])
+        return dict(found)
+
+    def _failure(self, late: bool) -> str:
+        if late:
+            return f"took longer than {self.limit:.0f} seconds"
+        self._said.seek(0)
+        lines = [line for line in self._said.read().splitlines() if line.strip()]
+        return lines[-1][:200] if lines else f"ended with status {self._process.wait()}"
+
+
+def cache_environment(folder: Path) -> dict[str, str]:
+    """Where each library keeps what it compiled: one folder, which is empty at first."""
+    return {
+        "GRADLOOM_CACHE_DIR": str(folder / "gradloom"),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch"),
+        "CACHEDB": str(folder / "tinygrad.db"),
+        "PYTENSOR_FLAGS": f"base_compiledir={folder / 'pytensor'}",
+        "NUMBA_CACHE_DIR": str(folder / "numba"),
+    }

@@ -1,0 +1,101 @@
+"""One contender in a process of its own, which does as it is told: a line of JSON in, one out.
+
+Started as `python -m benchmarks.worker CONTENDER MODEL DTYPE THREADS CORE,CORE`.  Its words are
+`first` (the first run), `time` (some passes), `memory` (the peak of two passes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+started = time.perf_counter()
+if __name__ == "__main__" and sys.argv[5]:
+    # Before any library counts the cores.
+    os.sched_setaffinity(0, {int(core) for core in sys.argv[5].split(",")})
+
+import ctypes  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+COMPARED = 20  # how many first losses are reported
+
+
+class Worker:
+    """A runner and what is measured of it."""
+
+    def __init__(self, contender: str, model: str, dtype: str, threads: str) -> None:
+        from benchmarks.contenders import contender as find
+        from benchmarks.models import MODELS
+
+        made = MODELS[model](dtype)
+        make = find(contender)
+        imported = time.perf_counter()
+        self.runner = make(made, int(threads))
+        self.count = made.count
+        self.before = _memory("VmRSS")
+        self.imports = imported - started
+        self.passes = 1
+
+    def first(self) -> dict[str, Any]:
+        """The seconds that the first run took beyond a second one, and the first losses."""
+        from benchmarks.rounds import passes
+
+        start = time.perf_counter()
+        self.runner.restart()
+        result = self.runner.run()
+        first = time.perf_counter() - start
+        losses = self.runner.losses(result)[:COMPARED].tolist()
+        again, _ = self.runner.timed(1)
+        self.passes = passes(self.runner)
+        return {"compile": max(first - again, 0.0), "losses": losses, "imports": self.imports}
+
+    def time(self) -> dict[str, Any]:
+        """A turn: seconds of a step, and of the processor's."""
+        before = time.process_time()
+        wall, cpu = self.runner.timed(self.passes)
+        found = {"wall": wall / self.count, "cpu": cpu / self.count}
+        return {**found, "before": before, "after": time.process_time()}
+
+    def memory(self) -> dict[str, Any]:
+        """The most memory that training took beyond the imports and the data, in bytes."""
+        ctypes.CDLL(None).malloc_trim(0)  # what compiling left free counts for nobody
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins again
+        self.runner.timed(2)
+        peak = _memory("VmHWM")
+        return {"peak": peak - self.before, "planned": self.runner.planned_bytes()}
+
+
+def _memory(name: str) -> int:
+    """A line of the system's account of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"the system does not say {name}")
+
+
+def main() -> None:
+    # What libraries print goes elsewhere.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(found: dict[str, Any]) -> None:
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
+
+    from benchmarks.contenders.checks import CannotError
+
+    try:
+        worker = Worker(*sys.argv[1:5])
+        answer({"before": worker.before})
+    except CannotError as error:
+        answer({"cannot": str(error)})
+        return
+    for line in sys.stdin:
+        answer(getattr(worker, line.strip())())
+
+
+if __name__ == "__main__":
+    main()
