@@ -38,8 +38,10 @@ def compile_graph(
     names: Sequence[str] = (),
     text: driver.Writer = driver.program_text,
     within: Budget | None = None,
+    threads: int | None = None,
 ) -> Program:
-    """Graph to native code; `within` a budget of memory, by recomputation if need be."""
+    """Graph to native code; `within` a budget of memory, by recomputation if need be; `threads` the
+    most that a call may use."""
     clock = Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
@@ -52,7 +54,7 @@ def compile_graph(
     source = text(plan)
     entry, cached = native_entry(plan, source)
     clock.mark("load" if cached else "compile")
-    executable = Executable(plan, entry, [node.type for node in graph.outputs])
+    executable = Executable(plan, entry, [node.type for node in graph.outputs], threads)
     program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
     report(program)
     return program

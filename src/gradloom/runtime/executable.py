@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +16,11 @@ from gradloom.codegen.primitives import ARRIVED, SPINS
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
+from gradloom.plan.costs import best_team
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.cores import cores
+from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.serving import LOOKS
 from gradloom.settings import current as current_settings
 
@@ -48,7 +53,11 @@ class Executable:
     """Calls a native entry on arrays.  Calls from several Python threads have a frame each."""
 
     def __init__(
-        self, plan: Plan, entry: Entry, results: Sequence[TensorType] | None = None
+        self,
+        plan: Plan,
+        entry: Entry,
+        results: Sequence[TensorType] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.plan = plan
         self.entry = entry
@@ -58,15 +67,24 @@ class Executable:
         self.results = [b.type for b in self.outputs] if results is None else list(results)
         # Where the table has the addresses of results, and what is made for those with axes.
         first = len(self.inputs)
+        counts = Counter(self.results)
+        reserves = {t: Reserve(t, n) for t, n in counts.items() if t.nbytes >= LARGE_BYTES}
         self._arrays = [
-            (i, first + i, t.shape, np.dtype(t.dtype)) for i, t in enumerate(self.results) if t.ndim
+            (
+                i,
+                first + i,
+                reserves[t].array if t in reserves else partial(np.empty, t.shape, t.dtype),
+            )
+            for i, t in enumerate(self.results)
+            if t.ndim
         ]
         self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
         self._checked = [
             n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
         ]
         self._frames: list[Frame] = []
-        self.team = 1  # threads that run a call
+        # Threads that run a call; an entry of Python text is run by one.
+        self.team = best_team(plan.effort, threads or cores()) if entry.address else 1
         self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
@@ -114,8 +132,8 @@ class Executable:
                 table[slot] = address(array)
                 slot += 1
             results: list[Any] = frame.results.copy()
-            for i, slot, shape, dtype in self._arrays:
-                results[i] = result = np.empty(shape, dtype)
+            for i, slot, made in self._arrays:
+                results[i] = result = made()
                 table[slot] = address(result)
             self.run(frame)
             if self._checked or failure.error is not None:
