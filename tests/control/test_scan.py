@@ -137,7 +137,9 @@ def test_the_length_changes_neither_kernels_nor_lines():
     def lines(length):
         f = gl.jit(gl.grad(rnn))
         f(W, H, RNG.normal(size=(length, 4)))
-        return [line.split("(")[0] for line in f.program().driver.splitlines()]
+        lines = f.program().driver.splitlines()
+        shared = ("worker == 0", "meet")  # more rounds are worth a team
+        return [x.split("(")[0].strip() for x in lines if not any(word in x for word in shared)]
 
     assert lines(10) == lines(10_000)
 
