@@ -18,7 +18,6 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
 from gradloom.passes.order import ALWAYS, PASSES
-from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
@@ -93,6 +92,8 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
     else:
         plan = pickle.loads(found.object)
     if settings.verify:
+        from gradloom.plan.verify import verify_plan
+
         verify_plan(plan)
     return plan
 

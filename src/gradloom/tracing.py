@@ -16,6 +16,7 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node, forget_twins
 from gradloom.ir.source import PARAMETER, parameter
 from gradloom.ir.types import TensorType
+from gradloom.ops import contract as contract  # what most programs are made of; the rest is late
 
 
 @dataclass(frozen=True)
