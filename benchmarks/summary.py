@@ -128,13 +128,13 @@ def compiling(table: Table) -> Section:
         [
             model,
             *(
-                f"{found.cold[n]:.2f} / {found.warm[n]:.2f}" if n in found.cold else ""
+                " / ".join(f"{part[n]:.2f}" for part in (found.cold, found.warm) if n in part)
                 for n in names
             ),
         ]
         for model, found in table.items()
     ]
-    return Section("Seconds to compile: nothing cached / a second process", ["", *names], rows)
+    return Section("Seconds that the first run takes more than a second: nothing cached / a later process", ["", *names], rows)
 
 
 def memory(table: Table) -> Section:
