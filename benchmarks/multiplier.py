@@ -13,14 +13,14 @@ if __name__ == "__main__" and sys.argv[1]:
     # Before any library counts the cores.
     os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
 
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from typing import Any  # noqa: E402
+import time
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks.rounds import Runner, passes  # noqa: E402
-from benchmarks.serving import serve  # noqa: E402
+from benchmarks.rounds import Runner, passes
+from benchmarks.serving import serve
 
 Array = np.ndarray
 FLOPS = 4e7  # of a pass: beside it a call from Python, some 15 us, counts for little

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -129,7 +128,9 @@ def sections(title: str, found: Timings, peak: float) -> list[Section]:
     ]
     columns = ["", "kernel, nn: Gflop/s (of the peak)", *FORMS, f"{CALL}, nn"]
     return [
-        Section(f"{title}: the best of NumPy and PyTorch takes so many times as long", columns, rows),
+        Section(
+            f"{title}: the best of NumPy and PyTorch takes so many times as long", columns, rows
+        ),
         Section(f"{title}: in short", ["", "times as long"], short),
     ]
 

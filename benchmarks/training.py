@@ -159,9 +159,7 @@ def started(
             worker.close()
 
 
-def _start(
-    ready: Ready, name: str, what: list[str], caches: Path, cold: bool, lane: int
-) -> None:
+def _start(ready: Ready, name: str, what: list[str], caches: Path, cold: bool, lane: int) -> None:
     if why := missing(name):
         raise CannotError(why)
     threads = int(what[-1])
@@ -169,7 +167,9 @@ def _start(
     def worker() -> Worker:
         limit = LIMITS.get(name, 90.0)
         on = [lane] if threads == 1 else cores(threads)
-        return Worker(["benchmarks.worker", name, *what], threads, caches, interpreter(name), limit, on)
+        return Worker(
+            ["benchmarks.worker", name, *what], threads, caches, interpreter(name), limit, on
+        )
 
     if cold and CONTENDERS[name].caches:
         compiling = worker()

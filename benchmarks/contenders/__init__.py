@@ -13,6 +13,7 @@ from typing import cast
 from benchmarks.models.model import Model
 from benchmarks.rounds import Runner
 
+
 @dataclass(frozen=True)
 class Contender:
     """Where it is, what it needs, and whether it keeps what it compiled on disk."""
