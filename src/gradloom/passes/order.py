@@ -4,6 +4,7 @@ from gradloom.passes.blocks import cut_into_blocks
 from gradloom.passes.inline import inline, number
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
+from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
 
 PASSES = (
@@ -15,6 +16,7 @@ PASSES = (
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,
     prune_loops,  # also of the operands that were constants
+    halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )
 
