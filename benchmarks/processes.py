@@ -34,10 +34,11 @@ class Worker:
         dtype: str,
         threads: int,
         caches: Path,
+        python: str = sys.executable,
         limit: float = 90.0,
     ) -> None:
         mine = ",".join(map(str, cores(threads)))
-        command = [sys.executable, "-m", "benchmarks.worker"]
+        command = [python, "-m", "benchmarks.worker"]
         self.limit = limit
         self.idle = 0.0  # seconds of processor time spent while it was not this one's turn
         self._spent: float | None = None

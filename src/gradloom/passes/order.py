@@ -1,6 +1,7 @@
 """The passes, in their order, with the reasons beside it."""
 
 from gradloom.passes.blocks import cut_into_blocks
+from gradloom.passes.hoist import hoist_sums
 from gradloom.passes.inline import inline, number
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
@@ -16,6 +17,7 @@ PASSES = (
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,
     prune_loops,  # also of the operands that were constants
+    hoist_sums,  # after pruning: what nobody reads need not be summed
     halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )

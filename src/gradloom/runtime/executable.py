@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +22,7 @@ from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
 from gradloom.runtime.pace import Pace
+from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.team import team
 from gradloom.settings import current as current_settings
 
@@ -66,8 +69,16 @@ class Executable:
         self.results = [b.type for b in self.outputs] if results is None else list(results)
         # Where the table has the addresses of results, and what is made for those with axes.
         first = len(self.inputs)
+        counts = Counter(self.results)
+        reserves = {t: Reserve(t, n) for t, n in counts.items() if t.nbytes >= LARGE_BYTES}
         self._arrays = [
-            (i, first + i, t.shape, np.dtype(t.dtype)) for i, t in enumerate(self.results) if t.ndim
+            (
+                i,
+                first + i,
+                reserves[t].array if t in reserves else partial(np.empty, t.shape, t.dtype),
+            )
+            for i, t in enumerate(self.results)
+            if t.ndim
         ]
         self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
         self._checked = [
@@ -127,8 +138,8 @@ class Executable:
                 table[slot] = address(array)
                 slot += 1
             results: list[Any] = frame.results.copy()
-            for i, slot, shape, dtype in self._arrays:
-                results[i] = result = np.empty(shape, dtype)
+            for i, slot, made in self._arrays:
+                results[i] = result = made()
                 table[slot] = address(result)
             self.run(frame)
             if self._checked or failure.error is not None:
