@@ -27,6 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "call_overhead": (),
     "compile_time": (),
     "loops": (),
+    "convolutions": (),
 }
 
 # Without names: what is compared.  The others show where constants and costs come from.

@@ -117,7 +117,7 @@ def test_inspect_answers_and_writes(model, capsys, name):
     text = capsys.readouterr().out
     assert "model.py:7 in loss" in text
     assert "side by side" in text
-    assert "def program(table, arena, control):" in text
+    assert "def program(table, arena, control, worker, team):" in text
     assert {file.name for file in (model / "gradloom-inspect").iterdir()} == {
         f"{name}_source.py",
         f"{name}_graph.svg",

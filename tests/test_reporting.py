@@ -33,7 +33,7 @@ def test_every_level_prints_more(capsys):
     assert "kernels, arena" in printed[0]
     assert [len(p) for p in printed] == sorted(len(p) for p in printed)
     assert "test_reporting.py" in printed[2]
-    assert "def program(table, arena, control):" in printed[3]
+    assert "def program(table, arena, control, worker, team):" in printed[3]
     assert "define" in printed[4]
 
 

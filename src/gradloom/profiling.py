@@ -84,7 +84,7 @@ def profile(program: Program) -> Profile:
 def _text(plan: Plan) -> str:
     """A driver that repeats one kernel."""
     lines = [
-        f"def {driver.ENTRY}(table, arena, control):",
+        *driver.HEAD,
         f"    mode = get(control, {driver.MODE})",
         f"    batches = get(control, {driver.BATCHES})",
         *(f"    {line}" for line in driver.addresses(plan.buffers)),

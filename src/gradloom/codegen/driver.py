@@ -6,19 +6,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+from gradloom.codegen.primitives import GENERATION
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.arena import padded
 from gradloom.plan.plan import Buffer, Kernel, Operand, Part, Plan, Region, Stage
 
-FAULTS = 16  # the first word of `control` that belongs to a kernel
+FAULTS = 48  # the first word of `control` that belongs to a kernel
 ENTRY = "program"
-ARGUMENTS = ("ptr", "ptr", "ptr")
+ARGUMENTS = ("ptr", "ptr", "ptr", "i64", "i64")
+# What `worker` of a team of so many does of each kernel lies between these cuts.
+HEAD = (
+    f"def {ENTRY}(table, arena, control, worker, team):",
+    "    lower = cut(worker, team)",
+    "    upper = cut(worker + 1, team)",
+)
 Writer = Callable[[Plan], str]
 
 
 def program_text(plan: Plan) -> str:
-    """`program(table, arena, control)`: one pass over a plan's kernels."""
-    lines = [f"def {ENTRY}(table, arena, control):"]
+    """`program(table, arena, control, worker, team)`: one pass over a plan's kernels."""
+    lines = [*HEAD]
     lines += [f"    {line}" for line in addresses(plan.buffers)]
     lines += [f"    {line}" for line in calls(plan)]
     lines.append("    return 0")
@@ -30,8 +37,10 @@ def routines_text(plan: Plan) -> str:
     return "".join(part.rstrip() + "\n\n\n" for part in plan.routines())
 
 
-# Words of `control` that a training driver reads and writes.
-DONE, STOP, EPOCHS, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(11)
+# Words of `control` that a training driver reads and writes; more are in `codegen.primitives`.
+# Worker 0 writes LEAVE + 0 and LEAVE + 1 in turn, so that no one still has to read what it writes.
+LEAVE = GENERATION + 2
+DONE, STOP, START, UNTIL, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(12)
 IN_PLACE, GATHER, SHUFFLE = range(3)  # modes: batches lie in a row; by `order`; by a new `order`
 
 SHUFFLE_TEXT = """\
@@ -75,8 +84,8 @@ def shuffle(order, rows, low, high, epoch):
         put(order, j, kept)
 
 
-def gather_rows(order, first, rows, row_bytes, source, target):
-    for row in range(rows):
+def gather_rows(start, stop, order, first, row_bytes, source, target):
+    for row in range(start, stop):
         copy(target, row * row_bytes, source, get(order, first + row) * row_bytes, row_bytes)
 
 
@@ -84,11 +93,13 @@ def gather_rows(order, first, rows, row_bytes, source, target):
 
 
 def training_text(batch: range) -> Writer:
-    """The writer of a training driver: epochs of batches, each one pass over the kernels.
+    """The writer of a training driver: batch after batch, each one pass over the kernels, `batches`
+    of them an epoch.
 
     Inputs `batch` hold the data.  Batch `n` lies `n` whole batches after the first row, or is
     gathered by `order` (the table's last address) into a place behind the arena.  Outputs are
-    written one after another.  Returns how many batches were done; another thread may set STOP.
+    written one after another.  It begins with batch START, counted through all epochs, and ends
+    before batch UNTIL, or as soon as another thread has set STOP; it returns how far it came.
     """
     return lambda plan: _training_text(plan, batch)
 
@@ -112,10 +123,19 @@ def _training_text(plan: Plan, batch: range) -> str:
     head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
     names = {b.name for b in fixed}
     head += [line for line in addresses(plan.buffers) if line.partition(" ")[0] in names]
-    head += [f"order = get_ptr(table, {slots})", "done = 0"]
+    head.append(f"order = get_ptr(table, {slots})")
     for b in (*data.values(), *outputs):
         head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
-    loop = [f"if get(control, {STOP}):", "    return done"]
+    loop = [
+        "batch = done % batches",
+        f"if mode == {SHUFFLE} and batch == 0:",
+        "    meet(control, team)",
+        "    if worker == 0:",
+        "        shuffle(order, rows, low, high, first_epoch + done // batches)",
+    ]
+    leave = f"{LEAVE} + (done & 1)"
+    loop += ["if worker == 0:", f"    put(control, {leave}, get(control, {STOP}))"]
+    loop += ["meet(control, team)", f"if get(control, {leave}):", "    return done"]
     loop += [
         f"{b.name} = view(all_{b.name}, keep * done * {b.type.nbytes})"
         if b is not outputs[0]
@@ -124,19 +144,17 @@ def _training_text(plan: Plan, batch: range) -> str:
     ]
     for number, b in data.items():
         loop += _batch_lines(b, places.get(number, 0))
-    loop += [*calls(plan), "done += 1", f"put(control, {DONE}, done)"]
-    lines = [f"def {ENTRY}(table, arena, control):", *(f"    {line}" for line in head)]
-    lines += ["    for epoch in range(first_epoch, first_epoch + epochs):"]
-    lines += [
-        f"        if mode == {SHUFFLE}:",
-        "            shuffle(order, rows, low, high, epoch)",
-    ]
-    lines += ["        for batch in range(batches):", *(f"            {line}" for line in loop)]
-    return SHUFFLE_TEXT + routines_text(plan) + "\n".join([*lines, "    return done"]) + "\n"
+    if len(places) > 1:
+        loop += [f"if mode != {IN_PLACE}:", "    meet(control, team)"]
+    loop += [*calls(plan), "if worker == 0:", f"    put(control, {DONE}, done + 1)"]
+    lines = [*HEAD, *(f"    {line}" for line in head), "    for done in range(start, until):"]
+    lines += [*(f"        {line}" for line in loop), "    return until"]
+    return SHUFFLE_TEXT + routines_text(plan) + "\n".join(lines) + "\n"
 
 
 _WORDS = {
-    "epochs": EPOCHS,
+    "start": START,
+    "until": UNTIL,
     "batches": BATCHES,
     "mode": MODE,
     "rows": ROWS,
@@ -160,7 +178,8 @@ def _batch_lines(buffer: Buffer, place: int) -> list[str]:
         f"    {name} = view(all_{name}, (first + batch * {rows}) * {row_bytes})",
         "else:",
         f"    {name} = view(arena, {place})",
-        f"    gather_rows(order, first + batch * {rows}, {rows}, {row_bytes}, all_{name}, {name})",
+        f"    gather_rows({', '.join(_range(rows, 1))}, order, first + batch * {rows}, {row_bytes},"
+        f" all_{name}, {name})",
     ]
 
 
@@ -216,7 +235,7 @@ def _for(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]
     count = region.length
     yield f"for {at} in range({f'{count - 1}, -1, -1' if region.reverse else count}):"
     yield from (f"    {_row(plan, row, at)}" for row in region.rows if plan.buffers[row].stride)
-    yield from _indented(inner(region.bodies[0]))
+    yield from _indented([*inner(region.bodies[0]), *_meeting(region.again)])
 
 
 def _row(plan: Plan, row: int, at: str = "") -> str:
@@ -230,15 +249,16 @@ def _row(plan: Plan, row: int, at: str = "") -> str:
 def _while(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
     test, body = region.bodies
     yield "while True:"
-    yield from _indented(inner(test))
+    yield from _indented([*inner(test), *_meeting(region.barrier)])
     yield f"    if get({plan.buffers[region.word].name}, 0) == 0:"
     yield "        break"
-    yield from _indented(inner(body))
+    yield from _indented([*inner(body), *_meeting(region.again)])
 
 
 def _branch(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
     """A number that is out of range chooses the first or the last, as in JAX."""
     chosen = f"case_{number}"
+    yield from _meeting(region.barrier)
     yield f"{chosen} = get({plan.buffers[region.word].name}, 0)"
     last = len(region.bodies) - 1
     for case, body in enumerate(region.bodies):
@@ -255,15 +275,43 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
-    if not kernel.block or kernel.block >= kernel.extent:
+    """What each of the team does of a kernel: its range of the outermost axis, or, of what is not
+    split, worker 0 all."""
+    if not kernel.in_blocks:
         for stage in kernel.stages:
-            yield _call(plan, stage, number, "0", str(stage.extent))
+            yield from _meeting(stage.barrier)
+            call = _call(plan, stage, number, *_range(stage.extent, stage.grain))
+            yield from _by(stage.grain, [call])
         return
-    block, extent = kernel.block, kernel.extent
-    yield f"for row in range(0, {extent}, {block}):"
-    yield f"    end = row + {block} if row + {block} < {extent} else {extent}"
-    for stage in kernel.stages:
-        yield "    " + _call(plan, stage, number, "row", "end")
+    first = kernel.stages[0]
+    yield from _meeting(first.barrier)
+    start, stop = _range(kernel.extent, first.grain)
+    yield from _by(
+        first.grain,
+        [
+            f"stop = {stop}",
+            f"for row in range({start}, stop, {kernel.block}):",
+            f"    end = row + {kernel.block} if row + {kernel.block} < stop else stop",
+            *("    " + _call(plan, stage, number, "row", "end") for stage in kernel.stages),
+        ],
+    )
+
+
+def _by(grain: int, lines: list[str]) -> Iterator[str]:
+    """Lines for all of the team, or, without a grain, for worker 0."""
+    return iter(lines if grain else ["if worker == 0:", *_indented(lines)])
+
+
+def _range(extent: int, grain: int) -> tuple[str, str]:
+    """From where to where one of the team works."""
+    if not grain:
+        return "0", str(extent)
+    return f"share({extent}, {grain}, lower)", f"share({extent}, {grain}, upper)"
+
+
+def _meeting(reason: str) -> Iterator[str]:
+    if reason:
+        yield f"meet(control, team)  # {reason}"
 
 
 def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:

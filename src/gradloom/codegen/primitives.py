@@ -6,6 +6,8 @@ Integers are int64 in compiled code and unbounded here: mask what may overflow.
 """
 
 import ctypes
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +47,42 @@ def copy(target: Ptr, target_byte: int, source: Ptr, source_byte: int, count: in
 def zero(base: Ptr, count: int) -> None:
     """Clear the first `count` bytes."""
     base[:count] = 0
+
+
+# ---- the team of threads that runs a driver: worker 0 ... team - 1
+
+# Words of `control` on cache lines of their own (two lines apart, since processors fetch pairs):
+# how many have arrived at the barrier, how often all have, and how often to look before yielding.
+ARRIVED, GENERATION, SPINS = 16, 32, 33
+_arriving = threading.Lock()
+
+
+def cut(worker: int, team: int) -> int:
+    """Where a worker's part begins, in 2^-32 of the whole; `cut(worker + 1, team)` is its end."""
+    return ((worker << 32) + team - 1) // team
+
+
+def share(extent: int, grain: int, at: int) -> int:
+    """The iteration of `extent` at a `cut`: whole grains, or the end.  No division, so it costs
+    nothing beside a call of a kernel."""
+    return min((-(-extent // grain) * at >> 32) * grain, extent)
+
+
+def meet(control: Ptr, team: int) -> None:
+    """A barrier: nobody goes on until all of the team are here, and all see what each has written.
+
+    Compiled, one that waits looks a bounded number of times and then yields to the system.
+    """
+    if team == 1:
+        return
+    with _arriving:
+        now = get(control, GENERATION)
+        arrived = (get(control, ARRIVED) + 1) % team
+        put(control, ARRIVED, arrived)
+        if arrived == 0:
+            put(control, GENERATION, now + 1)
+    while get(control, GENERATION) == now:
+        time.sleep(0)
 
 
 # ---- numbers of arrays: an element of any dtype is an int64 or a float64 while it is worked with
@@ -111,6 +149,9 @@ WORDS: Rows = {
     "get_ptr": (get_ptr, "ptr", ("ptr", "i64")),
     "copy": (copy, "void", ("ptr", "i64", "ptr", "i64", "i64")),
     "zero": (zero, "void", ("ptr", "i64")),
+    "cut": (cut, "i64", ("i64", "i64")),
+    "share": (share, "i64", ("i64", "i64", "i64")),
+    "meet": (meet, "void", ("ptr", "i64")),
 }
 # Name -> (function, result, arguments), in the types that a driver knows.
 PRIMITIVES: Rows = {**WORDS, **_typed()}

@@ -30,6 +30,7 @@ from gradloom.plan.plan import (
     Step,
     Store,
 )
+from gradloom.plan.rows import Pass, is_wide, passes, phases
 
 COMMENT_COLUMN = 60
 AXES, BATCH_AXES = "ijklmn", "ijl"
@@ -181,14 +182,13 @@ class _NestText:
     """The state of writing one nest.
 
     A step stands at the level of the innermost axis that it depends on: level n is inside of n
-    loops.  Its phase is the number of folds that must be finished before it.
+    loops.  Its phase is the number of passes over the folded axes that must be finished before it.
     """
 
     nest: Nest
     comments: Mapping[int, str]
     given: Sequence[str]
     lines: _Lines = field(default_factory=_Lines)
-    phases: list[int] = field(default_factory=list)
     uses: dict[int, list[tuple[Step | Store, int]]] = field(default_factory=dict)  # and levels
     variables: dict[int, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)  # of the line being written
@@ -202,11 +202,13 @@ class _NestText:
         names = [*self.given, *(f"p{n}" for n in range(len(self.given), count))]
         self.operands = _apart(names, {*self.axes, *(f"t{n}" for n in range(len(nest.steps)))})
         self.levels = [max(axes, default=-1) + 1 for axes in depends(nest)]
-        for step in nest.steps:
-            before = max((self.phases[a] for a in arguments(step)), default=0)
-            self.phases.append(before + isinstance(step, Fold))
-        for store in self.nest.stores:
-            self._use(store, self.kept)
+        self.phases = phases(nest)
+        self.passes = passes(nest)
+        self.folded = {n for one in self.passes for n in one.folds}
+        axes = depends(nest)
+        self.wide = [is_wide(nest, store, axes) for store in nest.stores]
+        for store, wide in zip(nest.stores, self.wide, strict=True):
+            self._use(store, len(nest.sizes) if wide else self.kept)
         for number in reversed(range(len(nest.steps))):
             if number in self.uses:
                 folds = isinstance(nest.steps[number], Fold)
@@ -228,26 +230,22 @@ class _NestText:
             if level:
                 bounds = self.nest.sizes[level - 1] if level > 1 else "start, stop"
                 self.lines.open(f"for {self.axes[level - 1]} in range({bounds}):")
-            self._steps_at([n for n in sorted(self.uses) if self.levels[n] == level])
-        for store in self.nest.stores:
-            self._store(store)
+            for number in sorted(self.uses):
+                if self.levels[number] == level and self.phases[number] == 0:
+                    self._assign(number)
+        for number, one in enumerate(self.passes):
+            self._pass(one)
+            for later in sorted(set(self.uses) - self.folded):
+                if self.levels[later] <= self.kept and self.phases[later] == number + 1:
+                    self._assign(later)
+        for store, wide in zip(self.nest.stores, self.wide, strict=True):
+            if not wide:
+                self._store(store)
         return self.lines.text()
 
-    def _steps_at(self, here: list[int]) -> None:
-        """The steps of one level of the kept loops, each fold as soon as it can begin."""
-        folds = [n for n in here if self.nest.reduced and isinstance(self.nest.steps[n], Fold)]
-        for phase in range(max(self.phases, default=0) + 1):
-            for number in here:
-                if self.phases[number] == phase and number not in folds:
-                    self._assign(number)
-            self._folds([n for n in folds if self.phases[n] == phase + 1])
-
-    def _folds(self, folds: list[int]) -> None:
+    def _pass(self, one: Pass) -> None:
         """The reduced loops, once for all folds that can run together."""
-        if not folds:
-            return
-        steps = [(number, self._fold(number)) for number in folds]
-        inner = self._inside_loops(folds)
+        steps = [(number, self._fold(number)) for number in one.folds if number in self.uses]
         for number, step in steps:
             identity = OPS[step.op].identity
             assert identity is not None, step
@@ -256,7 +254,7 @@ class _NestText:
         outside = self.lines.depth
         for axis in range(self.kept, len(self.nest.sizes)):
             self.lines.open(f"for {self.axes[axis]} in range({self.nest.sizes[axis]}):")
-            for number in inner:
+            for number in one.steps:
                 if self.levels[number] == axis + 1:
                     self._assign(number)
         for number, step in steps:
@@ -264,23 +262,14 @@ class _NestText:
             total = self.variables[number]
             text = OPS[step.op].spelling.format(total, self._value(step.arg))
             self.lines.add(f"{total} = {_bare(text)}", self.remarks)
+        for store in one.stores:
+            self._store(store)
         self.lines.depth = outside
 
     def _fold(self, number: int) -> Fold:
         step = self.nest.steps[number]
         assert isinstance(step, Fold)
         return step
-
-    def _inside_loops(self, folds: list[int]) -> list[int]:
-        """The steps that these folds need anew in each iteration."""
-        found: set[int] = set()
-        waiting = list(folds)
-        while waiting:
-            for number in arguments(self.nest.steps[waiting.pop()]):
-                if number not in found and self.levels[number] > self.kept:
-                    found.add(number)
-                    waiting.append(number)
-        return sorted(found)
 
     # ---- lines
 

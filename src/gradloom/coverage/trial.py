@@ -110,10 +110,11 @@ def _values(result: Any) -> list[Any]:
 def form(traced: Traced) -> str:
     """The row, if the function is one and nothing else; static if nothing is computed."""
     apart = (Kind.SOURCE, Kind.ITEM)
-    rows = [node.op.name for node in traced.graph.nodes() if node.op.kind not in apart]
+    rows = [node.op for node in traced.graph.nodes() if node.op.kind not in apart]
     if not rows:
         return "static" if not traced.graph.outputs else "composite"
-    return f"row `{rows[0]}`" if len(rows) == 1 else "composite"
+    alone = len(rows) == 1 and rows[0].kind is not Kind.CALL
+    return f"row `{rows[0].name}`" if alone else "composite"
 
 
 def dtypes(call: Call) -> str:

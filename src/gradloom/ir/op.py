@@ -77,6 +77,7 @@ class Op:
     batch: Callable[..., Any] | None = None  # None: the kind's
     linear: bool = False  # in all floating operands together, so the tangent is op(*tangents)
     routine: Callable[..., Any] | None = None  # ROUTINE: (*types, **attrs) -> `ir.routine.Code`
+    blocks: Callable[..., Any] | None = None  # ROUTINE: the same by smaller ones; None: is small
     planar: Callable[..., Any] | None = None  # on pairs (re, im); None: the kind's, or no meaning
     samples: Callable[..., Any] | None = None  # (rng, dtype) -> [(arrays, attrs), ...] for tests
     doc: str = field(default="")

@@ -78,7 +78,8 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     """`exp(x) / sum(exp(x))` along `axis`, shifted by the largest element."""
     x = as_operand(x)
     weights = exp(x - stop_gradient(max_(x, axis, keepdims=True)))
-    return weights / sum_(weights, axis, keepdims=True)
+    # One division a row: a division costs as much as the exponential.
+    return weights * (1 / sum_(weights, axis, keepdims=True))
 
 
 @public()

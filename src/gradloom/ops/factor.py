@@ -14,7 +14,7 @@ from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op
 from gradloom.ir.routine import Code
 from gradloom.ir.types import TensorType, TupleType
-from gradloom.ops import lapack
+from gradloom.ops import blocked, lapack
 from gradloom.ops.complex import conjugate
 from gradloom.ops.composite import ones_like, zeros_like
 from gradloom.ops.contract import matmul
@@ -73,7 +73,7 @@ def well(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
 # ---- Cholesky
 
 CHOLESKY_TEXT = """\
-def {name}(start, stop, n, x, potrf, out, w, r):
+def {name}(start, stop, n, x, potrf, trsm, out, w, r):
     # lower triangle and row-major: to LAPACK the upper one, of the conjugate, U* U: L is U'
     call = load_int64(potrf, 0)
     store_int32(w, 0, n)
@@ -90,32 +90,40 @@ def {name}(start, stop, n, x, potrf, out, w, r):
 """
 
 
-def _cholesky_code(x: TensorType, potrf: TensorType) -> Code:
+def _cholesky_code(x: TensorType, potrf: TensorType, trsm: TensorType) -> Code:
     n = x.shape[-1]
     return lapack.code("cholesky", CHOLESKY_TEXT, x.dtype, x.shape[:-2], (n,), 3, upper=ord("U"))
 
 
 @conjugated
-def _cholesky_vjp(g: Any, out: Any, x: Any, potrf: Any) -> tuple[Any, None]:
+def _cholesky_vjp(g: Any, out: Any, x: Any, potrf: Any, trsm: Any) -> tuple[Any, None, None]:
     """Murray, Differentiation of the Cholesky decomposition, 2016, eq. 10."""
     inner = halved(matmul(adjoint(out), tril(g)))
     left = triangular(conjugate(out), inner, lower=1, trans=1)
     whole = adjoint(triangular(conjugate(out), adjoint(left), lower=1, trans=1))
-    return of_lower(whole), None
+    return of_lower(whole), None, None
 
 
 CHOLESKY: Op = define_with_pairs(
     Op(
         "cholesky",
         Kind.ROUTINE,
-        lambda x, potrf: x,
-        lambda x, potrf: np.tril(lapack.each(np.linalg.cholesky, np.asarray(x))[0]),
+        lambda x, *addresses: x,
+        lambda x, *addresses: np.tril(lapack.each(np.linalg.cholesky, np.asarray(x))[0]),
         _cholesky_vjp,
         accepts="float",
         batch=batching(lambda: CHOLESKY, 1),
         routine=_cholesky_code,
+        blocks=blocked.cholesky,
         samples=lambda rng, dtype: [
-            ((well(rng, dtype, 2, 4, 4), address_of("potrf", dtype)), {}),
+            (
+                (
+                    well(rng, dtype, 2, 4, 4),
+                    address_of("potrf", dtype),
+                    address_of("trsm", dtype),
+                ),
+                {},
+            ),
         ],
     )
 )
@@ -185,6 +193,7 @@ TRIANGULAR: Op = define_with_pairs(
         operands=2,
         batch=batching(lambda: TRIANGULAR, 2),
         routine=_triangular_code,
+        blocks=blocked.triangular,
         samples=lambda rng, dtype: [
             (
                 (

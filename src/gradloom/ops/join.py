@@ -106,12 +106,13 @@ def stack(
     return concatenate([expand_dims(p, axis) for p in parts], axis, out, dtype=dtype)
 
 
-def index_along(x: Any, axis: int) -> Any:
-    """For every element of `x`, its index along `axis`, as int64."""
+def index_along(x: Any, axis: int, dtype: str = "int64") -> Any:
+    """For every element of `x`, its index along `axis`."""
     if isinstance(x, Tensor) and isinstance(x.node, Node):
-        return apply(IOTA, shape=tuple(x.shape), axis=axis, dtype="int64")
+        return apply(IOTA, shape=tuple(x.shape), axis=axis, dtype=dtype)
+    steps = np.arange(x.shape[axis], dtype=dtype)
     return np.broadcast_to(
-        np.expand_dims(np.arange(x.shape[axis]), tuple(i for i in range(x.ndim) if i != axis)),
+        np.expand_dims(steps, tuple(i for i in range(x.ndim) if i != axis)),
         x.shape,
     )
 

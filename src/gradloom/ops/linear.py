@@ -90,7 +90,7 @@ def cholesky(a: Any, upper: bool = False) -> Any:
     (a,) = matrices(a, square=True)
     if not a.size:
         return a
-    out = apply(CHOLESKY, _hermitian(a), *lapack.functions(["potrf"], a.dtype))
+    out = apply(CHOLESKY, _hermitian(a), *lapack.functions(["potrf", "trsm"], a.dtype))
     return adjoint(out) if upper else out
 
 

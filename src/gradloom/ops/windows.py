@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.frontend.apply import apply
-from gradloom.ir.affine import Affine, Guard, Index
+from gradloom.ir.affine import Guard, Index
 from gradloom.ir.op import Kind, Op, define
 from gradloom.ir.types import TensorType
 from gradloom.ops.move import PLACE, place, reshape, take_slice, transpose
@@ -80,7 +80,8 @@ def _overlap_add(
     for d in reversed(range(many)):
         order.insert(first + d + 1, ndim + 2 * d + 1)
     g = transpose(g, (*order, *(ndim + 2 * d for d in range(many))))
-    g = sum_(g, tuple(len(order) + d for d, n in enumerate(terms) if n > 1))
+    summed = tuple(len(order) + d for d, n in enumerate(terms) if n > 1)
+    g = sum_(g, summed) if summed else g
     inner = tuple(b * s for b, s in zip(blocks, step, strict=True))
     g = reshape(g, (*x.shape[:first], *inner, *x.shape[first + many :]))
     return (frame(g, first, (0,) * many, x.shape[first : first + many]),)
@@ -183,8 +184,8 @@ SKEW: Op = define(
 
 
 def skew(x: Any, axis: int, along: int, by: int, start: int, size: int) -> Any:
-    """`out[q, j] = x[q + by * j + start, j]`, zero outside of `x`, where `axis` has the index q from
-    0 up to `size`, and `along` the index j."""
+    """`out[q, j] = x[q + by * j + start, j]`, zero outside of `x`; q is the index along `axis`,
+    from 0 up to `size`, and j that along `along`."""
     if x.shape[along] == 1:
         return frame(x, axis, (start,), (size,))
     return apply(SKEW, x, axis=axis, along=along, by=by, start=start, size=size)
@@ -212,9 +213,7 @@ def undilated(step: Sizes, size: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
     """Sizes and dilations of windows that are given zeros between their elements along those axes
     that have both steps and dilations, so that each axis has one of them alone."""
     both = [s > 1 and d > 1 and n > 1 for s, n, d in zip(step, size, dilation, strict=True)]
-    wide = tuple(
-        (n - 1) * d + 1 if b else n for b, n, d in zip(both, size, dilation, strict=True)
-    )
+    wide = tuple((n - 1) * d + 1 if b else n for b, n, d in zip(both, size, dilation, strict=True))
     return wide, tuple(1 if b else d for b, d in zip(both, dilation, strict=True))
 
 

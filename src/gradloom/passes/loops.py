@@ -40,7 +40,7 @@ def merge_loops(graph: Graph) -> Graph:
         index = home["ids"].index(loop["ids"][node["index"]])
         return make(ITEM, home, where=node.where, index=index)
 
-    return merge_loops(_rebuilt(graph, moved))
+    return merge_loops(rebuilt(graph, moved))
 
 
 def _covers(more: Node, loop: Node) -> bool:
@@ -100,7 +100,7 @@ def prune_loops(graph: Graph) -> Graph:
         smaller = {node: _pruned(node, found) for node, found in used.items()}
         if all(new.node is old for old, new in smaller.items()):
             return _inside(graph, prune_loops)
-        graph = _rebuilt(graph, functools.partial(_at_home, smaller))
+        graph = rebuilt(graph, functools.partial(_at_home, smaller))
 
 
 @dataclass(frozen=True)
@@ -219,10 +219,10 @@ def _inside(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
     """With the graphs of its loops and branches changed."""
     if not any(graphs_of(node) for node in graph.nodes()):
         return graph
-    return _rebuilt(graph, lambda node: with_graphs(node, change) if graphs_of(node) else node)
+    return rebuilt(graph, lambda node: with_graphs(node, change) if graphs_of(node) else node)
 
 
-def _rebuilt(graph: Graph, change: Callable[[Node], Node]) -> Graph:
+def rebuilt(graph: Graph, change: Callable[[Node], Node]) -> Graph:
     """Every node, as `change` gives it, on operands that were rebuilt before.
 
     What `change` gives may read nodes of the old graph, which are rebuilt in their turn.

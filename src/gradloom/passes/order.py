@@ -1,18 +1,24 @@
 """The passes, in their order, with the reasons beside it."""
 
+from gradloom.passes.blocks import cut_into_blocks
+from gradloom.passes.hoist import hoist_sums
 from gradloom.passes.inline import inline, number
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
+from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
 
 PASSES = (
     inline,  # before anything looks at a graph: it shows what calls hold
     drop_markers,  # early: a marker hides its operand from every other rule
     split_complex,  # what follows knows real numbers only
+    cut_into_blocks,  # before the pieces and products that come of it are simplified
     simplify,
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,
     prune_loops,  # also of the operands that were constants
+    hoist_sums,  # after pruning: what nobody reads need not be summed
+    halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )
 

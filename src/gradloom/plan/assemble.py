@@ -17,13 +17,15 @@ from gradloom.plan.memory import Memory
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan
 from gradloom.plan.regions import lower_region
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
+from gradloom.plan.split import split
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
     memory, _, parts = _decided(graph, names)
-    return _placed(graph, memory, parts)
+    plan = split(_placed(graph, memory, parts))
+    return replace(plan, parts=embed(plan.parts, plan.buffers))
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _placed(graph: Graph, memory: Memory, parts: Sequence[Part]) -> Plan:
     steps = _operations(graph)
     numbers = itertools.count()
     final = tuple(substituted(_numbered(part, numbers, used), renumbered) for part in parts)
-    return Plan(embed(final, buffers), buffers, total, steps)
+    return Plan(final, buffers, total, steps)
 
 
 def _operations(graph: Graph) -> int:

@@ -98,13 +98,13 @@ class _Embedding:
             self.memories.setdefault(self._base(operand.buffer), len(self.memories))
 
     def _fits(self, stage: Stage) -> bool:
-        if stage.can_fault or not stage.extent:
-            return False
+        if stage.can_fault or not stage.extent or stage.grain:
+            return False  # what the team shares is called for a range
         return rounds(stage) <= ROUNDS and work(stage) <= min(SMALL, self.left)
 
     def stage(self, stage: Stage) -> Stage:
         nest, use = stage.code, (stage.extent, stage.operands)
-        if not isinstance(nest, Nest) or (nest.name, use) not in self.chosen:
+        if not isinstance(nest, Nest) or stage.grain or (nest.name, use) not in self.chosen:
             return stage
         uses = self.uses[nest.name]
         number = uses[use]

@@ -137,11 +137,12 @@ def vector_axis(nest: Nest) -> int | None:
 def _writes_apart(nest: Nest, axis: int, axes_of: list[frozenset[int]]) -> bool:
     """Whether neighbours along `axis` write neighbours in memory, so that no scatter is needed."""
     kept = len(nest.sizes) - nest.reduced
-    if axis >= kept:
-        return not any(s.picks or s.accumulate for s in nest.stores)
+    if axis >= kept and any(s.picks or s.accumulate for s in nest.stores):
+        return False
+    along = [s for s in nest.stores if axis < kept or s.at.coefficient(axis)]
     return all(
         store.at.coefficient(axis) == 1 and not any(axis in axes_of[p.step] for p in store.picks)
-        for store in nest.stores
+        for store in along
     )
 
 
@@ -155,8 +156,7 @@ def _cost(nest: Nest, axis: int, axes_of: list[frozenset[int]]) -> float:
             total += _access_cost(step.at.coefficient(axis), step.picks, axis, axes_of)
     for store in nest.stores:
         widest = max(widest, ITEMSIZE[store.dtype])
-        if axis < len(nest.sizes) - nest.reduced:
-            total += 1
+        total += store.at.coefficient(axis) == 1
     lanes = WIDEST_BYTES // widest
     size = max(nest.sizes[axis], 1)
     return (total + len(nest.steps)) * math.ceil(size / lanes) * lanes / size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from gradloom.plan.fuse import Group, is_computed
 from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
+from gradloom.plan.rows import Rows, overwrites
 
 # Bytes of rows of a product that are finished, epilogue and all, before the next ones are begun.
 # On one thread the size does not matter: tanh(x @ w + 1) in float32 at 512 x 128 x 128 took 122 to
@@ -36,61 +38,73 @@ class Lowering:
     scratch: Callable[[Node], int]  # a new arena buffer for a value that is in no group's `stored`
 
     def lower(self, group: Group) -> Kernel:
-        kind = group.head.op.kind if group.head else group.members[0].op.kind
-        build = {
-            Kind.REDUCE: self._reduction,
-            Kind.CONTRACT: self._contraction,
+        kind = group.members[0].op.kind
+        closed = {
             Kind.JOIN: self._join,
             Kind.SCATTER: self._scatter,
             Kind.MOVE: self._move,
             Kind.ROUTINE: self._routine,
-        }.get(kind, self._elementwise)
-        stages, block = build(group)
+        }
+        chosen = closed[kind] if group.closed else self._contraction if group.head else self._nest
+        stages, block = chosen(group)
         nodes = self._covered(group)
         lines = tuple(dict.fromkeys(n.where for n in nodes if n.where is not None))
         return Kernel(self._hint(group), tuple(stages), block, lines, _flops(nodes))
 
     # ---- kinds
 
-    def _elementwise(self, group: Group) -> tuple[list[Stage], int]:
-        draft = self._draft(group.domain)
-        return [self._stored(draft, group, by_rows=False)], 0
-
-    def _reduction(self, group: Group) -> tuple[list[Stage], int]:
-        assert group.head is not None
-        (x,) = group.head.inputs
-        folded = domain(tuple(x.type.shape[a] for a in group.head["axes"]))
-        draft = self._draft(group.domain + folded, len(folded))
-        return [self._stored(draft, group, by_rows=False)], 0
+    def _nest(self, group: Group) -> tuple[list[Stage], int]:
+        """Elementwise values, and folds of them over the same axes."""
+        return [self._stored(self._draft(group.rows), group)], 0
 
     def _contraction(self, group: Group) -> tuple[list[Stage], int]:
+        """A product, by blocks of rows with what follows it; or a sum of products, in a nest."""
         head = group.head
         assert head is not None
         found = as_product(head, lambda n: n in self.buffer_of)
-        if found is None:
-            summed = [n for n in head["left"] if n not in head["result"]]
-            sizes = dict(zip(head["left"], head.inputs[0].type.shape, strict=True))
-            folded = domain(tuple(sizes[n] for n in summed))
-            draft = self._draft(group.domain + folded, len(folded))
-            return [self._stored(draft, group, by_rows=False)], 0
-        made = self._result_buffer(head, group)
-        product = self._product(found, made)
-        if group.stored == [head]:
-            return [product], 0
-        epilogue = Draft(group.domain, 0, lambda n: made if n is head else self.buffer_of.get(n))
-        epilogue.own |= {n for n in group.stored if n is not head}
-        rest = replace(group, stored=[n for n in group.stored if n is not head])
-        stage = self._stored(epilogue, rest, by_rows=True)
-        return [product, stage], _block(found.product, stage)
+        if found is None and not group.rows.folds:
+            return [self._stored(self._sums(head), group)], 0
+        rest = [node for node in group.stored if node is not head]
+        made, stage = self._epilogue(head, replace(group, stored=rest))
+        if found is not None:
+            first = self._product(found, made)
+        else:
+            sums = self._sums(head)
+            sums.own.add(head)
+            sums.store(head, made, domain_index(head.type.shape))
+            first = sums.finish(head.op.name)
+        stages = [first, stage] if stage else [first]
+        return stages, _block(found.product, stage) if found and stage else 0
 
-    def _result_buffer(self, head: Node, group: Group) -> int:
-        """Where the bare product goes: in place of what follows from it, if that has its size."""
+    def _sums(self, head: Node) -> Draft:
+        """A nest over a contraction's result and the axes that it sums over."""
+        summed = [n for n in head["left"] if n not in head["result"]]
+        sizes = dict(zip(head["left"], head.inputs[0].type.shape, strict=True))
+        folded = domain(tuple(sizes[n] for n in summed))
+        return Draft(domain(head.type.shape) + folded, len(folded), self.buffer_of.get)
+
+    def _epilogue(self, head: Node, group: Group) -> tuple[int, Stage | None]:
+        """What follows a product, and the buffer of the bare product: that of a value which follows
+        from it, if that has its size and is written where nothing else reads the product."""
+        alike = [n for n in group.stored if n.type.size == head.type.size]
+        over = [self.buffer_of[n] for n in alike if n.type.dtype == head.type.dtype]
         if head in self.buffer_of:
-            return self.buffer_of[head]
-        for node in group.stored:
-            if node.type.dtype == head.type.dtype and not ragged(group.domain):
-                return self.buffer_of[node]
-        return self.scratch(head)
+            over = [self.buffer_of[head]]
+        elif ragged(group.rows.wide):
+            over = []
+        for made in over:
+            stage = self._following(head, made, group)
+            if stage is None or head in self.buffer_of or overwrites(stage, made, made):
+                return made, stage
+        made = self.scratch(head)
+        return made, self._following(head, made, group)
+
+    def _following(self, head: Node, made: int, group: Group) -> Stage | None:
+        if not group.stored:
+            return None
+        draft = self._draft(group.rows)
+        draft.buffer_of = {**self.buffer_of, head: made}.get
+        return self._stored(draft, group, by_rows=True)
 
     def _product(self, found: Matrices, made: int) -> Stage:
         operands = (
@@ -108,7 +122,7 @@ class Lowering:
         strides = row_strides(node.type.shape)
         stages, at = [], 0
         for piece in node.inputs:
-            draft = self._draft(domain(piece.type.shape))
+            draft = self._loops(piece.type.shape)
             index = domain_index(piece.type.shape)
             step = draft.value(piece, index)
             place = linear(index, strides) + at * strides[node["axis"]]
@@ -121,7 +135,7 @@ class Lowering:
         (node,) = group.members
         updates, *indices = node.inputs
         axes, shape = node["axes"], node["shape"]
-        draft = self._draft(domain(updates.type.shape))
+        draft = self._loops(updates.type.shape)
         index = domain_index(updates.type.shape)
         ahead = updates.type.ndim - (len(shape) - len(axes))
         strides = row_strides(shape)
@@ -139,10 +153,10 @@ class Lowering:
         """A move that must be in memory: a copy, or elements spread among zeros."""
         (node,) = group.members
         if not is_computed(node):
-            return [self._stored(self._draft(domain(node.type.shape)), group, by_rows=False)], 0
+            return [self._stored(self._draft(group.rows), group)], 0
         (x,) = node.inputs
         index = domain_index(x.type.shape)
-        spread = self._draft(domain(x.type.shape))
+        spread = self._loops(x.type.shape)
         step = spread.value(x, index)
         placed = zip(index, node["start"], node["step"], strict=True)
         at = linear(tuple(i * k + s for i, s, k in placed), row_strides(node.type.shape))
@@ -178,18 +192,22 @@ class Lowering:
 
     # ---- parts
 
-    def _draft(self, sizes: tuple[int, ...], reduced: int = 0) -> Draft:
-        return Draft(sizes, reduced, self.buffer_of.get)
+    def _loops(self, shape: tuple[int, ...]) -> Draft:
+        """A nest over the elements of a value."""
+        return Draft(domain(shape), 0, self.buffer_of.get)
 
-    def _stored(self, draft: Draft, group: Group, by_rows: bool) -> Stage:
+    def _draft(self, rows: Rows) -> Draft:
+        return Draft(rows.sizes, len(rows.folded), self.buffer_of.get)
+
+    def _stored(self, draft: Draft, group: Group, by_rows: bool = False) -> Stage:
         draft.own |= set(group.stored)
         for node in group.stored:
-            draft.store(node, self.buffer_of[node], domain_index(node.type.shape))
+            draft.store(node, self.buffer_of[node], group.rows.index(node.type.shape))
         return draft.finish(self._hint(group), by_rows)
 
     def _zeros(self, node: Node, combined: str = "") -> Stage:
         """Zeros all over, or what changes nothing when the row of that name combines with it."""
-        draft, dtype = self._draft((node.type.size,)), node.type.dtype
+        draft, dtype = Draft((node.type.size,), 0, self.buffer_of.get), node.type.dtype
         identity = OPS[combined].identity if combined else None
         neutral = identity(dtype) if identity else 0
         value = draft.emit(Constant(np.asarray(neutral, dtype).tobytes(), dtype))
@@ -230,10 +248,14 @@ def ragged(sizes: tuple[int, ...]) -> bool:
 
 
 def _block(product: Product, epilogue: Stage) -> int:
-    """Rows to finish at once, or 0 where the stages do not share their outermost axis."""
+    """Rows, or matrices, to finish at once; 0 where the stages do not share their outermost axis."""
     nest = epilogue.code
     assert isinstance(nest, Nest)
-    if product.batch or epilogue.extent != product.rows:
+    if product.batch:
+        matrix = math.prod(product.batch[1:]) * product.rows * product.columns
+        outermost = product.c_strides[0] == matrix and epilogue.extent == product.batch[0]
+        return max(BLOCK_BYTES // (matrix * ITEMSIZE[product.dtype]), 1) if outermost else 0
+    if epilogue.extent != product.rows:
         return 0
     depth_stride, column_stride = product.b_strides[-2:]
     copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE

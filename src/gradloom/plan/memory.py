@@ -55,21 +55,10 @@ class Memory:
 # Names that a driver uses itself.
 RESERVED = frozenset(
     (
-        *("table", "arena", "control", "order", "epochs", "epoch", "batches", "batch", "first"),
-        *(
-            "first_epoch",
-            "mode",
-            "rows",
-            "row",
-            "low",
-            "high",
-            "keep",
-            "done",
-            "end",
-            "view",
-            "get",
-        ),
-        *("put", "get_ptr", "copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
+        *("table", "arena", "control", "worker", "team", "lower", "upper", "cut", "share", "meet"),
+        *("order", "start", "until", "batches", "batch", "first", "first_epoch", "mode", "rows"),
+        *("row", "low", "high", "keep", "done", "end", "stop", "view", "get", "put", "get_ptr"),
+        *("copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
     )
 )
 

@@ -146,9 +146,10 @@ class Draft:
         right = self.value(y, tuple(at[label] for label in node["right"]))
         times, plus = node.op.factors
         term = self.emit(Apply(times, (left, right), node.type.dtype))
-        return self._fold(plus, term, node.type.dtype)
+        return self.emit(Fold(plus, term, node.type.dtype)) if self.reduced else term
 
     def _folded(self, node: Node, index: Index) -> int:
+        """The fold of a step; over axes of size one alone, the step itself."""
         (x,) = node.inputs
         kept = iter(index)
         loops = iter(range(len(self.sizes) - self.reduced, len(self.sizes)))
@@ -156,11 +157,8 @@ class Draft:
             (Affine.axis(next(loops)) if n != 1 else Affine()) if d in node["axes"] else next(kept)
             for d, n in enumerate(x.type.shape)
         )
-        return self._fold(node.op.name, self.value(x, inner), node.type.dtype)
-
-    def _fold(self, op: str, step: int, dtype: str) -> int:
-        """The fold of a step; over axes of size one alone, the step itself."""
-        return self.emit(Fold(op, step, dtype)) if self.reduced else step
+        step = self.value(x, inner)
+        return self.emit(Fold(node.op.name, step, node.type.dtype)) if folded_axes(node) else step
 
     def store(self, node: Node, buffer: int, index: Index) -> None:
         self.own.add(node)
@@ -212,6 +210,13 @@ def access(node: Node, index: Index) -> tuple[Index, Guards] | None:
 def domain(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The loop sizes that a shape needs: its axes of size one take none."""
     return tuple(n for n in shape if n != 1)
+
+
+def folded_axes(node: Node) -> tuple[int, ...]:
+    """Those of the loops over a reduction's operand that it folds."""
+    shape = node.inputs[0].type.shape
+    loops = [d for d, n in enumerate(shape) if n != 1]
+    return tuple(axis for axis, d in enumerate(loops) if d in node["axes"])
 
 
 def domain_index(shape: tuple[int, ...], first: int = 0) -> Index:

@@ -188,6 +188,8 @@ class Stage:
     writes: tuple[int, ...]  # which operands are written
     extent: int  # iterations of the outermost axis
     numbers: tuple[int, ...] = ()  # of a routine: its sizes
+    grain: int = 0  # iterations that one of the team does together; 0: worker 0 does all
+    barrier: str = ""  # why the team meets before it, if it does
 
     @property
     def can_fault(self) -> bool:
@@ -210,6 +212,11 @@ class Kernel:
     def extent(self) -> int:
         return max((s.extent for s in self.stages), default=0)
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether all stages finish a block of iterations before any begins the next."""
+        return 0 < self.block < self.extent
+
     def touched(self) -> tuple[set[int], set[int]]:
         """Buffers read and buffers written."""
         read: set[int] = set()
@@ -226,9 +233,10 @@ class Region:
 
     `flow` is "for": `length` rounds of one body; "while": the first body computes the word `word`,
     and the second runs as long as it is not 0; or "branch": the word chooses one of the bodies.
-    `init` runs first.  The buffers `rows` are parts of others; those with a stride are the next row
-    in each round.  `reads` and `writes` are the buffers of its surroundings that the bodies touch:
-    they live throughout.
+    `init` runs first.  The team meets before it reads the word where `barrier` says why, and at the
+    end of a round where `again` does.  The buffers `rows` are parts of others; those with a stride
+    are the next row in each round.  `reads` and `writes` are the buffers of its surroundings that
+    the bodies touch: they live throughout.
     """
 
     name: str
@@ -242,6 +250,8 @@ class Region:
     rows: tuple[int, ...] = ()
     word: int = -1
     where: tuple[Where, ...] = ()
+    barrier: str = ""
+    again: str = ""
 
     def touched(self) -> tuple[set[int], set[int]]:
         """Buffers of its surroundings read and written."""
@@ -315,6 +325,15 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
+    dealt out in, and how often the team meets."""
+
+    split: tuple[tuple[int, float], ...] = ()
+    barriers: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything decided, nothing yet spelled."""
 
@@ -322,6 +341,7 @@ class Plan:
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     nodes: int  # operations in the graph, for comparison with the number of kernels
+    effort: Effort = Effort()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

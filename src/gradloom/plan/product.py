@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,11 @@ from gradloom.plan.plan import Product
 # multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.7 us as a
 # nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).
 THIN = 2
+# Vectors of multiply-adds up to which a nest, whose loops are then written out in the driver
+# (`plan.embed`), is faster: 4 x 4 times 4 x 16 takes 15.5 ns as a product and a few as a nest, but
+# 4 x 8 times 8 x 16 20 and 29.
+TINY = 16
+LANES = 16  # of float32 in the widest vector
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,24 @@ def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
     return Matrices(replace(product, dtype=node.type.dtype), *places)
 
 
+def copied(node: Node, stored: Callable[[Node], bool]) -> tuple[Node, ...]:
+    """The operand of a contraction to be laid out in its own order first, if there is one: where
+    several matrices share a B whose columns do not lie side by side, each would copy it."""
+    x, y = node.inputs
+    sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
+    long = [label for label in node["result"] if sizes[label] != 1]
+    if not node.type.is_float or not long:
+        return ()
+    at_right = long[-1] in node["right"]
+    operand, term = (y, node["right"]) if at_right else (x, node["left"])
+    own = [label for label in term if sizes[label] != 1]
+    matrices = [label for label in long if label not in term]
+    if own[-1] != long[-1] or len(matrices) < 2 or stored(operand):
+        return ()
+    apart = _strides(term, _place(operand, stored))[long[-1]] != 1
+    return (operand,) if apart else ()
+
+
 def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
     index = tuple(Affine.axis(d) for d in range(operand.type.ndim))
     place = locate(operand, index, stored)
@@ -89,6 +113,9 @@ def _assembled(
     if n.b != 1:  # B is read along the depth, so that is innermost where B has stride 1
         depth.sort(key=lambda a: a.b == 1)
     depth = depth or [Axis(1, 0, 0, 0)]
+    vectors = m.size * -(-n.size // LANES) * math.prod(a.size for a in (*batch, *depth))
+    if vectors <= TINY:
+        return None
     if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, depth[-1].b):
         return None
     return Product(

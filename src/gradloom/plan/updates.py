@@ -12,6 +12,7 @@ from gradloom.plan.lower import ragged
 from gradloom.plan.memory import Memory
 from gradloom.plan.nest import Draft, domain
 from gradloom.plan.plan import Kernel, Load, Nest, Part, Region, Stage
+from gradloom.plan.rows import overwrites
 from gradloom.plan.schedule import ancestors, reaches
 
 
@@ -119,15 +120,9 @@ def in_place(kernel: Part, old: int, new: int) -> bool:
     if any(_uses(s, new) for s in kernel.stages if s is not writing[0]):
         return False
     (stage,) = writing
-    nest = stage.code
-    if not isinstance(nest, Nest) or (_uses(stage, old) and _writes(stage, old)):
+    if not isinstance(stage.code, Nest) or (_uses(stage, old) and _writes(stage, old)):
         return False
-    own = {i for i, o in enumerate(stage.operands) if o.buffer == old}
-    stores = {s.at for s in nest.stores if stage.operands[s.operand].buffer == new}
-    loads = [s for s in nest.steps if isinstance(s, Load) and s.operand in own]
-    return all(len(stores) == 1 and s.at in stores and not s.picks for s in loads) and (
-        not loads or not any(s.picks or s.accumulate for s in nest.stores)
-    )
+    return overwrites(stage, old, new)
 
 
 def rags(kernel: Kernel) -> bool:

@@ -8,14 +8,16 @@ from itertools import combinations
 from gradloom.errors import InternalError
 from gradloom.ir.affine import Affine
 from gradloom.plan.plan import ANY, Buffer, Load, Nest, Part, Plan, Region, Stage, Store
+from gradloom.plan.split import verify_split
 
 
 def verify_plan(plan: Plan) -> None:
     """Raise `InternalError` where a kernel reads what was not written, an access leaves its buffer,
-    or two buffers that live at the same time share bytes."""
+    two buffers that live at the same time share bytes, or a barrier is missing."""
     written = {i for i, b in enumerate(plan.buffers) if b.space in ("input", "state")}
     _check_order(plan, plan.parts, written)
     _check_apart(plan)
+    verify_split(plan)
 
 
 def _check_order(plan: Plan, parts: Iterable[Part], written: set[int]) -> None:

@@ -2,7 +2,6 @@
 
 import ctypes
 import itertools
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,11 +12,12 @@ C_TYPES: dict[str, Any] = {"i64": ctypes.c_int64, "f64": ctypes.c_double, "ptr":
 _serial = itertools.count()
 
 
-def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Callable[..., int]:
+def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Any:
     """Function `entry` of an object, as a callable that returns its int64 status.
 
     `arguments` are type names: "i64" and "f64" take Python numbers, "ptr" takes an address. Calls
-    release the GIL. The code stays in memory for as long as the callable does.
+    release the GIL. Its attribute `address` is where the code begins. The code stays in memory for
+    as long as the callable does.
     """
     library = (
         llvm.JITLibraryBuilder()
@@ -29,6 +29,7 @@ def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Callable[..., 
     )
     kinds = [C_TYPES[name] for name in arguments]
     function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(library[entry])
+    function.address = library[entry]
     function.keeps = library
     return function
 

@@ -1,4 +1,4 @@
-"""Convolutions, and reductions over sliding windows; channels are the last axis throughout.
+"""Convolutions; channels are the last axis throughout.
 
 A convolution is a contraction of the windows of `x` with the weights, so that only a border of
 zeros is ever copied.  With a cotangent `g` of its result in it, `sum(g * convolution(x, w))` is
@@ -8,59 +8,25 @@ that one form by `g`, `x` and `w`, and any derivative of one of these is made of
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from gradloom.calling import Batched, Signature, call
-from gradloom.custom import custom_jvp
 from gradloom.frontend.pytree import flatten
 from gradloom.frontend.trace import current
 from gradloom.ir.graph import Graph
 from gradloom.ops.call import Rule
-from gradloom.ops.composite import ones_like
 from gradloom.ops.contract import contract
-from gradloom.ops.elementwise import equal, where
-from gradloom.ops.join import index_along
-from gradloom.ops.move import flip, reshape, take_slice
-from gradloom.ops.padding import pad
+from gradloom.ops.move import flip, reshape, take_slice, transpose
 from gradloom.ops.public import as_operand, wrong_shape
-from gradloom.ops.reduce import lowest, max_, min_, sum_
 from gradloom.ops.windows import frame, spread_out, undilated, windows
-
-Sizes = tuple[int, ...]
+from gradloom.train.sliding import Sliding, sliding
 
 # Labels of the axes: examples, groups, channels of x and of the result; of axes that slide over x,
 # the places of windows, blocks of places, elements within a window and within a block.
 PLACES, INSIDE, BLOCKS = "xyz", "ijk", "uvw"
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """How windows lie along the sliding axes of `x`, whose sizes these are; the first window begins
-    `low` before it."""
-
-    sizes: Sizes
-    count: Sizes
-    window: Sizes
-    step: Sizes
-    dilation: Sizes
-    low: Sizes
-
-    @property
-    def reach(self) -> Sizes:
-        """From the first element of the first window to the last of the last."""
-        parts = zip(self.count, self.window, self.step, self.dilation, strict=True)
-        return tuple((n - 1) * s + (k - 1) * d + 1 if n else 0 for n, k, s, d in parts)
-
-    def of(self, x: Any) -> Any:
-        """The windows of `x`, inside of a border of zeros."""
-        framed = frame(x, 1, tuple(-n for n in self.low), self.reach)
-        return windows(framed, 1, self.count, self.window, self.step, self.dilation)
 
 
 @dataclass(frozen=True)
@@ -99,9 +65,7 @@ class Form:
         size, dilation = undilated(own.step, own.window, own.dilation)
         terms = tuple(-(-n // s) for n, s in zip(size, own.step, strict=True))
         first = tuple(n // s for n, s in zip(own.low, own.step, strict=True))
-        last = (
-            -(-(n + low) // s) for n, low, s in zip(own.sizes, own.low, own.step, strict=True)
-        )
+        last = (-(-(n + low) // s) for n, low, s in zip(own.sizes, own.low, own.step, strict=True))
         blocks = tuple(b - a for a, b in zip(first, last, strict=True))
         before = tuple(d * (j - 1) for d, j in zip(dilation, terms, strict=True))
         start = tuple(q - n for q, n in zip(first, before, strict=True))
@@ -112,13 +76,13 @@ class Form:
         w = frame(w, 0, (0,) * many, tuple(j * s for j, s in zip(terms, own.step, strict=True)))
         pairs = [n for pair in zip(terms, own.step, strict=True) for n in pair]
         w = flip(reshape(w, (*pairs, *w.shape[many:])), tuple(range(0, 2 * many, 2)))
-        group, places, inside = self.group, PLACES[:many], INSIDE[:many]
-        within = BLOCKS[:many]
-        both = "".join(a + b for a, b in zip(inside, within, strict=True))
+        group, places, inside, within = self.group, PLACES[:many], INSIDE[:many], BLOCKS[:many]
+        both = "".join(a + b for a, b in zip(inside, within, strict=True)) + f"c{group}o"
+        # Channels of x are neighbours in the result, so they should be in the weights.
+        turned = f"{inside}{group}o{within}c"
+        w = transpose(w, tuple(both.index(label) for label in turned))
         out = "".join(a + b for a, b in zip(places, within, strict=True))
-        found = contract(
-            seen, w, f"n{places}{group}o{inside}", f"{both}c{group}o", f"n{out}{group}c"
-        )
+        found = contract(seen, w, f"n{places}{group}o{inside}", turned, f"n{out}{group}c")
         whole = tuple(b * s for b, s in zip(blocks, own.step, strict=True))
         found = reshape(found, (found.shape[0], *whole, *found.shape[1 + 2 * many :]))
         skipped = tuple(n - a * s for n, a, s in zip(own.low, first, own.step, strict=True))
@@ -185,7 +149,7 @@ def conv1d(
     >>> from gradloom.train import nn
     >>> x = np.arange(6.0).reshape(1, 6, 1)
     >>> nn.conv1d(x, np.ones((3, 1, 1)), stride=2, padding="same").ravel()
-    array([ 3.,  9.,  9.])
+    array([3., 9., 9.])
     """
     return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups)
 
@@ -236,178 +200,23 @@ def _convolution(
             + (f" for each of {groups} groups" if groups > 1 else ""),
             f"the last axis but one of w must be {channels // groups}",
         )
-    sliding = _sliding(shown, tuple(x.shape[1:-1]), tuple(w.shape[:-2]), stride, padding, dilation)
-    x, sliding = _thinned(x, sliding)
+    own = sliding(shown, tuple(x.shape[1:-1]), tuple(w.shape[:-2]), stride, padding, dilation)
+    x, own = _thinned(x, own)
     if groups > 1:
         x = reshape(x, (*x.shape[:-1], groups, each))
         w = reshape(w, (*w.shape[:-1], groups, made // groups))
-    out = Form(sliding, "g" if groups > 1 else "").derivative(2, x, w)
+    out = Form(own, "g" if groups > 1 else "").derivative(2, x, w)
     return reshape(out, (*out.shape[: many + 1], made))
 
 
-def _thinned(x: Any, sliding: Sliding) -> tuple[Any, Sliding]:
+def _thinned(x: Any, own: Sliding) -> tuple[Any, Sliding]:
     """Without the elements between windows of size one."""
     alone = [
         k == 1 and low == 0 and reach <= n
-        for k, low, reach, n in zip(
-            sliding.window, sliding.low, sliding.reach, sliding.sizes, strict=True
-        )
+        for k, low, reach, n in zip(own.window, own.low, own.reach, own.sizes, strict=True)
     ]
-    step = tuple(s if a else 1 for s, a in zip(sliding.step, alone, strict=True))
-    rest = tuple(1 if a else s for s, a in zip(sliding.step, alone, strict=True))
-    sizes = tuple(
-        c if a else n for c, n, a in zip(sliding.count, sliding.sizes, alone, strict=True)
-    )
+    step = tuple(s if a else 1 for s, a in zip(own.step, alone, strict=True))
+    rest = tuple(1 if a else s for s, a in zip(own.step, alone, strict=True))
+    sizes = tuple(c if a else n for c, n, a in zip(own.count, own.sizes, alone, strict=True))
     x = take_slice(x, (0,) * x.ndim, (1, *step, 1), (x.shape[0], *sizes, x.shape[-1]))
-    return x, replace(sliding, sizes=sizes, step=rest)
-
-
-# ---- pooling
-
-
-def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = "valid") -> Any:
-    """The largest element of each window of `x` (n, ..., c), a channel at a time.
-
-    `window` is a number or one an axis between the first and the last; `stride` is the window
-    unless given, and `padding` as in `conv2d`, of what is below every number.  Of equal elements
-    the first has the derivative.
-
-    >>> import numpy as np
-    >>> from gradloom.train import nn
-    >>> nn.max_pool(np.arange(16.0).reshape(1, 4, 4, 1), 2).reshape(2, 2)
-    array([[ 5.,  7.],
-           [13., 15.]])
-    """
-    x, sliding = _pooling("max_pool", x, window, stride, padding)
-    widths = [(0, 0), *_borders(sliding), (0, 0)]
-    inside = x
-    if any(map(any, widths)):
-        inside = pad(x, widths, constant_values=lowest(x.dtype.name))
-    found: Any = _largest(inside, sliding)
-    return found
-
-
-def _seen(x: Any, sliding: Sliding) -> Any:
-    """The windows of `x`, whose border is there already."""
-    return windows(x, 1, sliding.count, sliding.window, sliding.step)
-
-
-def _inner(x: Any, sliding: Sliding) -> Sizes:
-    return tuple(range(x.ndim - len(sliding.count), x.ndim))
-
-
-def _largest(x: Any, sliding: Sliding) -> Any:
-    seen = _seen(x, sliding)
-    return max_(seen, _inner(seen, sliding))
-
-
-_largest = custom_jvp(_largest, nondiff_argnums=(1,))
-
-
-@_largest.defjvp
-def _follow_the_first(sliding: Sliding, primals: Any, tangents: Any) -> Any:
-    (x,), (along,) = primals, tangents
-    seen = _seen(x, sliding)
-    axes = _inner(seen, sliding)
-    top = max_(seen, axes, keepdims=True)
-    number: Any = 0
-    for axis in axes:
-        number = number * seen.shape[axis] + index_along(seen, axis)
-    first = min_(where(equal(seen, top), number, math.prod(sliding.window)), axes, keepdims=True)
-    chosen = where(equal(number, first), _seen(along, sliding), 0)
-    return reshape(top, top.shape[: x.ndim]), sum_(chosen, axes)
-
-
-def avg_pool(
-    x: Any, window: Any, stride: Any = None, padding: Any = "valid", count_include_pad: bool = True
-) -> Any:
-    """The mean of each window of `x` (n, ..., c), a channel at a time; arguments as of `max_pool`.
-
-    The border counts as zeros, as in flax; without `count_include_pad` it does not count.
-
-    >>> import numpy as np
-    >>> from gradloom.train import nn
-    >>> nn.avg_pool(np.ones((1, 2, 2, 1)), 2, padding=((1, 0), (0, 0))).ravel()
-    array([0.5])
-    """
-    x, sliding = _pooling("avg_pool", x, window, stride, padding)
-
-    def total(values: Any) -> Any:
-        seen = sliding.of(values)
-        return sum_(seen, _inner(seen, sliding))
-
-    if count_include_pad or not any(map(any, _borders(sliding))):
-        return total(x) / math.prod(sliding.window)
-    return total(x) / total(ones_like(x[:1, ..., :1]))
-
-
-def _pooling(name: str, x: Any, window: Any, stride: Any, padding: Any) -> tuple[Any, Sliding]:
-    x = as_operand(x)
-    if x.ndim < 3:
-        raise wrong_shape(
-            f"{name} of {tuple(x.shape)}", "give it the axes (n, ..., c), with some in between"
-        )
-    many = x.ndim - 2
-    size = _each(window, many, f"{name}: a window")
-    shown = f"{name} of {tuple(x.shape)}"
-    step = size if stride is None else stride
-    return x, _sliding(shown, tuple(x.shape[1:-1]), size, step, padding, 1)
-
-
-# ---- arguments
-
-
-def _sliding(
-    shown: str, sizes: Sizes, window: Sizes, stride: Any, padding: Any, dilation: Any
-) -> Sliding:
-    many = len(sizes)
-    step = _each(stride, many, f"{shown}: the stride")
-    apart = _each(dilation, many, f"{shown}: the dilation")
-    extent = tuple((k - 1) * d + 1 for k, d in zip(window, apart, strict=True))
-    if any(k < 1 for k in window):
-        raise wrong_shape(f"{shown}: a window of {window}", "it must have an element")
-    if padding == "same":
-        count = tuple(-(-n // s) for n, s in zip(sizes, step, strict=True))
-        needed = (max((m - 1) * s + e, 0) for m, s, e in zip(count, step, extent, strict=True))
-        border = tuple(max(total - n, 0) for total, n in zip(needed, sizes, strict=True))
-        low = tuple(n // 2 for n in border)
-        return Sliding(sizes, count, window, step, apart, low)
-    pairs = [(0, 0)] * many if padding == "valid" else _pairs(shown, padding, many)
-    full = tuple(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True))
-    if any(e > n for e, n in zip(extent, full, strict=True)):
-        raise wrong_shape(
-            f"{shown}: a window of {extent} does not fit in {full}", "give it more padding"
-        )
-    count = tuple((n - e) // s + 1 for n, e, s in zip(full, extent, step, strict=True))
-    return Sliding(sizes, count, window, step, apart, tuple(a for a, _ in pairs))
-
-
-def _borders(sliding: Sliding) -> list[tuple[int, int]]:
-    """How far windows reach out of `x` on both sides."""
-    parts = zip(sliding.low, sliding.reach, sliding.sizes, strict=True)
-    return [(low, max(reach - low - n, 0)) for low, reach, n in parts]
-
-
-def _each(value: Any, many: int, what: str) -> Sizes:
-    """One positive number an axis."""
-    try:
-        found = tuple(int(operator.index(n)) for n in np.broadcast_to(value, many))
-    except (TypeError, ValueError):
-        found = ()
-    if not found or any(n < 1 for n in found):
-        raise wrong_shape(f"{what} is {value!r}", f"give one number, or {many}, from 1 on")
-    return found
-
-
-def _pairs(shown: str, padding: Any, many: int) -> list[tuple[int, int]]:
-    given = [padding] * many if np.ndim(padding) == 0 else list(padding)
-    try:
-        pairs = [tuple(map(operator.index, np.broadcast_to(n, 2))) for n in given]
-    except (TypeError, ValueError):
-        pairs = []
-    if len(pairs) != many or any(n < 0 for pair in pairs for n in pair):
-        raise wrong_shape(
-            f"{shown}: padding {padding!r}",
-            'give "valid", "same", or for each axis a number or a pair, from 0 on',
-        )
-    return pairs
+    return x, replace(own, sizes=sizes, step=rest)

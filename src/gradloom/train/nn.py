@@ -14,11 +14,13 @@ import numpy as np
 
 from gradloom.errors import ShapeError, message, user_where
 from gradloom.ops import composite, elementwise, join
+from gradloom.ops.composite import stop_gradient
 from gradloom.ops.contract import matmul
-from gradloom.ops.elementwise import abs_, astype, minimum, rsqrt, where
+from gradloom.ops.elementwise import abs_, astype, exp, log, minimum, rsqrt, where
+from gradloom.ops.move import expand_dims
 from gradloom.ops.public import as_operand
-from gradloom.ops.reduce import mean, sum_
-from gradloom.train import convolutions, random
+from gradloom.ops.reduce import max_, mean, sum_
+from gradloom.train import convolutions, pooling, random
 
 __all__ = [
     "avg_pool",
@@ -111,10 +113,8 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     array([1.386294, 1.386294])
     """
     logits, labels = as_operand(logits), as_operand(labels)
-    scores = log_softmax(logits)
-    if labels.ndim == logits.ndim - 1 and labels.dtype.kind in "iu":
-        # A comparison inside of the sum needs no gather and, backwards, no scatter.
-        labels = join.one_hot(labels, logits.shape[-1], scores.dtype)
+    if labels.dtype.kind in "iu" and tuple(labels.shape) == tuple(logits.shape[:-1]):
+        return _cross_entropy_of_classes(logits, labels)
     if tuple(labels.shape) != tuple(logits.shape):
         raise ShapeError(
             message(
@@ -123,7 +123,22 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
                 "give one integer an example, or one probability a logit",
             )
         )
-    return -sum_(labels * scores, -1)
+    return -sum_(labels * log_softmax(logits), -1)
+
+
+def _cross_entropy_of_classes(logits: Any, labels: Any) -> Any:
+    """`logsumexp(logits) - logits[label]`, both less the largest logit.
+
+    The label's logit is chosen by a comparison inside of a sum, which needs no gather and,
+    backwards, no scatter; and no product, in which a logit of -inf would spoil the others.
+    """
+    shifted = logits - stop_gradient(max_(logits, -1, keepdims=True))
+    labels = astype(labels, "int64")
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    label = expand_dims(astype(where(known, labels, -1), "int32"), -1)
+    classes = join.index_along(shifted, logits.ndim - 1, "int32")
+    chosen = sum_(where(label == classes, shifted, 0), -1)
+    return where(known, log(sum_(exp(shifted), -1)) - chosen, 0)
 
 
 def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Any:
@@ -222,8 +237,8 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
 
 conv1d = convolutions.conv1d
 conv2d = convolutions.conv2d
-max_pool = convolutions.max_pool
-avg_pool = convolutions.avg_pool
+max_pool = pooling.max_pool
+avg_pool = pooling.avg_pool
 
 
 # ---- initial weights: functions of (key, shape, dtype)

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from gradloom.codegen.cpu.memory import Memory
+from gradloom.codegen.cpu.row import row_of
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64, POINTER, counted, lanes_below, least, private
-from gradloom.codegen.lanes import LlvmLane, constant, register_type, splat
+from gradloom.codegen.lanes import LlvmLane, constant, memory_type, register_type, splat
 from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.op import OPS
 from gradloom.ir.source import constant_of
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.loops import arguments, depends
+from gradloom.plan.loops import depends
 from gradloom.plan.plan import (
     ANY,
     Apply,
@@ -32,6 +33,7 @@ from gradloom.plan.plan import (
     Step,
     Store,
 )
+from gradloom.plan.rows import Pass, is_wide, phases
 
 Lanes = dict[int, LlvmLane]
 
@@ -39,6 +41,9 @@ Lanes = dict[int, LlvmLane]
 # grow with BLOCK + n / BLOCK instead of n.  float32 mean of 10^7 uniform numbers on 16 lanes: 5e-6
 # off without blocks, 8e-8 with; the time is the same.
 BLOCK = 256
+
+# Rounds of a folded loop that are in flight at once, each with a sum of its own.
+AT_ONCE = 4
 
 
 def emit_nest(module: ir.Module, nest: Nest, target: Target) -> ir.Function:
@@ -67,51 +72,98 @@ class _Writer:
         self.kept = len(nest.sizes) - nest.reduced
         self.axes = depends(nest)
         self.levels = [_level(axes) for axes in self.axes]
-        self.late = _after_folds(nest)
-        self.sums: dict[int, ir.Value] = {}
+        self.phases = phases(nest)
+        self.wide = [is_wide(nest, store, self.axes) for store in nest.stores]
+        self.row = row_of(nest, self.width)
+        self.scratch = {n: self._scratch(n, target) for n in self.row.kept}
+        self.sums: dict[int, list[ir.Value]] = {}  # of each fold, several at once
         self.totals: dict[int, ir.Value] = {}  # of finished blocks, where the sums are long
+        self.terms: dict[int, list[LlvmLane]] = {}  # of each fold of this pass, in an unrolled row
+        self.points: dict[tuple[int, ...], Lanes] = {}  # of an unrolled row
+        self.place: dict[int, int] = {}  # where in it
+        self.copy = 0  # which of the sums is being added to
         self.index: dict[int, ir.Value] = {}
         self.mask: LlvmLane | None = None
 
+    def _scratch(self, number: int, target: Target) -> int:
+        """Stack for a step's values along a row, as one more operand."""
+        kind = memory_type(self.nest.steps[number].dtype)
+        place = self.builder.alloca(ir.ArrayType(kind, self.row.points))
+        place.align = target.vector_bytes
+        place.type = POINTER  # of any type, as the operands are
+        self.memory.pointers.append(place)
+        return len(self.memory.pointers) - 1
+
     def write(self) -> None:
-        for number, step in enumerate(self.nest.steps):
-            if isinstance(step, Fold):
-                kind = register_type(step.dtype, self._fold_width(number))
-                self.sums[number] = self.builder.alloca(kind)
-                if self.nest.sizes[-1] > BLOCK:
-                    self.totals[number] = self.builder.alloca(kind)
+        if not self.row.unrolled:
+            for one in self.row.passes:
+                self._reserve(one.folds)
         self._loops(0, {})
         self.builder.ret_void()
+
+    def _reserve(self, folds: list[int]) -> None:
+        """Places for the sums of a row that is gone over in loops."""
+        rounds = self._rounds()
+        for number in folds:
+            kind = register_type(self.nest.steps[number].dtype, self._fold_width(number))
+            count = AT_ONCE if rounds >= AT_ONCE else 1
+            self.sums[number] = [self.builder.alloca(kind) for _ in range(count)]
+            if rounds > BLOCK:
+                self.totals[number] = self.builder.alloca(kind)
 
     # ---- loops
 
     def _loops(self, level: int, lanes: Lanes) -> None:
         lanes = dict(lanes)
-        self._emit(level, lanes, late=False)
-        if level == self.kept and self.nest.reduced:
-            self._reduce(lanes)
-        elif level == self.kept:
-            self._store_all(lanes)
-        else:
+        self._emit(lanes, level=level, phase=0)
+        if level < self.kept:
             self._loop(level, lambda: self._loops(level + 1, lanes))
+            return
+        self.points = {}
+        for number, one in enumerate(self.row.passes):
+            self._pass(one, lanes, self.row.passes[:number])
+            self._emit(lanes, level=None, phase=number + 1)
+        for store, wide in zip(self.nest.stores, self.wide, strict=True):
+            if not wide:
+                self._store(store, lanes)
 
-    def _reduce(self, lanes: Lanes) -> None:
-        for number, place in (*self.sums.items(), *self.totals.items()):
-            self.builder.store(self._identity(number).value, place)
-        self._folding(self.kept, lanes)
-        for number in self.sums:
+    def _pass(self, one: Pass, lanes: Lanes, before: list[Pass]) -> None:
+        """Once over the row."""
+        self.terms = {number: [] for number in one.folds}
+        for number in one.folds:
+            for place in (*self.sums.get(number, ()), self.totals.get(number)):
+                if place is not None:
+                    self.builder.store(self._identity(number).value, place)
+        known = {n for earlier in before for n in earlier.steps} & set(self.scratch)
+        self._along(self.kept, lanes, one, known)
+        for number in one.folds:
             lanes[number] = self._total(number)
-        self._emit(None, lanes, late=True)
-        self._store_all(lanes)
 
-    def _folding(self, level: int, lanes: Lanes) -> None:
-        lanes = dict(lanes)
-        if level > self.kept:
-            self._emit(level, lanes, late=False)
-        if level == len(self.nest.sizes):
-            self._accumulate(lanes)
-        else:
-            self._loop(level, lambda: self._folding(level + 1, lanes))
+    def _along(self, level: int, lanes: Lanes, one: Pass, known: set[int]) -> None:
+        last = level == len(self.nest.sizes)
+        unrolled = self.row.unrolled
+        here = self.points.setdefault(tuple(self.place.values()), {}) if unrolled else {}
+        lanes = {**lanes, **here}
+        for number in one.steps:
+            if number in lanes or (not last if unrolled else self.levels[number] != level):
+                continue
+            if number in known:
+                lanes[number] = self._recalled(number)
+                continue
+            lanes[number] = here[number] = self._lane(number, self.nest.steps[number], lanes)
+            if number in self.scratch:
+                self._keep(number, lanes[number])
+        if not last:
+            self._loop(level, lambda: self._along(level + 1, lanes, one, known))
+            return
+        self._accumulate(one.folds, lanes)
+        for store in one.stores:
+            self._store(store, lanes)
+
+    def _rounds(self) -> int:
+        """Rounds of the innermost loop."""
+        last = len(self.nest.sizes) - 1
+        return self.nest.sizes[last] // (self.width or 1 if last == self._vector else 1)
 
     def _loop(self, axis: int, body: Callable[[], None]) -> None:
         """Run `body` for every index of an axis; for the vector axis, for every vector of them."""
@@ -119,18 +171,32 @@ class _Writer:
         start, stop = I64(0), I64(self.nest.sizes[axis])
         if axis == 0 and self.kept and not self.nest.embedded:
             start, stop = self.start, self.stop
-        if axis != self.nest.vector or self.width is None:
+        step = self.width if axis == self.nest.vector and self.width is not None else 1
+        if self.row.unrolled and axis >= self.kept:
+            self._written_out(axis, step, body)
+            return
+        if step == 1:
             self._run(axis, start, stop, 1, body)
             return
-        whole, rest = self._whole_vectors(axis, self.width, start, stop)
-        self._run(axis, start, whole, self.width, body)
+        whole, rest = self._whole_vectors(axis, step, start, stop)
+        self._run(axis, start, whole, step, body)
         if rest is None:
             return
         with b.if_then(b.icmp_signed(">", rest, I64(0))):
             self.index[axis] = whole
-            self.mask = LlvmLane(b, lanes_below(b, rest, self.width), "bool")
+            self.mask = LlvmLane(b, lanes_below(b, rest, step), "bool")
             body()
             self.mask = None
+
+    def _written_out(self, axis: int, step: int, body: Callable[[], None]) -> None:
+        size = self.nest.sizes[axis]
+        for first in range(0, size, step):
+            self.index[axis], self.place[axis] = I64(first), first
+            if first + step > size:
+                rest = lanes_below(self.builder, I64(size - first), step)
+                self.mask = LlvmLane(self.builder, rest, "bool")
+            body()
+            self.mask = self.mask if first + step <= size else None
 
     def _run(
         self, axis: int, start: ir.Value, stop: ir.Value, step: int, body: Callable[[], None]
@@ -142,15 +208,35 @@ class _Writer:
                 self.index[axis] = I64(at)
                 body()
             return
-        if not self.totals or axis != len(self.nest.sizes) - 1:
+        if axis < self.kept or axis != len(self.nest.sizes) - 1:
             with counted(b, start, stop, step) as self.index[axis]:
                 body()
             return
+        if not self.totals:
+            self._run_copies(axis, start, stop, step, body)
+            return
         with counted(b, start, stop, step * BLOCK) as first:
             end = least(b, b.add(first, I64(step * BLOCK)), stop)
-            with counted(b, first, end, step) as self.index[axis]:
-                body()
+            self._run_copies(axis, first, end, step, body)
             self._close_block()
+
+    def _run_copies(
+        self, axis: int, start: ir.Value, stop: ir.Value, step: int, body: Callable[[], None]
+    ) -> None:
+        """Several rounds at once, each with sums of its own, so that they do not wait for each
+        other."""
+        b = self.builder
+        if self._rounds() >= AT_ONCE:
+            together = b.mul(b.sdiv(b.sub(stop, start), I64(step * AT_ONCE)), I64(step * AT_ONCE))
+            middle = b.add(start, together)
+            with counted(b, start, middle, step * AT_ONCE) as first:
+                for self.copy in range(AT_ONCE):
+                    self.index[axis] = b.add(first, I64(step * self.copy))
+                    body()
+            start = middle
+        self.copy = 0
+        with counted(b, start, stop, step) as self.index[axis]:
+            body()
 
     def _whole_vectors(
         self, axis: int, width: int, start: ir.Value, stop: ir.Value
@@ -165,13 +251,15 @@ class _Writer:
 
     # ---- steps
 
-    def _emit(self, level: int | None, lanes: Lanes, late: bool) -> None:
-        """Steps of one loop level; those that follow the folds all at once."""
+    def _emit(self, lanes: Lanes, level: int | None, phase: int) -> None:
+        """Steps of one phase: of one level of the loops outside of the row, or of all of them."""
         for number, step in enumerate(self.nest.steps):
-            if number in lanes or self.late[number] != late:
-                continue
-            if late or self.levels[number] == level:
+            due = self.phases[number] == phase and number not in lanes
+            if due and (self.levels[number] == level or (level is None and self._narrow(number))):
                 lanes[number] = self._lane(number, step, lanes)
+
+    def _narrow(self, number: int) -> bool:
+        return self.levels[number] <= self.kept
 
     def _lane(self, number: int, step: Step, lanes: Lanes) -> LlvmLane:
         if isinstance(step, Constant):
@@ -255,28 +343,42 @@ class _Writer:
         assert neutral is not None
         return constant(self.builder, step.dtype, neutral(step.dtype), self._fold_width(number))
 
-    def _accumulate(self, lanes: Lanes) -> None:
-        for number, place in self.sums.items():
+    def _accumulate(self, folds: list[int], lanes: Lanes) -> None:
+        for number in folds:
             step = self.nest.steps[number]
             assert isinstance(step, Fold)
             identity = self._identity(number)
             value = splat(lanes[step.arg], identity.width)
             if self.mask is not None and self._vector >= self.kept:
                 value = self.mask.where(value, identity)
-            self._combine_into(place, step, value)
+            if self.row.unrolled:
+                self.terms[number].append(value)
+            else:
+                self._combine_into(self.sums[number][self.copy], step, value)
 
     def _close_block(self) -> None:
         """Add the sums to the totals and begin them anew."""
-        for number in self.totals:
+        for number in self.terms:
             step = self.nest.steps[number]
             assert isinstance(step, Fold)
-            self._combine_into(self.totals[number], step, self._read(self.sums, number))
-            self.builder.store(self._identity(number).value, self.sums[number])
+            self._combine_into(self.totals[number], step, self._sum(number))
+            for place in self.sums[number]:
+                self.builder.store(self._identity(number).value, place)
 
-    def _read(self, places: dict[int, ir.Value], number: int) -> LlvmLane:
+    def _read(self, place: ir.Value, number: int) -> LlvmLane:
         step = self.nest.steps[number]
         kind = register_type(step.dtype, self._fold_width(number))
-        return LlvmLane(self.builder, self.builder.load(places[number], typ=kind), step.dtype)
+        return LlvmLane(self.builder, self.builder.load(place, typ=kind), step.dtype)
+
+    def _sum(self, number: int) -> LlvmLane:
+        """The terms of an unrolled row, or the sums that were made at once, by pairs."""
+        step = self.nest.steps[number]
+        assert isinstance(step, Fold)
+        parts = self.terms[number] or [self._read(p, number) for p in self.sums.get(number, ())]
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            parts = [_combine(step.op, a, b) for a, b in pairs] + parts[len(parts) // 2 * 2 :]
+        return parts[0] if parts else self._identity(number)
 
     def _combine_into(self, place: ir.Value, step: Fold, value: LlvmLane) -> None:
         kind = value.value.type
@@ -288,9 +390,9 @@ class _Writer:
         step = self.nest.steps[number]
         assert isinstance(step, Fold)
         width = self._fold_width(number)
-        lane = self._read(self.sums, number)
+        lane = self._sum(number)
         if number in self.totals:
-            lane = _combine(step.op, self._read(self.totals, number), lane)
+            lane = _combine(step.op, self._read(self.totals[number], number), lane)
         while self._vector >= self.kept and width is not None and width > 1:
             width //= 2
             low, high = (_half(lane, first, width) for first in (0, width))
@@ -300,14 +402,34 @@ class _Writer:
             lane = LlvmLane(self.builder, first, step.dtype)
         return lane
 
+    # ---- rows of scratch memory
+
+    def _keep(self, number: int, lane: LlvmLane) -> None:
+        self.memory.store(self.scratch[number], self._point(), lane, None)
+
+    def _recalled(self, number: int) -> LlvmLane:
+        width = self.width if self._is_vector(number) else None
+        dtype = self.nest.steps[number].dtype
+        return self.memory.load(self.scratch[number], dtype, self._point(), width, None)
+
+    def _point(self) -> LlvmLane:
+        """Where in a row the loops are; vectors lie in a row, the last one whole."""
+        width = self.width or 1
+        inner = [a for a in range(self.kept, len(self.nest.sizes)) if a != self._vector]
+        at, stride = Affine(), width
+        if self._vector >= self.kept:
+            at, stride = (
+                Affine.axis(self._vector),
+                -(-self.nest.sizes[self._vector] // width) * width,
+            )
+        for axis in reversed(inner):
+            at, stride = at + Affine.axis(axis) * stride, stride * self.nest.sizes[axis]
+        return self._address(at, vector=False)
+
     # ---- stores
 
-    def _store_all(self, lanes: Lanes) -> None:
-        for store in self.nest.stores:
-            self._store(store, lanes)
-
     def _store(self, store: Store, lanes: Lanes) -> None:
-        vector = self.width is not None and 0 <= self._vector < self.kept
+        vector = self.width is not None and store.at.coefficient(self._vector) != 0
         at = self._address(store.at, vector=False)
         value = lanes[store.step]
         for pick in store.picks:
@@ -338,13 +460,6 @@ def _level(axes: frozenset[int]) -> int:
     return 1 + max(axes, default=-1)
 
 
-def _after_folds(nest: Nest) -> list[bool]:
-    late: list[bool] = []
-    for step in nest.steps:
-        late.append(isinstance(step, Fold) or any(late[a] for a in arguments(step)))
-    return late
-
-
 def _width(nest: Nest, target: Target) -> int | None:
     """Lanes of the vector axis: as many as fit of the narrowest number, no more than it needs."""
     if nest.vector is None:
@@ -352,6 +467,6 @@ def _width(nest: Nest, target: Target) -> int | None:
     items = [ITEMSIZE[s.dtype] for s in (*nest.steps, *nest.stores)]
     widest = target.vector_bytes // max(min(items), 4)
     size = nest.sizes[nest.vector]
-    if nest.embedded and nest.vector < len(nest.sizes) - nest.reduced:
+    if nest.embedded and size and nest.vector < len(nest.sizes) - nest.reduced:
         return size  # LLVM divides it among registers
     return widest if size == ANY else max(min(widest, 1 << max(size - 1, 1).bit_length()), 2)

@@ -1,0 +1,83 @@
+"""How a nest goes over its rows: all in registers where a row is short, else in loops.
+
+In loops, what a later pass needs again is computed again if that is cheap, and kept in a row of
+scratch memory otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gradloom.ir.op import OPS
+from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.loops import arguments, depends
+from gradloom.plan.plan import Apply, Load, Nest
+from gradloom.plan.rows import Pass, needed, passes
+
+# Vectors of a row that is gone over without loops.
+UNROLLED = 8
+
+# A load and a store cost as much as this many additions (benchmarks/lane_costs.py).
+RELOAD = 4
+
+# Bytes of stack for what is kept of a row; beyond, everything is computed again.
+SCRATCH_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """The passes over a row, whether its points are written out, and the steps kept in scratch
+    memory, of `points` elements each."""
+
+    passes: list[Pass]
+    unrolled: bool
+    kept: tuple[int, ...]
+    points: int
+
+
+def row_of(nest: Nest, width: int | None) -> Row:
+    """The row of a nest with vectors of `width` lanes."""
+    first = len(nest.sizes) - nest.reduced
+    lanes = {nest.vector: width or 1}
+    vectors = [-(-n // lanes.get(a, 1)) for a, n in enumerate(nest.sizes)][first:]
+    whole = passes(nest)
+    if math.prod(vectors) <= UNROLLED or nest.embedded:
+        return Row(whole, True, (), 0)
+    points = math.prod(vectors) * (width or 1)
+    kept = _costly(nest, whole)
+    total = sum(points * ITEMSIZE[nest.steps[n].dtype] for n in kept)
+    if total > SCRATCH_BYTES:
+        kept = ()
+    for number, one in enumerate(whole):
+        known = {k for k in kept if any(k in earlier.steps for earlier in whole[:number])}
+        one.steps = needed(nest, one, known)
+    return Row(whole, False, kept, points)
+
+
+def _costly(nest: Nest, whole: list[Pass]) -> tuple[int, ...]:
+    """The steps that a later pass needs again, and would compute at some cost."""
+    found: set[int] = set()
+    for number, one in enumerate(whole):
+        earlier = {n for before in whole[:number] for n in before.steps}
+        again = {n for n in earlier if _cost(nest, n) > RELOAD}
+        direct = set(needed(nest, one, again))
+        found |= direct & again
+    return tuple(sorted(found))
+
+
+def _cost(nest: Nest, step: int) -> int:
+    """Additions that it takes to compute a step anew at a point of the row."""
+    axes, kept = depends(nest), len(nest.sizes) - nest.reduced
+    total, waiting, seen = 0, [step], set()
+    while waiting:
+        number = waiting.pop()
+        if number in seen or max(axes[number], default=-1) < kept:
+            continue
+        seen.add(number)
+        found = nest.steps[number]
+        if isinstance(found, Apply):
+            total += OPS[found.op].cost
+        total += isinstance(found, Load)
+        waiting += arguments(found)
+    return total

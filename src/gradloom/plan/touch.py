@@ -1,0 +1,198 @@
+"""Which bytes a stage reads and writes, grain by grain of its outermost axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from gradloom.ir.affine import Affine
+from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.plan import ANY, Buffer, Load, Nest, Operand, Pick, Product, Stage, Store
+
+SERIAL, ALL = 0, -1  # in place of a number of grains: worker 0 alone; each of the team, everything
+ARENA = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one iteration of a stage's outermost axis touches of an operand, in bytes from the
+    operand's first on: `step * iteration + low` to `step * iteration + high`."""
+
+    operand: int
+    step: int
+    low: int
+    high: int
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Bytes that the team touches: grain `g` those of `[low, high) + g * step` within
+    `[start, stop)`, which is of the array `root`, or of the arena.
+
+    Bytes of a `row` that moves from round to round count from the row's first; then `start` and
+    `stop` are those of all that it moves over.  A row of another round than this is `past`.
+    """
+
+    root: int
+    start: int
+    stop: int
+    step: int
+    low: int
+    high: int
+    grains: int
+    writes: bool
+    row: int = ANY
+    past: int = ANY
+    buffer: int = field(default=ANY, compare=False)
+    kernel: str = field(default="", compare=False)
+
+    def meets(self, other: Access) -> bool:
+        """Whether two of a team could touch the same byte, one of them writing."""
+        if not (self.writes or other.writes) or self.root != other.root:
+            return False
+        if self.stop <= other.start or other.stop <= self.start:
+            return False
+        if ANY != self.row == other.past or ANY != other.row == self.past:
+            return False
+        if self.grains == other.grains == SERIAL:
+            return False
+        return not self._aligned(other)
+
+    def _aligned(self, other: Access) -> bool:
+        """Whether different grains touch different bytes, so that each keeps to its own."""
+        if self.grains != other.grains or self.grains == ALL or self.row != other.row:
+            return False
+        if self.grains == 1:
+            return True
+        step = abs(self.step)
+        return (
+            self.step == other.step
+            and self.high - other.low <= step
+            and other.high - self.low <= step
+        )
+
+
+def accesses(
+    stage: Stage, buffers: Sequence[Buffer], grain: int, kernel: str = ""
+) -> Iterator[Access]:
+    """What a stage touches when it is dealt out by `grain` iterations, or, by 0, not at all."""
+    for reach in reaches(stage, buffers):
+        buffer = stage.operands[reach.operand].buffer
+        yield replace(placed(buffers, buffer, reach, stage.extent, grain), kernel=kernel)
+
+
+def placed(buffers: Sequence[Buffer], number: int, reach: Reach, extent: int, grain: int) -> Access:
+    """What is touched of a buffer, as a part of the array, or of the arena, that it lies in."""
+    grains = -(-extent // grain) if grain else SERIAL
+    inside = reach.step * ((grain or extent) - 1)
+    first, last = reach.low + min(inside, 0), reach.high + max(inside, 0)
+    step = reach.step * grain
+    beyond = step * max(grains - 1, 0)
+    low, high = first + min(beyond, 0), last + max(beyond, 0)
+    low, high = max(low, 0), min(high, buffers[number].type.nbytes)
+    buffer, offset, moves = number, 0, False
+    while buffers[number].space == "row":
+        offset += buffers[number].offset
+        moves |= buffers[number].stride != 0
+        number = buffers[number].of
+    base = buffers[number]
+    root, at = (ARENA, base.offset) if base.space == "arena" else (number, 0)
+    if moves:
+        whole = at, at + base.type.nbytes
+        found = Access(root, *whole, step, first, last, grains, reach.writes, buffer)
+    else:
+        at += offset
+        bytes_ = at + low, at + high, step, at + first, at + last
+        found = Access(root, *bytes_, grains, reach.writes)
+    return replace(found, buffer=buffer)
+
+
+# ---- the reach of each kind of stage
+
+
+def reaches(stage: Stage, buffers: Sequence[Buffer]) -> Iterator[Reach]:
+    """Every operand's, once for each way in which it is accessed."""
+    if isinstance(stage.code, Nest):
+        found = _of_nest(stage.code, stage)
+    elif isinstance(stage.code, Product):
+        found = _of_product(stage.code)
+    else:
+        found = _of_all(stage, buffers)
+    return (moved(reach, stage, buffers) for reach in dict.fromkeys(found))
+
+
+def moved(reach: Reach, stage: Stage, buffers: Sequence[Buffer]) -> Reach:
+    """With bytes counted from the first of the buffer, rather than of the operand."""
+    operand = stage.operands[reach.operand]
+    offset = operand.offset * ITEMSIZE[buffers[operand.buffer].type.dtype]
+    return replace(reach, low=reach.low + offset, high=reach.high + offset)
+
+
+def _of_nest(nest: Nest, stage: Stage) -> Iterator[Reach]:
+    return (reach_of(access, nest, stage.extent) for access in nest_accesses(nest))
+
+
+def reach_of(access: Load | Store, nest: Nest, extent: int) -> Reach:
+    """What an access of a nest touches of its operand, without the operand's offset."""
+    kept = len(nest.sizes) > nest.reduced
+    low, high = span(access.at, access.picks, sizes_of(nest, extent), first=1 if kept else 0)
+    step = access.at.coefficient(0) if kept else 0
+    item = ITEMSIZE[access.dtype]
+    writes = isinstance(access, Store)
+    return Reach(access.operand, step * item, low * item, (high + 1) * item, writes)
+
+
+def nest_accesses(nest: Nest) -> Iterator[Load | Store]:
+    """Everything in a nest that touches memory."""
+    for step in (*nest.steps, *nest.stores):
+        if isinstance(step, Load | Store):
+            yield step
+
+
+def sizes_of(nest: Nest, extent: int) -> tuple[int, ...]:
+    """The sizes of a nest's loops, the one left to the caller too."""
+    return tuple(extent if size == ANY else size for size in nest.sizes)
+
+
+def span(
+    at: Affine, picks: Sequence[Pick], sizes: Sequence[int], first: int = 0
+) -> tuple[int, int]:
+    """The lowest and the highest element that an address can have, over the axes from `first`."""
+    spans = [c * (sizes[axis] - 1) for axis, c in at.terms if axis >= first]
+    spans += [p.stride * (p.size - 1) for p in picks]
+    return at.const + sum(min(s, 0) for s in spans), at.const + sum(max(s, 0) for s in spans)
+
+
+def _of_product(product: Product) -> Iterator[Reach]:
+    item = ITEMSIZE[product.dtype]
+    batch, rows, columns, depth = product.batch, product.rows, product.columns, product.depth
+    panels: tuple[int, ...] = (*batch, *depth, columns)
+    strides_of_b = product.b_strides
+    if product.panel:
+        strides_of_b = (*product.b_strides, 1)
+        panels = (*batch, -(-columns // product.panel) * product.panel * math.prod(depth))
+    operands = (
+        (0, product.a_strides, (*batch, rows, *depth), True),
+        (1, strides_of_b, panels, bool(batch)),
+        (2, product.c_strides, (*batch, rows, columns), True),
+    )
+    for number, strides, sizes, split in operands:
+        spans = [s * (n - 1) for s, n in zip(strides, sizes, strict=True)][split:]
+        low, high = sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans)
+        step = strides[0] if split else 0
+        yield Reach(number, step * item, low * item, (high + 1) * item, number == 2)
+
+
+def _of_all(stage: Stage, buffers: Sequence[Buffer]) -> Iterator[Reach]:
+    """A routine's operands, as a whole."""
+    for number, operand in enumerate(stage.operands):
+        nbytes = _after(operand, buffers)
+        yield Reach(number, 0, 0, nbytes, number in stage.writes)
+
+
+def _after(operand: Operand, buffers: Sequence[Buffer]) -> int:
+    """The bytes of a buffer from an operand on."""
+    kind = buffers[operand.buffer].type
+    return kind.nbytes - operand.offset * ITEMSIZE[kind.dtype]

@@ -1,0 +1,155 @@
+"""The thread team: Python threads that live in a small native loop and run what a leader posts.
+
+A worker waits in native code, without the GIL: it looks for a post for a bounded time, then yields
+between looks, then returns to Python and parks on a lock.  A leader claims the workers that are
+awake, runs as worker 0, and returns when all are done; so a call never waits for a thread that does
+not come.  Who finds the team in use runs alone: the bits are the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+
+from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.cores import cores
+from gradloom.runtime.serving import (
+    PARKED,
+    STATE,
+    WAKING,
+    WORDS,
+    YIELDS,
+    lead_text,
+    serve_text,
+)
+
+MOST = 256  # threads, so that the words of all workers are one block of memory
+
+# Nanoseconds that a leader waits at most for workers that it has woken, which takes 60 to 100 us;
+# and that a thread looks before it yields, on cores that nobody else wants.
+WAKING_NS = 300_000
+LOOKING_NS = 10_000
+
+
+class Team:
+    """The workers of this process, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self._in_use = threading.Lock()
+        self._workers: list[_Worker] = []
+        self._words = aligned(8 * WORDS * MOST, 128)
+        self._words.fill(0)
+        self._place = address(self._words)
+        self._lead = _native("lead", lead_text(), ("ptr", *("i64",) * 3, *("ptr",) * 4))
+        self._look_ns = _look_ns()
+        self.looks = int(LOOKING_NS / self._look_ns)
+
+    def run(self, code: int, places: tuple[int, ...], size: int, gain_ns: float) -> bool:
+        """Run the entry at address `code` by up to `size` threads, of which this is one; false if
+        the team is in use, and nothing was done.  Workers that are parked are waited for as long as
+        half of what they would save."""
+        if not self._in_use.acquire(blocking=False):
+            return False
+        try:
+            others = min(size, MOST) - 1
+            while len(self._workers) < others:
+                self._workers.append(_Worker(self._place, len(self._workers), self.looks))
+            for worker in self._workers[:others]:
+                worker.wake()
+            patience = int(min(gain_ns / 2, WAKING_NS) / self._look_ns)
+            looks = self.looks if others < cores() else 0  # who waits, waits for this very core
+            self._lead(self._place, others, patience, looks, code, *places[:3])
+            return True
+        finally:
+            self._in_use.release()
+
+    def stop(self) -> None:
+        """End all workers, so that none is in native code when the interpreter goes."""
+        for worker in self._workers:
+            worker.stop()
+
+
+class _Worker:
+    """One thread of the team."""
+
+    def __init__(self, words: int, number: int, looks: int) -> None:
+        self._place = words + 8 * WORDS * number
+        self._state = ctypes.c_int64.from_address(self._place + 8 * STATE)
+        self._state.value = WAKING
+        self._looks = looks
+        self._stopped = False
+        self._parked = threading.Lock()
+        self._parked.acquire()
+        self._thread = threading.Thread(target=self._live, name="gradloom", daemon=True)
+        self._thread.start()
+
+    def _live(self) -> None:
+        while not self._stopped:
+            _serve()(self._place, self._looks, YIELDS)
+            self._parked.acquire()
+
+    def wake(self) -> None:
+        """Let it come back from its lock, if that is where it is."""
+        if self._state.value == PARKED:
+            self._state.value = WAKING
+            self._parked.release()
+
+    def stop(self) -> None:
+        """End it: at once, or when what it runs is done."""
+        self._stopped = True
+        while self._thread.is_alive():
+            self.wake()
+            self._thread.join(1e-3)
+
+
+@cache
+def team() -> Team:
+    """The team of this process."""
+    found = Team()
+    atexit.register(found.stop)
+    return found
+
+
+# A child has only the thread that forked.
+os.register_at_fork(after_in_child=team.cache_clear)
+
+
+def _serve() -> Callable[..., int]:
+    return _native("serve", serve_text(), ("ptr", "i64", "i64"))
+
+
+def _look_ns() -> float:
+    """What a look takes: a processor's pause is 10 to 140 cycles long."""
+    line = aligned(8 * WORDS, 128)
+    line.fill(0)
+    looks, rounds = 1000, 5
+    serve = _serve()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter_ns()
+        serve(address(line), looks, 0)
+        times.append(time.perf_counter_ns() - start)
+    return max(min(times) / looks, 0.5)
+
+
+@cache
+def _native(entry: str, text: str, arguments: tuple[str, ...]) -> Callable[..., int]:
+    """A function of the team's own, from the cache or from LLVM."""
+    from gradloom.clock import Clock
+    from gradloom.runtime import cache as objects
+    from gradloom.runtime.load import load
+    from gradloom.runtime.native import make_object
+
+    key = objects.make_key(team=entry, text=text, host=objects.host_key())
+    found = objects.fetch(key)
+    if found is None:
+        native = make_object([text], entry, "", "", Clock()).object
+        objects.store(key, native, entry=entry)
+    else:
+        native = found.object
+    return load(native, entry, arguments)
