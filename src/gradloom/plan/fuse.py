@@ -127,7 +127,9 @@ def _free(order: list[Node]) -> set[Node]:
     """Numbers that cost less than to read them: a few operations on indices and constants."""
     cost: dict[Node, int] = {}
     for node in order:
-        whole = all(n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs)
+        whole = all(
+            n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs
+        )
         if not whole or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
             continue
         total = sum(cost.get(n, 0) for n in node.inputs)
