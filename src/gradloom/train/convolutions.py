@@ -99,10 +99,10 @@ class Form:
         return frame(found, self.ahead, skipped, own.sizes)
 
     def _is_narrow(self, w: Any) -> bool:
-        """Whether so few channels of x would be across lanes that one vector holds several.
+        """Whether a vector has room for the channels of several elements of a window.
 
-        By x of 64 x 12 x 12 x 6 and w of 5 x 5 x 6 x 16, in float32: 985 us, and as in `_added_up`
-        NARROW (`benchmarks/convolutions.py`).
+        By an x of 64 x 12 x 12 x 6, with w of 5 x 5 x 6 x 16 in float32: 985 us, as in `_added_up`
+        210 (LeNet of `benchmarks/convolutions.py`).
         """
         own, lanes = self.sliding, VECTOR_BYTES // w.dtype.itemsize
         window, channels = math.prod(own.window[-1:]), w.shape[-2]
@@ -256,7 +256,11 @@ def _convolution(
 
 def _beside(own: Sliding, w: Any, groups: int) -> int:
     """How many places along the last axis to make at once, so that few results are not alone in
-    their vectors: the number with the fewest vectors of multiply-adds."""
+    their vectors: the number with the fewest vectors of multiply-adds.
+
+    64 x 28 x 28 x 1 times 5 x 5 x 1 x 6 in float32: 190 us, its reverse by weights 450; by two
+    places 112 and 146 (LeNet of `benchmarks/convolutions.py`).
+    """
     lanes = VECTOR_BYTES // w.dtype.itemsize
     if groups > 1 or own.dilation[-1] > 1 or not 0 < w.shape[-1] <= lanes // 2:
         return 1
