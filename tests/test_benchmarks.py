@@ -16,6 +16,7 @@ from benchmarks import (  # noqa: E402
     loops,
     models,
     startup,
+    team_costs,
     training,
 )
 from benchmarks.contenders import CONTENDERS, NEEDS  # noqa: E402
@@ -66,6 +67,13 @@ def test_training_report(monkeypatch):
     assert set(report.raw["xor"]) == set(OWN)
     assert report.raw["xor"][training.BASE]["ratio"]["median"] == 1
     assert "| NumPy by hand |" in report.markdown(describe())
+
+
+def test_team_costs(monkeypatch):
+    monkeypatch.setattr(team_costs, "BARRIERS", 3)
+    monkeypatch.setattr(team_costs, "STREAMED", 1000)
+    report = team_costs.measure("float32", seconds=0)
+    assert report.raw["nanoseconds"]["a barrier of 2 threads"]["median"] > 0
 
 
 def test_lane_costs(monkeypatch):

@@ -37,12 +37,12 @@ CALL = 5.0
 # Bytes of multiply-adds a nanosecond: products of 64 x 10 x 64 to 784 x 256 x 256 ran at 97 to 190
 # Gflop/s of float32, two operations of 4 bytes each (codegen/cpu/product.py).
 MULTIPLY_ADD_BYTES = 280.0
-# Beyond the second-level cache, bytes that one core moves in a nanosecond; benchmarks/team.py.
+# Bytes that one core moves in a nanosecond beyond its second-level cache: benchmarks/team_costs.py.
 CACHE_BYTES = 2 << 20
 BYTES = 9.0
 # What the sequential code of a routine takes, a byte: a sort of 10^4 numbers 9 ns a number.
 ROUTINE_BYTE = 1.0
-# A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team.py.
+# A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team_costs.py.
 BARRIER = 200.0
 ENTER = 1000.0
 # A team must be so much faster than one thread by these estimates before it is used.
@@ -79,7 +79,10 @@ def nest_additions(nest: Nest, extent: int) -> float:
         elif isinstance(step, Apply):
             cost = OPS[step.op].cost
         total += cost * rounds[1 + max(axes, default=-1)]
-    return total + STORE * len(nest.stores) * rounds[kept]
+    for store in nest.stores:
+        inner = max((axis for axis, _ in store.at.terms), default=-1)
+        total += STORE * rounds[max(kept, 1 + inner)]
+    return total
 
 
 def _product_bytes(product: Product) -> int:

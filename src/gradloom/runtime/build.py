@@ -13,7 +13,6 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import (
-    cgutils,
     codegen,
     compiler,
     cpu,
@@ -29,16 +28,11 @@ from numba.core.imputils import Registry
 from numba.core.typing import templates
 
 from gradloom.clock import Clock
-from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS, PRIMITIVES, namespace
+from gradloom.codegen.primitives import PRIMITIVES, namespace
 from gradloom.errors import InternalError
-from gradloom.ir.types import ITEMSIZE
 from gradloom.runtime.barrier import BARRIER, barrier_text
 from gradloom.runtime.native import Build, keep_only, make_object
-
-I8 = ir.IntType(8)
-I64 = ir.IntType(64)
-F64 = ir.DoubleType()
-POINTER = I8.as_pointer()
+from gradloom.runtime.words import EMITTERS, F64, I64, POINTER
 
 NUMBA_TYPES = {
     "i64": types.int64,
@@ -167,132 +161,6 @@ def driver_context() -> DriverContext:
 def signature(result: str, arguments: tuple[str, ...]) -> typing.templates.Signature:
     """A Numba signature from type names."""
     return typing.signature(NUMBA_TYPES[result], *(NUMBA_TYPES[name] for name in arguments))
-
-
-# ---- primitives in LLVM --------------------------------------------------------------------------
-
-
-def emit_view(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
-    return builder.gep(base, [offset], source_etype=I8)
-
-
-def emit_get(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
-    # Atomic, so that a flag which another thread sets is seen; a plain move on every target.
-    word = word_address(builder, base, index, I64)
-    return builder.load_atomic(word, "monotonic", 8, typ=I64)
-
-
-def emit_put(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
-    builder.store_atomic(value, word_address(builder, base, index, I64), "monotonic", 8)
-
-
-def emit_get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
-    return builder.load(word_address(builder, table, index, POINTER), typ=POINTER)
-
-
-def emit_copy(
-    builder: ir.IRBuilder,
-    target: ir.Value,
-    target_byte: ir.Value,
-    source: ir.Value,
-    source_byte: ir.Value,
-    count: ir.Value,
-) -> None:
-    target = emit_view(builder, target, target_byte)
-    source = emit_view(builder, source, source_byte)
-    cgutils.raw_memcpy(builder, target, source, count, 1)
-
-
-def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
-    cgutils.memset(builder, base, count, 0)
-
-
-def emit_cut(builder: ir.IRBuilder, worker: ir.Value, team: ir.Value) -> ir.Value:
-    whole = builder.shl(worker, I64(32))
-    return builder.sdiv(builder.add(whole, builder.sub(team, I64(1))), team)
-
-
-def emit_share(builder: ir.IRBuilder, extent: ir.Value, grain: ir.Value, at: ir.Value) -> ir.Value:
-    grains = builder.sdiv(builder.add(extent, builder.sub(grain, I64(1))), grain)
-    found = builder.mul(builder.ashr(builder.mul(grains, at), I64(32)), grain)
-    return builder.select(builder.icmp_signed("<", found, extent), found, extent)
-
-
-def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
-    """A call of the barrier where there is more than one to wait for."""
-    kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
-    with builder.if_then(builder.icmp_signed(">", team, I64(1))):
-        barrier = cgutils.get_or_insert_function(builder.module, kind, BARRIER)
-        builder.call(barrier, [control, team])
-
-
-def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
-    """The address of word `index`, typed for loads and stores of `word`."""
-    words = builder.bitcast(base, word.as_pointer())
-    return builder.gep(words, [index], source_etype=word)
-
-
-def emit_load(dtype: str) -> Callable[..., ir.Value]:
-    """An element, as an int64 or a float64."""
-    kind = ELEMENTS[dtype]
-
-    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
-        value = builder.load(word_address(builder, base, index, kind), typ=kind)
-        if kind in (I64, F64):
-            return value
-        if dtype.startswith("float"):
-            return builder.fpext(value, F64)
-        return builder.sext(value, I64) if dtype.startswith("int") else builder.zext(value, I64)
-
-    return emit
-
-
-def emit_store(dtype: str) -> Callable[..., None]:
-    kind = ELEMENTS[dtype]
-
-    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
-        if kind not in (I64, F64):
-            narrow = builder.fptrunc if dtype.startswith("float") else builder.trunc
-            value = narrow(value, kind)
-        builder.store(value, word_address(builder, base, index, kind))
-
-    return emit
-
-
-def emit_invoke(builder: ir.IRBuilder, address: ir.Value, *pointers: ir.Value) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [POINTER] * len(pointers))
-    builder.call(builder.inttoptr(address, kind.as_pointer()), pointers)
-
-
-def emit_mathematics(name: str) -> Callable[..., ir.Value]:
-    """A function of the C library."""
-
-    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(F64, [F64])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x])
-
-    return emit
-
-
-ELEMENTS = {
-    dtype: {"float64": F64, "float32": ir.FloatType()}.get(dtype, ir.IntType(8 * size))
-    for dtype, size in ITEMSIZE.items()
-}
-EMITTERS: dict[str, Callable[..., Any]] = {
-    "view": emit_view,
-    "get": emit_get,
-    "put": emit_put,
-    "get_ptr": emit_get_ptr,
-    "copy": emit_copy,
-    "zero": emit_zero,
-    "cut": emit_cut,
-    "share": emit_share,
-    "meet": emit_meet,
-    **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
-    **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
-    **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},
-    **{name: emit_mathematics(name.removeprefix("math_")) for name in MATHEMATICS},
-}
 
 
 @cache
