@@ -26,6 +26,7 @@ from gradloom.plan.plan import (
     Stage,
     rounds_of,
 )
+from gradloom.plan.touch import accesses
 
 # One core with AVX-512, float32.  An addition in all lanes, in which `Op.cost` counts, takes 0.19
 # ns, a load of a vector 0.8 additions and a store 1.5 (benchmarks/lane_costs.py).
@@ -45,6 +46,9 @@ ROUTINE_BYTE = 1.0
 # A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team_costs.py.
 BARRIER = 200.0
 ENTER = 1000.0
+# A byte that one core has written and another reads: copies of 4 to 16 KB from the other thread's
+# memory took 0.04 to 0.18 ns a byte more than from its own.
+CROSSING_BYTE = 0.06
 # A team must be so much faster than one thread by these estimates before it is used.
 CLEAR_GAIN = 0.85
 
@@ -102,12 +106,21 @@ def effort(parts: Iterable[Part], buffers: Sequence[Buffer]) -> Effort:
     """What a pass takes, by the number of grains that it is dealt out in, and its barriers."""
     split: dict[int, float] = {}
     meetings = 0.0
+    written: dict[int, set[tuple[int, int]]] = {}  # of a buffer: how its writers are split
+    read: list[tuple[int, tuple[int, int], float]] = []
     for kernel, rounds in rounds_of(parts):
         for stage in kernel.stages:
             grains = -(-stage.extent // stage.grain) if stage.grain else 1
             split[grains] = split.get(grains, 0.0) + rounds * nanoseconds(stage, buffers)
             meetings += rounds * bool(stage.barrier)
-    return Effort(tuple(sorted(split.items())), meetings + _of_regions(parts, 1))
+            for access in accesses(stage, buffers, stage.grain):
+                way = access.grains, access.step
+                if access.writes:
+                    written.setdefault(access.buffer, set()).add(way)
+                else:
+                    read.append((access.buffer, way, rounds * (access.stop - access.start)))
+    crossing = sum(nbytes for b, way, nbytes in read if written.get(b, set()) - {way})
+    return Effort(tuple(sorted(split.items())), meetings + _of_regions(parts, 1), crossing)
 
 
 def _of_regions(parts: Iterable[Part], rounds: int) -> float:
@@ -125,7 +138,10 @@ def _of_regions(parts: Iterable[Part], rounds: int) -> float:
 def team_nanoseconds(effort: Effort, size: int) -> float:
     """What a pass takes on a team, who all wait for whoever has most grains."""
     work = sum(ns * -(-grains // size) / grains for grains, ns in effort.split)
-    return work if size == 1 else work + effort.barriers * BARRIER + ENTER
+    if size == 1:
+        return work
+    crossing = effort.crossing * (1 - 1 / size) * CROSSING_BYTE
+    return work + effort.barriers * BARRIER + crossing + ENTER
 
 
 def best_team(effort: Effort, most: int) -> int:
