@@ -15,7 +15,7 @@ from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread, repeated, take_turns
 from gradloom.codegen.primitives import GENERATION
 from gradloom.runtime.arrays import address, aligned
-from gradloom.runtime.build import compile_object
+from gradloom.runtime.compile import compile_object
 from gradloom.runtime.cores import cores
 from gradloom.runtime.load import load
 from gradloom.runtime.team import team

@@ -80,9 +80,11 @@ def apart(plan: Plan, earlier: Kernel, later: Kernel) -> str:
     if _pieces(earlier) or _pieces(later):
         return f"reads {names}; what is written in pieces has its own loops"
     heads = [_head(earlier), _head(later)]
-    if all(heads):
-        return f"reads {names}; a {heads[0]} and a {heads[1]}, and a kernel has one of these"
     mine, its = (_kept(k.stages[-1]) for k in (later, earlier))
+    if heads == ["product", "product"]:
+        return f"reads {names}; a product and a product, and a kernel has one of these"
+    if all(heads) and mine == its:
+        return f"reads {names}; a {heads[0]} and a {heads[1]} over other axes than its rows"
     if mine != its:
         kind = heads[0] or "kernel"
         return f"reads {names}; loops {_shape(mine)} here, {_shape(its)} in the {kind} before it"

@@ -1,7 +1,7 @@
-"""Driver text and kernels in, one native object with one C entry out. All that imports numba.
+"""Driver text in, LLVM texts out, by Numba.  All that imports numba.
 
-Numba types and lowers the driver to LLVM; the kernels are LLVM text already; `native.py` makes one
-object of both.
+`runtime.lowering` does the same for what drivers are made of; the rest of the language, such as
+variables of several types, and whatever is not quite a driver, is Numba's to type and to explain.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import (
     codegen,
@@ -27,12 +26,10 @@ from numba.core.errors import NumbaError
 from numba.core.imputils import Registry
 from numba.core.typing import templates
 
-from gradloom.clock import Clock
 from gradloom.codegen.primitives import PRIMITIVES, namespace
 from gradloom.errors import InternalError
-from gradloom.runtime.barrier import BARRIER, barrier_text
-from gradloom.runtime.native import Build, keep_only, make_object
-from gradloom.runtime.words import EMITTERS, F64, I64, POINTER
+from gradloom.runtime.emitters import EMITTERS, I64, LLVM_TYPES
+from gradloom.runtime.lowering import Externals
 
 NUMBA_TYPES = {
     "i64": types.int64,
@@ -40,39 +37,6 @@ NUMBA_TYPES = {
     "ptr": types.voidptr,
     "void": types.void,
 }
-LLVM_TYPES = {"i64": I64, "f64": F64, "ptr": POINTER}
-
-
-def compile_object(
-    driver: str,
-    entry: str,
-    arguments: tuple[str, ...],
-    kernels: str,
-    kernel_arguments: dict[str, tuple[str, ...]],
-    cpu: str,
-    features: str,
-    routines: dict[str, tuple[str, tuple[str, ...]]] | None = None,
-) -> Build:
-    """Compile function `entry` of the text `driver` to an object for `cpu` with `features`.
-
-    `kernels` is the text of an LLVM module that defines a void function for each name in
-    `kernel_arguments`; `routines` have a driver's text each, and what they take. Types are "i64",
-    "f64" and "ptr". The driver's entry returns an int64
-    status, and the object exports `int64 entry(arguments...)`, which returns it, or -1 should Numba
-    report an error. Raises InternalError, with the driver's text, if any of it does not compile.
-    """
-    clock = Clock()
-    with global_compiler_lock:
-        context = driver_context()
-        clock.mark("numba")
-        apart = routines or {}
-        texts = lower_driver(
-            context, driver, entry, arguments, kernel_arguments, {n: r[1] for n, r in apart.items()}
-        )
-        texts += [routine_text(name, *routine) for name, routine in apart.items()]
-        texts += [barrier_text()] if any(BARRIER in text for text in texts) else []
-        clock.mark("driver")
-        return make_object([kernels, *texts], entry, cpu, features, clock)
 
 
 # ---- Numba contexts: only what drivers use -------------------------------------------------------
@@ -163,6 +127,9 @@ def signature(result: str, arguments: tuple[str, ...]) -> typing.templates.Signa
     return typing.signature(NUMBA_TYPES[result], *(NUMBA_TYPES[name] for name in arguments))
 
 
+# ---- primitives
+
+
 @cache
 def primitive_implementations() -> Registry:
     """Numba's table of how the primitives are lowered."""
@@ -187,18 +154,26 @@ def implementation(emit: Callable[..., Any]) -> Callable[..., Any]:
 # ---- driver text to LLVM text --------------------------------------------------------------------
 
 
-def lower_driver(
+def lower_by_numba(
+    driver: str, entry: str, arguments: tuple[str, ...], externals: Externals
+) -> list[str]:
+    """The LLVM texts of the driver's functions and of the C entry.
+
+    `externals` are as for `runtime.lowering.lower_text`. Raises InternalError, with the driver's
+    text, if any of it does not compile; the entry returns -1 should Numba report an error.
+    """
+    with global_compiler_lock:
+        return _lower(driver_context(), driver, entry, arguments, externals)
+
+
+def _lower(
     context: DriverContext,
     driver: str,
     entry: str,
     arguments: tuple[str, ...],
-    kernel_arguments: dict[str, tuple[str, ...]],
-    apart: dict[str, tuple[str, ...]],
+    externals: Externals,
 ) -> list[str]:
-    """The LLVM texts of the driver's functions and of the C entry; those `apart` are declared."""
-    functions = read_driver(driver, kernel_arguments)
-    for name, kinds in apart.items():
-        functions[name] = types.ExternalFunction(name, signature("i64", kinds))
+    functions = read_driver(driver, externals)
     library = context.codegen().create_library(entry)
     helpers = [
         value
@@ -220,32 +195,14 @@ def lower_driver(
     return library.texts
 
 
-@cache
-def routine_text(name: str, text: str, arguments: tuple[str, ...]) -> str:
-    """The LLVM text of one routine: a function `name`, and what it calls, which no other text
-    sees.  Numba takes a second for the longer ones, so each is lowered once."""
-    names = ", ".join(f"a{i}" for i in range(len(arguments)))
-    driver = f"{text}\n\ndef {APART}({names}):\n    {name}({names})\n    return 0\n"
-    first, *rest = map(
-        llvm.parse_assembly, lower_driver(driver_context(), driver, APART, arguments, {}, {})
-    )
-    for module in rest:
-        first.link_in(module)
-    keep_only(first, APART)
-    return str(first).replace(f"@{APART}(", f"@{name}(")
+MODULE = "driver"
 
 
-MODULE, APART = "driver", "routine_apart"
-
-
-def read_driver(driver: str, kernel_arguments: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Run the driver's text; its functions see the primitives and the kernels."""
-    taken = sorted(kernel_arguments.keys() & PRIMITIVES.keys())
-    if taken:
-        raise InternalError(f"kernels have the names of primitives: {', '.join(taken)}")
+def read_driver(driver: str, externals: Externals) -> dict[str, Any]:
+    """Run the driver's text; its functions see the primitives and what is defined elsewhere."""
     names = {"__name__": MODULE, **namespace()}
-    for name, kinds in kernel_arguments.items():
-        names[name] = types.ExternalFunction(name, signature("void", kinds))
+    for name, (result, kinds) in externals.items():
+        names[name] = types.ExternalFunction(name, signature(result, kinds))
     exec(compile(driver, "<driver>", "exec"), names)
     return names
 

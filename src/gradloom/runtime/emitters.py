@@ -1,10 +1,11 @@
-"""The words of a driver (`codegen.primitives`) as LLVM instructions, one function a word."""
+"""The words of a driver (`primitives`) as LLVM instructions."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS
 from gradloom.ir.types import ITEMSIZE
@@ -14,6 +15,8 @@ I8 = ir.IntType(8)
 I64 = ir.IntType(64)
 F64 = ir.DoubleType()
 POINTER = I8.as_pointer()
+LLVM_TYPES: dict[str, ir.Type] = {"i64": I64, "f64": F64, "ptr": POINTER, "void": ir.VoidType()}
+FALSE = ir.IntType(1)(0)
 
 
 def emit_view(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
@@ -44,11 +47,13 @@ def emit_copy(
 ) -> None:
     target = emit_view(builder, target, target_byte)
     source = emit_view(builder, source, source_byte)
-    cgutils.raw_memcpy(builder, target, source, count, 1)
+    copy = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+    builder.call(copy, [target, source, count, FALSE])
 
 
 def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
-    cgutils.memset(builder, base, count, 0)
+    fill = builder.module.declare_intrinsic("llvm.memset", [POINTER, I64])
+    builder.call(fill, [base, I8(0), count, FALSE])
 
 
 def emit_cut(builder: ir.IRBuilder, worker: ir.Value, team: ir.Value) -> ir.Value:
@@ -66,8 +71,7 @@ def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
     """A call of the barrier where there is more than one to wait for."""
     kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
     with builder.if_then(builder.icmp_signed(">", team, I64(1))):
-        barrier = cgutils.get_or_insert_function(builder.module, kind, BARRIER)
-        builder.call(barrier, [control, team])
+        builder.call(declared(builder.module, BARRIER, kind), [control, team])
 
 
 def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
@@ -112,10 +116,14 @@ def emit_mathematics(name: str) -> Callable[..., ir.Value]:
     """A function of the C library."""
 
     def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(F64, [F64])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x])
+        return builder.call(declared(builder.module, name, ir.FunctionType(F64, [F64])), [x])
 
     return emit
+
+
+def declared(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
+    """The function of that name, declared if the module does not know it."""
+    return module.globals.get(name) or ir.Function(module, kind, name)
 
 
 ELEMENTS = {
