@@ -164,19 +164,19 @@ def worth_sharing(phases: Sequence[tuple[float, float]]) -> list[bool]:
     """Which phases, that stand between barriers, two threads should share.
 
     Each has the nanoseconds of what can be split and of what cannot.  Between two phases that one
-    thread does there is no barrier.  The best choice is found phase by phase, for either kind of
-    the last [dynamic programming].
+    thread does there is no barrier, and one thread begins and ends.  The best choice is found phase
+    by phase, for either kind of the last [dynamic programming].
 
     >>> worth_sharing([(10_000, 0), (50, 0), (10, 0), (20_000, 0)])
     [True, False, False, True]
     """
     # Of either kind of the last phase: the least time so far, and the kinds that lead to it.
-    shared: tuple[float, list[bool]] = (0.0, [])
-    alone: tuple[float, list[bool]] = (BARRIER, [])
+    shared: tuple[float, list[bool]] = (math.inf, [])
+    alone: tuple[float, list[bool]] = (0.0, [])
     for split, rest in phases:
         least = min(shared, alone, key=lambda kind: kind[0])
         behind = min(alone[0], shared[0] + BARRIER)
         kinds = alone[1] if behind == alone[0] else shared[1]
         shared = least[0] + BARRIER + split / 2 + rest, [*least[1], True]
         alone = behind + split + rest, [*kinds, False]
-    return shared[1] if shared[0] <= alone[0] + BARRIER else alone[1]
+    return shared[1] if shared[0] + BARRIER < alone[0] else alone[1]
