@@ -327,10 +327,12 @@ class Buffer:
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
-    dealt out in, and how often the team meets."""
+    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
+    so by others."""
 
     split: tuple[tuple[int, float], ...] = ()
     barriers: float = 0.0
+    crossing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
