@@ -13,6 +13,7 @@ from llvmlite import ir
 from gradloom.codegen.cpu.memory import Memory
 from gradloom.codegen.cpu.row import row_of
 from gradloom.codegen.cpu.target import Target
+from gradloom.codegen.cpu.transpose import RowBlock
 from gradloom.codegen.cpu.vectors import I64, POINTER, counted, lanes_below, least, private
 from gradloom.codegen.lanes import LlvmLane, constant, memory_type, register_type, splat
 from gradloom.ir.affine import Affine, Guard
@@ -81,6 +82,8 @@ class _Writer:
         self.terms: dict[int, list[LlvmLane]] = {}  # of each fold of this pass, in an unrolled row
         self.points: dict[tuple[int, ...], Lanes] = {}  # of an unrolled row
         self.place: dict[int, int] = {}  # where in it
+        self.blocks: dict[int, list[LlvmLane]] = {}  # of rows across lanes, by load
+        self.columns: dict[Store, list[LlvmLane]] = {}  # and by store, as far as they are known
         self.copy = 0  # which of the sums is being added to
         self.index: dict[int, ir.Value] = {}
         self.mask: LlvmLane | None = None
@@ -119,7 +122,7 @@ class _Writer:
         if level < self.kept:
             self._loop(level, lambda: self._loops(level + 1, lanes))
             return
-        self.points = {}
+        self.points, self.blocks, self.columns = {}, {}, {}
         for number, one in enumerate(self.row.passes):
             self._pass(one, lanes, self.row.passes[:number])
             self._emit(lanes, level=None, phase=number + 1)
@@ -277,6 +280,10 @@ class _Writer:
         return self._load(number, step, lanes)
 
     def _load(self, number: int, step: Load, lanes: Lanes) -> LlvmLane:
+        if self._lies_across(step):
+            if number not in self.blocks:
+                self.blocks[number] = self._rows_at(step).load(step.operand, step.dtype)
+            return self.blocks[number][self.place[self.kept]]
         mask = self._holds(step.guards) if step.guards else None
         vector = self._is_vector(number)
         if vector and self.mask is not None:
@@ -289,6 +296,17 @@ class _Writer:
         for lane in picked:
             at = at + lane
         return self.memory.load(step.operand, step.dtype, at, self.width if vector else None, mask)
+
+    def _lies_across(self, access: Load | Store) -> bool:
+        return self.row.across and access.at.coefficient(self._vector) > 1
+
+    def _rows_at(self, access: Load | Store) -> RowBlock:
+        """The rows that lie across the lanes."""
+        assert self.width is not None
+        whole = tuple((a, c) for a, c in access.at.terms if a != self.kept)
+        at = self._address(Affine(access.at.const, whole), vector=False)
+        stride, columns = access.at.coefficient(self._vector), self.nest.sizes[self.kept]
+        return RowBlock(self.memory, at, stride, columns, self.width, self.mask)
 
     def _picked(self, pick: Pick, lanes: Lanes, mask: LlvmLane | None) -> LlvmLane:
         """The offset of a run-time index; out of range, 0, and the fault is reported."""
@@ -430,6 +448,12 @@ class _Writer:
 
     def _store(self, store: Store, lanes: Lanes) -> None:
         vector = self.width is not None and store.at.coefficient(self._vector) != 0
+        if self._lies_across(store):
+            known = self.columns.setdefault(store, [])
+            known.append(lanes[store.step])
+            if len(known) == self.nest.sizes[self.kept]:
+                self._rows_at(store).store(store.operand, known)
+            return
         at = self._address(store.at, vector=False)
         value = lanes[store.step]
         for pick in store.picks:
