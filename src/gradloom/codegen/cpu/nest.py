@@ -43,7 +43,9 @@ Lanes = dict[int, LlvmLane]
 # off without blocks, 8e-8 with; the time is the same.
 BLOCK = 256
 
-# Rounds of a folded loop that are in flight at once, each with a sum of its own.
+# Rounds of a folded loop that are in flight at once, each with a sum of its own.  float32, 1, 2, 4
+# and 8: sum along the rows of 16 x 512 0.34, 0.26, 0.24, 0.26 us, along its columns 0.47, 0.21, 0.22,
+# 0.26, its softmax 3.4, 3.0, 2.8, 2.9; that of 64 x 1000 36.1, 34.1, 33.2, 34.4.
 AT_ONCE = 4
 
 
@@ -87,6 +89,7 @@ class _Writer:
         self.copy = 0  # which of the sums is being added to
         self.index: dict[int, ir.Value] = {}
         self.mask: LlvmLane | None = None
+        self.rest: ir.Value = I64(0)  # rows from the first across lanes on
 
     def _scratch(self, number: int, target: Target) -> int:
         """Stack for a step's values along a row, as one more operand."""
@@ -178,6 +181,9 @@ class _Writer:
         if self.row.unrolled and axis >= self.kept:
             self._written_out(axis, step, body)
             return
+        if axis == self.nest.vector and self.row.across:
+            self._run_across(axis, start, stop, step, body)
+            return
         if step == 1:
             self._run(axis, start, stop, 1, body)
             return
@@ -190,6 +196,19 @@ class _Writer:
             self.mask = LlvmLane(b, lanes_below(b, rest, step), "bool")
             body()
             self.mask = None
+
+    def _run_across(
+        self, axis: int, start: ir.Value, stop: ir.Value, step: int, body: Callable[[], None]
+    ) -> None:
+        """Rows across lanes, as many at once as there are lanes, or fewer: one body for both."""
+
+        def block() -> None:
+            self.rest = self.builder.sub(stop, self.index[axis])
+            self.mask = LlvmLane(self.builder, lanes_below(self.builder, self.rest, step), "bool")
+            body()
+            self.mask = None
+
+        self._run(axis, start, stop, step, block)
 
     def _written_out(self, axis: int, step: int, body: Callable[[], None]) -> None:
         size = self.nest.sizes[axis]
@@ -306,7 +325,7 @@ class _Writer:
         whole = tuple((a, c) for a, c in access.at.terms if a != self.kept)
         at = self._address(Affine(access.at.const, whole), vector=False)
         stride, columns = access.at.coefficient(self._vector), self.nest.sizes[self.kept]
-        return RowBlock(self.memory, at, stride, columns, self.width, self.mask)
+        return RowBlock(self.memory, at, stride, columns, self.width, self.rest)
 
     def _picked(self, pick: Pick, lanes: Lanes, mask: LlvmLane | None) -> LlvmLane:
         """The offset of a run-time index; out of range, 0, and the fault is reported."""

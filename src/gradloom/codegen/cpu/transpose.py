@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from gradloom.codegen.cpu.memory import Memory
-from gradloom.codegen.cpu.vectors import I32, I64, lanes_below
+from gradloom.codegen.cpu.vectors import I32, I64, lanes_below, least
 from gradloom.codegen.lane_control import splat
 from gradloom.codegen.lanes import LlvmLane, constant
 
@@ -33,28 +33,29 @@ def transposed(builder: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value
 
 
 class RowBlock:
-    """`width` rows of `columns` elements each, `stride` elements apart from element `at` on; those
-    rows where `mask` does not hold are not there."""
+    """Up to `width` rows of `columns` elements each, `stride` elements apart from element `at` on.
+
+    Only the first `rest` rows are there.  What lies beyond is the last of these once more, which is
+    therefore written last.
+    """
 
     def __init__(
-        self,
-        memory: Memory,
-        at: LlvmLane,
-        stride: int,
-        columns: int,
-        width: int,
-        mask: LlvmLane | None,
+        self, memory: Memory, at: LlvmLane, stride: int, columns: int, width: int, rest: ir.Value
     ) -> None:
         self.memory, self.builder = memory, memory.builder
-        self.at, self.stride, self.columns, self.width, self.mask = at, stride, columns, width, mask
+        self.columns, self.width = columns, width
+        b, last = self.builder, self.builder.sub(rest, I64(1))
+        rows = (least(b, I64(row), last) for row in range(width))
+        self.rows = [at + LlvmLane(b, b.mul(row, I64(stride)), "int64") for row in rows]
 
     def load(self, operand: int, dtype: str) -> list[LlvmLane]:
         """One vector a column."""
         found: list[LlvmLane] = []
         for first in range(0, self.columns, self.width):
+            mask = self._mask(first)
             rows = [
-                self.memory.load(operand, dtype, self._place(row, first), self.width, mask).value
-                for row, mask in enumerate(self._masks(first))
+                self.memory.load(operand, dtype, row + first, self.width, mask).value
+                for row in self.rows
             ]
             found += (LlvmLane(self.builder, v, dtype) for v in transposed(self.builder, rows))
         return found[: self.columns]
@@ -63,22 +64,17 @@ class RowBlock:
         """One vector a column."""
         dtype = values[0].dtype
         for first in range(0, self.columns, self.width):
+            mask = self._mask(first)
             columns = [splat(v, self.width).value for v in values[first : first + self.width]]
             nothing = constant(self.builder, dtype, 0, self.width).value
             columns += [nothing] * (self.width - len(columns))
             rows = transposed(self.builder, columns)
-            for row, mask in enumerate(self._masks(first)):
-                lane = LlvmLane(self.builder, rows[row], dtype)
-                self.memory.store(operand, self._place(row, first), lane, mask)
+            for row, place in reversed([*zip(rows, self.rows, strict=True)]):
+                self.memory.store(operand, place + first, LlvmLane(self.builder, row, dtype), mask)
 
-    def _place(self, row: int, first: int) -> LlvmLane:
-        return self.at + (row * self.stride + first)
-
-    def _masks(self, first: int) -> list[LlvmLane | None]:
-        """Of each row, which of `width` columns from `first` on are there; None is all of them."""
-        b, count = self.builder, min(self.columns - first, self.width)
-        whole = LlvmLane(b, lanes_below(b, I64(count), self.width), "bool")
-        if self.mask is None:
-            return [whole if count < self.width else None] * self.width
-        there = (b.extract_element(self.mask.value, I32(row)) for row in range(self.width))
-        return [splat(LlvmLane(b, bit, "bool"), self.width) & whole for bit in there]
+    def _mask(self, first: int) -> LlvmLane | None:
+        """Which of `width` columns from `first` on there are; None is all of them."""
+        if self.columns - first >= self.width:
+            return None
+        there = lanes_below(self.builder, I64(self.columns - first), self.width)
+        return LlvmLane(self.builder, there, "bool")
