@@ -101,7 +101,8 @@ class Jitted(Inspectable):
         traced = record(call, kinds)
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
-        program = compile_graph(traced.graph, names, within=budget(self.options))
+        within = budget(self.options)
+        program = compile_graph(traced.graph, names, within=within, threads=self.options.threads)
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)
         return Compiled(

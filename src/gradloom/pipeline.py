@@ -38,8 +38,10 @@ def compile_graph(
     names: Sequence[str] = (),
     text: driver.Writer = driver.program_text,
     within: Budget | None = None,
+    threads: int | None = None,
 ) -> Program:
-    """Graph to native code; `within` a budget of memory, by recomputation if need be."""
+    """Graph to native code; `within` a budget of memory, by recomputation if need be; `threads` the
+    most that a call may use."""
     clock = Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
@@ -52,7 +54,7 @@ def compile_graph(
     source = text(plan)
     entry, cached = native_entry(plan, source)
     clock.mark("load" if cached else "compile")
-    executable = Executable(plan, entry, [node.type for node in graph.outputs])
+    executable = Executable(plan, entry, [node.type for node in graph.outputs], threads)
     program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
     report(program)
     return program
@@ -131,10 +133,10 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
 
 
 def build(plan: Plan, source: str) -> Build:
-    """Compile for this machine with Numba, whatever is cached."""
+    """Compile for this machine, whatever is cached."""
     from gradloom.codegen.cpu.target import host_target
     from gradloom.codegen.module import kernels_text, routines, signatures
-    from gradloom.runtime.build import compile_object  # numba: only a cache miss needs it
+    from gradloom.runtime.compile import compile_object
 
     COMPILED["programs"] += 1
     target = host_target()

@@ -325,6 +325,15 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
+    dealt out in, and how often the team meets."""
+
+    split: tuple[tuple[int, float], ...] = ()
+    barriers: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything decided, nothing yet spelled."""
 
@@ -332,6 +341,7 @@ class Plan:
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     nodes: int  # operations in the graph, for comparison with the number of kernels
+    effort: Effort = Effort()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gradloom.errors import InternalError
+from gradloom.plan.costs import effort, nanoseconds, worth_sharing
 from gradloom.plan.lower import ROW_TILE
 from gradloom.plan.plan import (
     Buffer,
@@ -41,6 +42,7 @@ from gradloom.plan.touch import (
     reaches,
     sizes_of,
 )
+from gradloom.settings import current as current_settings
 
 Unit = tuple[Stage, ...]
 
@@ -50,7 +52,14 @@ FEWEST = 4  # grains, if a coarser one is only to fit the tiles of products
 
 def split(plan: Plan) -> Plan:
     """The plan with a grain for every stage that can be split, and barriers where they must be."""
-    return replace(plan, parts=_Meetings(plan.buffers, placing=True).visit(_dealt(plan)))
+    parts = _meeting(_dealt(plan), plan.buffers)
+    if lighten.__name__ not in current_settings().disable:
+        parts = _meeting(lighten(parts, plan.buffers), plan.buffers)
+    return replace(plan, parts=parts, effort=effort(parts, plan.buffers))
+
+
+def _meeting(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
+    return _Meetings(buffers, placing=True).visit(parts)
 
 
 def verify_split(plan: Plan) -> None:
@@ -210,6 +219,49 @@ def _default(unit: Unit, rank: int) -> int:
     if rank == 2:
         return FLAT_GRAIN
     return ROW_TILE if unit[0].extent >= FEWEST * ROW_TILE else 1
+
+
+# ---- what is not worth a barrier
+
+
+def lighten(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
+    """The parts, without the grains of what one thread does sooner than two."""
+    done: list[Part] = []
+    for regions, row in itertools.groupby(parts, lambda part: isinstance(part, Region)):
+        if regions:
+            done += (_lighter(part, buffers) for part in row if isinstance(part, Region))
+        else:
+            done += _row_lighter([k for k in row if isinstance(k, Kernel)], buffers)
+    return tuple(done)
+
+
+def _lighter(region: Region, buffers: Sequence[Buffer]) -> Region:
+    init = _row_lighter(region.init, buffers)
+    bodies = tuple(lighten(body, buffers) for body in region.bodies)
+    return replace(region, init=init, bodies=bodies)
+
+
+def _row_lighter(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[Kernel, ...]:
+    """The same of kernels one after another, phase by phase from barrier to barrier."""
+    phases: list[tuple[float, float]] = [(0.0, 0.0)]
+    for unit in (unit for kernel in kernels for unit in units_of(kernel)):
+        if unit[0].barrier:
+            phases.append((0.0, 0.0))
+        cost = sum(nanoseconds(stage, buffers) for stage in unit)
+        split, rest = phases[-1]
+        phases[-1] = (split + cost, rest) if unit[0].grain else (split, rest + cost)
+    shared = worth_sharing(phases)
+    phase = 0
+
+    def lighter(kernel: Kernel) -> Kernel:
+        nonlocal phase
+        stages: list[Stage] = []
+        for unit in units_of(kernel):
+            phase += bool(unit[0].barrier)
+            stages += unit if shared[phase] else (replace(s, grain=0) for s in unit)
+        return replace(kernel, stages=tuple(stages))
+
+    return tuple(map(lighter, kernels))
 
 
 # ---- barriers

@@ -19,7 +19,7 @@ def uncompiled_entry(text: str, slots: int, control_words: int) -> Any:
     the addresses of the table, of which `slots` are used, the arena and the control words."""
     program = load_source(text)[ENTRY]
 
-    def entry(table: int, arena: int, control: int, worker: int, team: int) -> int:
+    def run(table: int, arena: int, control: int, worker: int, team: int) -> int:
         addresses = (ctypes.c_void_p * slots).from_address(table)
         views = [
             _memory(address, ENDLESS) if address else _memory(arena, 0) for address in addresses
@@ -28,6 +28,8 @@ def uncompiled_entry(text: str, slots: int, control_words: int) -> Any:
             words = _memory(control, 8 * control_words)
             return int(program(views, _memory(arena, ENDLESS), words, worker, team))
 
+    entry: Any = run
+    entry.address = 0
     return entry
 
 

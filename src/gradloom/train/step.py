@@ -184,7 +184,8 @@ class TrainStep(Inspectable):
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
-        program = compile_graph(graph, names, driver.training_text(data), within)
+        text, threads = driver.training_text(data), self.options.threads
+        program = compile_graph(graph, names, text, within, threads)
         staged = driver.staging(program.plan, data)[-1]
         program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types)

@@ -1,7 +1,8 @@
 """The innermost loops of a matrix product: a tile of C stays in registers while k runs.
 
 In: a `Tile`. Out: a private LLVM function, emitted once a module. Invariant: every element of C is
-one chain of multiply-adds in the order of k, whatever the tile, so tiles may be mixed freely.
+one chain of multiply-adds in the order of k, whatever the tile, so tiles may be mixed freely; a
+product that resumes adds that chain to C.
 """
 
 from llvmlite import ir
@@ -9,12 +10,14 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import (
     I1,
+    I32,
     I64,
     POINTER,
     Tile,
     Vectors,
     counted,
     declared,
+    least,
     private,
     splat,
     zeros,
@@ -28,18 +31,23 @@ ROWS_A_POINTER = 4
 def emit_microkernel(
     module: ir.Module, tile: Tile, target: Target, depth_axes: int = 1
 ) -> ir.Function:
-    """C[tiles * rows, vectors] (+)= A @ B, as a private function.
+    """C[start:stop, vectors] (+)= A @ B by tiles of `tile.rows`, as a private function.
 
-    `void (i64 tiles, ptr a, i64 sam, ptr b, ptr c, i64 ldc, i64 width, i1 resume, ...)`: strides in
-    elements, `width` the lanes of the ragged vector, `resume` to start from C rather than from
-    zero. For each axis of depth, outer to inner, follow `i64 k, i64 sak, i64 ldb`: its size, which
-    may be 0, and how far apart its elements lie in A and in B.
+    `void (i64 start, i64 stop, i64 last, ptr a, i64 a_row, i64 a_last, i64 sam, ptr b, ptr c,
+    i64 ldc, i64 width, i1 resume, ...)`: strides in elements; `last` is where the last tile of C
+    begins, and the tile after it begins there too, computes some rows twice and stores them once.
+    The tile of rows from i on reads A from `a + min(i, a_last) * a_row` on, by rows `sam` apart.
+    `width` are the lanes of the ragged vector, `resume` is to add to C rather than
+    to write it.
+    For each axis of depth, outer to inner, follow `i64 k, i64 sak, i64 ldb`: its size, which may be
+    0, and how far apart its elements lie in A and in B.
     """
     name = f"micro_{tile.name(target.lanes(tile.dtype))}" + f"_by{depth_axes}" * (depth_axes > 1)
     if name in module.globals:
         return module.globals[name]
-    matrices = [I64, POINTER, I64, POINTER, POINTER, I64, I64, I1]
-    function = private(module, name, matrices + [I64, I64, I64] * depth_axes)
+    rows, a, c = [I64, I64, I64], [POINTER, I64, I64, I64], [POINTER, I64]
+    kinds = [*rows, *a, POINTER, *c, I64, I1, *[I64, I64, I64] * depth_axes]
+    function = private(module, name, kinds)
     _Microkernel(function, tile, target).emit()
     return function
 
@@ -51,45 +59,79 @@ class _Microkernel:
         self.tile, self.function = tile, function
         self.multiply_add = "fma" if target.has_fma else "fmuladd"
         b = self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.tiles, self.a, self.sam, self.b, self.c, self.ldc, width, self.resume, *depth = (
-            function.args
-        )
+        self.start, self.stop, self.last, *rest = function.args
+        self.a, self.a_row, self.a_last, self.sam, self.b, *rest = rest
+        self.c, self.ldc, width, self.resume, *depth = rest
         self.depth = [tuple(depth[i : i + 3]) for i in range(0, len(depth), 3)]
         self.vectors = Vectors(b, tile, target, width)
         self.offsets = [b.mul(self.sam, I64(i)) for i in range(tile.rows)]
 
     def emit(self) -> None:
         """Loop over tiles of rows, then return."""
-        b, vectors = self.builder, self.vectors
-        height = I64(self.tile.rows)
-        rows_of_a, rows_of_c = b.mul(self.sam, height), b.mul(self.ldc, height)
+        b, at = self.builder, self.vectors.at
         c_offsets = [b.mul(self.ldc, I64(i)) for i in range(self.tile.rows)]
-        with counted(b, I64(0), self.tiles, 1) as index:
-            a_tile = vectors.at(self.a, b.mul(index, rows_of_a))
-            c_tile = vectors.at(self.c, b.mul(index, rows_of_c))
-            c_rows = [vectors.at(c_tile, offset) for offset in c_offsets]
-            pointers = [vectors.at(a_tile, at) for at in self.offsets[::ROWS_A_POINTER]]
-            sums = iter(self._accumulate(self._begin(c_rows), [self.b, *pointers]))
-            for row in c_rows:
-                for j in range(self.tile.vectors):
-                    vectors.store(next(sums), row, j)
+        with counted(b, self.start, self.stop, self.tile.rows) as i:
+            first = least(b, i, self.last)
+            a_tile = at(self.a, b.mul(least(b, i, self.a_last), self.a_row))
+            c_tile = at(self.c, b.mul(first, self.ldc))
+            c_rows = [at(c_tile, offset) for offset in c_offsets]
+            pointers = [at(a_tile, offset) for offset in self.offsets[::ROWS_A_POINTER]]
+            sums = self._accumulate(self._begin(c_rows), [self.b, *pointers])
+            self._finish(sums, c_rows, b.sub(i, first), b.sub(self.stop, first))
         b.ret_void()
 
     def _begin(self, c_rows: list[ir.Value]) -> list[ir.Value]:
-        """The first sums, row by row: C if the product resumes, zeros otherwise."""
-        b = self.builder
-        before, load = b.block, b.append_basic_block("resume")
-        start = b.append_basic_block("start")
-        b.cbranch(self.resume, load, start)
-        b.position_at_end(load)
-        loaded = [self.vectors.load(row, j) for row in c_rows for j in range(self.tile.vectors)]
-        b.branch(start)
-        b.position_at_end(start)
-        sums = [b.phi(value.type) for value in loaded]
-        for phi, value in zip(sums, loaded, strict=True):
-            phi.add_incoming(value, load)
-            phi.add_incoming(zeros(value.type), before)
-        return sums
+        """The first sums, row by row, which are zeros.
+
+        If the product resumes, C is fetched now and added when all of k is done: loaded first, a
+        tile of C that lies in memory keeps the multiply-adds waiting.
+        """
+        b, count = self.builder, self.tile.vectors
+        kinds = [I32, I32, I32]
+        fetch = declared(b.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, *kinds])
+        with b.if_then(self.resume):
+            for row in c_rows:
+                for j in range(count):
+                    place = self.vectors.at(row, I64(j * self.vectors.lanes))
+                    b.call(fetch, [place, I32(1), I32(3), I32(1)])
+        kinds = [self.vectors.kind(j) for j in range(count)]
+        return [zeros(kind) for _ in c_rows for kind in kinds]
+
+    def _finish(
+        self, sums: list[ir.Value], c_rows: list[ir.Value], low: ir.Value, high: ir.Value
+    ) -> None:
+        """Store the rows of the tile from `low` to below `high`, or add to them."""
+        b, wide = self.builder, self.tile.vectors
+        before = b.block
+        with b.if_then(self.resume):
+            places = [(row, j) for row in c_rows for j in range(wide)]
+            added = [
+                b.fadd(self.vectors.load(row, j), value)
+                for (row, j), value in zip(places, sums, strict=True)
+            ]
+            resumed = b.block
+        total = []
+        for value, more in zip(sums, added, strict=True):
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phi.add_incoming(more, resumed)
+            total.append(phi)
+        rows = [(i, row, total[i * wide : (i + 1) * wide]) for i, row in enumerate(c_rows)]
+        above = b.icmp_signed("==", low, I64(0))
+        whole = b.and_(above, b.icmp_signed(">=", high, I64(self.tile.rows)))
+        with b.if_else(whole, likely=True) as (all_rows, some_rows):
+            with all_rows:
+                for _, row, values in rows:
+                    self._store(values, row)
+            with some_rows:
+                for i, row, values in rows:
+                    own = b.and_(b.icmp_signed("<=", low, I64(i)), b.icmp_signed(">", high, I64(i)))
+                    with b.if_then(own):
+                        self._store(values, row)
+
+    def _store(self, sums: list[ir.Value], row: ir.Value) -> None:
+        for j, value in enumerate(sums):
+            self.vectors.store(value, row, j)
 
     def _accumulate(
         self, sums: list[ir.Value], pointers: list[ir.Value], axis: int = 0

@@ -1,4 +1,4 @@
-"""Copies of a part of B whose rows lie close together, for the microkernels to read.
+"""Copies of operands whose elements lie in the order in which the microkernels read them.
 
 A row stride of a kilobyte or more meets the limits of caches and page tables: rows collide in
 few cache sets. B transposed has no vectors along its rows at all.
@@ -21,24 +21,63 @@ from gradloom.codegen.cpu.vectors import (
 
 
 def emit_pack(module: ir.Module, tile: Tile, target: Target) -> ir.Function:
-    """Copy k rows of `tile.vectors` vectors from row stride ldb to one behind the other.
+    """Copy k rows of `tile.vectors` vectors of B from row stride ldb to row stride wide.
 
-    `void (i64 k, ptr b, i64 ldb, ptr buffer, i64 width)`: lanes beyond `width` are not meaningful.
+    `void (i64 k, ptr b, i64 ldb, ptr buffer, i64 wide, i64 width)`: lanes beyond `width` are not
+    meaningful.
     """
     lanes = target.lanes(tile.dtype)
     name = f"pack_{tile.name(lanes)}"
     if name in module.globals:
         return module.globals[name]
-    function = private(module, name, [I64, POINTER, I64, POINTER, I64])
-    k, source, ldb, buffer, width = function.args
+    function = private(module, name, [I64, POINTER, I64, POINTER, I64, I64])
+    k, source, ldb, buffer, wide, width = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     vectors = Vectors(b, tile, target, width)
     with counted(b, I64(0), k, 1) as index:
         row = vectors.at(source, b.mul(index, ldb))
-        copy = vectors.at(buffer, b.mul(index, I64(tile.vectors * lanes)))
+        copy = vectors.at(buffer, b.mul(index, wide))
         for j in range(tile.vectors):
             pointer = vectors.at(copy, I64(j * lanes))
             b.store(vectors.load(row, j), pointer, align=vectors.align)
+    b.ret_void()
+    return function
+
+
+def emit_pack_rows(
+    module: ir.Module, dtype: str, rows: int, unit: str, target: Target
+) -> ir.Function:
+    """Copy tiles of `rows` rows of A, so that the elements of one k lie one behind the other.
+
+    `void (i64 start, i64 stop, i64 last, ptr a, i64 sam, i64 k, i64 sak, ptr buffer, i64 depth)`:
+    the tile of rows from i on begins at `a + min(i, last) * sam` and goes to `buffer +
+    (i - start) * depth`.  `unit` names the stride that is 1: "m", "k" or neither.
+    """
+    lanes = target.lanes(dtype)
+    name = f"pack_rows_{dtype}x{lanes}_{rows}{unit}"
+    if name in module.globals:
+        return module.globals[name]
+    numbers = [I64, I64, I64, POINTER, I64, I64, I64, POINTER, I64]
+    function = private(module, name, numbers)
+    start, stop, last, a, sam, k, sak, buffer, depth = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    vectors = Vectors(b, Tile(dtype, 1, 1), target, I64(lanes))
+    at, item = vectors.at, vectors.item
+    with counted(b, start, stop, rows) as i:
+        source = at(a, b.mul(least(b, i, last), sam))
+        tile = at(buffer, b.mul(b.sub(i, start), depth))
+        if unit == "k" and rows <= lanes:
+            # Each square of registers is wider than the tile: its rows overhang into those that are
+            # stored next.
+            transpose = emit_transpose(module, dtype, target)
+            b.call(transpose, [k, source, sam, tile, I64(rows), I64(rows)])
+        else:
+            kinds = [ir.VectorType(item, rows)] if unit == "m" else [item] * rows
+            with counted(b, I64(0), k, 1) as index:
+                step, copy = at(source, b.mul(index, sak)), at(tile, b.mul(index, I64(rows)))
+                for row, kind in enumerate(kinds):
+                    value = b.load(at(step, b.mul(sam, I64(row))), typ=kind, align=vectors.align)
+                    b.store(value, at(copy, I64(row)), align=vectors.align)
     b.ret_void()
     return function
 

@@ -11,7 +11,7 @@ from math import prod
 from llvmlite import ir
 
 from gradloom.codegen.cpu.microkernel import emit_microkernel
-from gradloom.codegen.cpu.packing import emit_pack, emit_transpose
+from gradloom.codegen.cpu.packing import emit_pack, emit_pack_rows, emit_transpose
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I1, I64, POINTER, Tile, counted, least, private
 from gradloom.ir.types import ITEMSIZE, row_strides
@@ -22,17 +22,21 @@ from gradloom.plan.plan import Product
 # were measured in turn.
 
 # Blocks of k and of rows. A block of A (256 KB in float32) stays in the second-level cache while
-# strips of B (48 KB) pass by. Depth 128, 256, 512 with B in panels: 512 x 512 x 512 179, 179, 180;
+# strips of B (64 KB) pass by. Depth 128, 256, 512 with B in panels: 512 x 512 x 512 179, 179, 180;
 # 1024 x 1024 x 1024 133, 138, 149, but a packed strip lies on the stack, hence 256. Rows 128, 256,
-# 512: 1024 x 1024 x 1024 141, 139, 135. ROW_BLOCK is a multiple of every height in TILE_ROWS.
-DEPTH_BLOCK = 256
-ROW_BLOCK = 256
+# 512: 1024 x 1024 x 1024 141, 139, 135.
+DEPTH_BLOCK = 192
+ROW_BLOCK = 504
 
-# Where a step of k moves A at least this far, as in A transposed, each step meets another page, and
-# shorter blocks keep the pages of a block within the first-level page table. Depth 64 and 256:
+# Where a step of k moves A at least this far, as in A transposed, each step meets another page.
+# Blocks of A are then packed, on the stack, if so many columns use the copy; else shorter blocks
+# keep the pages of a block within the first-level page table. Depth 64 and 256, unpacked:
 # 784 x 128 x 512 152, 129; 784 x 256 x 256 160, 141; 1024 x 1024 x 1024 126, 111.
 FAR_STEP_BYTES = 2048
+FAR_ROW_BYTES = 4096
 FAR_DEPTH_BLOCK = 64
+PACK_COLUMNS = 128
+PACKED_BYTES = 256 * 1024
 
 # Rows of B at least this far apart are first copied close together, if so many rows of A use the
 # copy. With and without, 256 deep: 64 x 1024 148, 107; 256 x 1024 174, 156; 256 x 512 183, 174;
@@ -43,7 +47,8 @@ PACK_ROWS = 64
 # Rows of a tile by its number of vectors, for 32 and for 16 vector registers: as many sums as fit
 # beside a row of B and an element of A. 144 x 144 x 144 in panels of 48: 8 x 3 194, 4 x 3 189; as
 # 8 x 2 only 179. One vector, 64 x 10 x 64 (counting the 10 columns only): 16 rows 97, 8 rows 85.
-TILE_ROWS = {32: {1: 16, 2: 8, 3: 8}, 16: {1: 8, 2: 4, 3: 4}}
+TILE_ROWS = {32: {1: 16, 2: 12, 3: 8, 4: 6}, 16: {1: 8, 2: 4, 3: 4}}
+WIDEST = {32: 4, 16: 3}
 
 
 @dataclass(frozen=True)
@@ -58,46 +63,36 @@ class Strips:
 
 
 def strips_of(columns: int, lanes: int, target: Target) -> list[Strips]:
-    """Columns in groups of a few vectors, as equal as possible, the narrow ones last.
+    """Columns in groups of a few vectors, the narrow one last.
 
     >>> from gradloom.codegen.cpu.target import named_target
     >>> strips_of(64, 16, named_target("x86-64-v4"))
-    [Strips(first=0, count=2, vectors=2, ragged=False, tail=0)]
+    [Strips(first=0, count=1, vectors=4, ragged=False, tail=0)]
     """
     vectors = -(-columns // lanes)
-    groups = -(-vectors // max(TILE_ROWS[target.registers]))
-    if not groups:
-        return []
-    narrow, wide = divmod(vectors, groups)
-    strips = [Strips(0, wide, narrow + 1)] if wide else []
-    first, count, tail = wide * (narrow + 1) * lanes, groups - wide, columns % lanes
-    if not tail:
-        return [*strips, Strips(first, count, narrow)]
+    most = WIDEST[target.registers]
+    whole, rest = divmod(vectors, most)
+    ragged, tail = bool(columns % lanes), 0 if target.has_masks else columns % lanes
+    if rest:
+        last = Strips(whole * most * lanes, 1, rest, ragged, tail)
+        return [Strips(0, whole, most), last] if whole else [last]
+    if not ragged:
+        return [Strips(0, whole, most)] if whole else []
     if target.has_masks:
         # One kernel for the whole and the ragged groups: a mask costs less than a second kernel.
-        return [*strips, Strips(first, count, narrow, ragged=True)]
-    if count > 1:
-        strips.append(Strips(first, count - 1, narrow))
-    last = first + (count - 1) * narrow * lanes
-    return [*strips, Strips(last, 1, narrow, ragged=True, tail=tail)]
+        return [Strips(0, whole, most, ragged=True)]
+    last = Strips((whole - 1) * most * lanes, 1, most, ragged=True, tail=tail)
+    return [Strips(0, whole - 1, most), last] if whole > 1 else [last]
 
 
-def tile_rows(rows: int, most: int, *, any_range: bool) -> list[int]:
-    """Heights of the tiles to use in turn: full ones, then those that complete `rows` exactly.
+def tile_rows(rows: int, most: int) -> int:
+    """The height of the tiles that cover `rows`: as even as possible, at most `most`.
 
-    A range known only at run time may end anywhere, so it needs tiles of one row at the end. Those
-    are slow, but ranges that end at a multiple of the tile or at the last row do not meet them, and
-    each further height costs 4 to 7 ms to compile.
-
-    >>> tile_rows(100, 8, any_range=False)
-    [8, 4]
+    >>> tile_rows(100, 8), tile_rows(20, 8), tile_rows(3, 8)
+    (8, 7, 3)
     """
-    rest = rows % most
-    heights = [most] if rows >= most else []
-    heights += [height for height in (8, 4, 2, 1) if rest & height]
-    if any_range and 1 not in heights:
-        heights.append(1)
-    return heights
+    tiles = max(1, -(-rows // most))
+    return max(1, -(-rows // tiles))
 
 
 def depth_block(depth: tuple[int, ...], most: int) -> tuple[int, int]:
@@ -105,17 +100,17 @@ def depth_block(depth: tuple[int, ...], most: int) -> tuple[int, int]:
     holds: of the axes inside it holds all.
 
     >>> depth_block((700,), 256), depth_block((5, 3, 64), 256), depth_block((3, 300), 256)
-    ((0, 234), (0, 1), (1, 150))
+    ((0, 234), (0, 2), (0, 1))
     """
     within = 1
     for axis in reversed(range(1, len(depth))):
-        if within * depth[axis] > most:
+        if within * depth[axis] > most * 3 // 2:
             break
         within *= depth[axis]
     else:
         axis = 0
     size = max(1, depth[axis])
-    blocks = -(-size // max(1, most // within))
+    blocks = max(1, round(size * within / most))
     return axis, -(-size // blocks)
 
 
@@ -156,12 +151,16 @@ def _empty(product: Product) -> Product:
 
 @dataclass(frozen=True)
 class _Block:
-    """One block of the product: pointers to its corners, its rows and its depth."""
+    """One block of the product: pointers to its corners, its rows and its depth.
+
+    `a` and `c` are where row 0 is, or would be.
+    """
 
     a: ir.Value
     b: ir.Value
     c: ir.Value
-    rows: ir.Value
+    start: ir.Value
+    stop: ir.Value
     depth: tuple[ir.Value, ...]  # of each axis that the microkernel runs over
     resume: ir.Value
 
@@ -184,16 +183,30 @@ class _ProductFunction:
         )
         if product.columns == 1:
             self.next_column = 1
-        far = self.a_depth[-1] * ITEMSIZE[product.dtype] >= FAR_STEP_BYTES
-        self.cut, self.step = depth_block(product.depth, FAR_DEPTH_BLOCK if far else DEPTH_BLOCK)
+        itemsize = ITEMSIZE[product.dtype]
+        far = abs(self.a_depth[-1]) * itemsize >= FAR_STEP_BYTES
+        apart = abs(self.sam) * itemsize >= FAR_ROW_BYTES
+        self.packs_rows = (far or apart) and product.columns >= PACK_COLUMNS
+        most = FAR_DEPTH_BLOCK if far and not self.packs_rows else DEPTH_BLOCK
+        self.cut, self.step = depth_block(product.depth, most)
         self.inner = product.depth[self.cut + 1 :]
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.buffer = self._buffer()
+        self.row_block, self.row_buffer = ROW_BLOCK, None
+        if self.packs_rows:
+            depth = self.step * prod(self.inner)
+            self.row_block = PACKED_BYTES // (depth * ITEMSIZE[product.dtype])
+        height = self._height(max(s.vectors for s in self._all_strips()))
+        self.row_block = max(height, self.row_block // height * height)
+        if self.packs_rows:
+            size = self.row_block * depth + self.lanes * self.lanes
+            self.row_buffer = self.builder.alloca(ir.ArrayType(self.item, size))
+            self.row_buffer.align = self.target.vector_bytes
 
     def _buffer(self) -> ir.Value | None:
         """Stack for a packed strip of B, if B must or should be packed."""
         product = self.product
-        far = max(self.b_depth) * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
+        far = max(map(abs, self.b_depth)) * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
         if self.next_column == 1 and not (far and product.rows >= PACK_ROWS):
             return None
         depth = self.step * prod(self.inner) + self.lanes - 1  # a transposed square may overhang
@@ -201,6 +214,13 @@ class _ProductFunction:
         buffer = self.builder.alloca(ir.ArrayType(self.item, size))
         buffer.align = self.target.vector_bytes
         return buffer
+
+    def _height(self, vectors: int) -> int:
+        """The rows of a tile of so many vectors; one height for all tiles where A is packed."""
+        most = TILE_ROWS[self.target.registers]
+        if self.packs_rows:
+            vectors = max(strips.vectors for strips in self._all_strips())
+        return tile_rows(self.product.rows, most[vectors])
 
     def emit(self) -> None:
         """Loop over the batch, then over the blocks of each matrix."""
@@ -222,10 +242,9 @@ class _ProductFunction:
     ) -> None:
         """Rows start to stop of one matrix of the batch."""
         builder, product = self.builder, self.product
-        with counted(builder, start, stop, ROW_BLOCK) as i:
-            rows = least(builder, I64(ROW_BLOCK), builder.sub(stop, i))
-            a_block, b_block = self._move(a, i, self.sam), b
-            c_rows = self._move(c, i, product.c_strides[-2])
+        with counted(builder, start, stop, self.row_block) as i:
+            end = least(builder, stop, builder.add(i, I64(self.row_block)))
+            a_block, b_block = a, b
             resume, depth = I1(0), I64(0)
             with ExitStack() as loops:
                 for axis, size in enumerate(product.depth[: self.cut + 1]):
@@ -236,7 +255,43 @@ class _ProductFunction:
                     a_block = self._move(a_block, k, self.a_depth[axis])
                     b_block = self._move(b_block, k, self.b_depth[axis])
                 whole = (depth, *map(I64, self.inner))
-                self._columns(_Block(a_block, b_block, c_rows, rows, whole, resume))
+                block = _Block(a_block, b_block, c, i, end, whole, resume)
+                if self.packs_rows:
+                    self._pack_rows(block)
+                self._columns(block)
+
+    def _pack_rows(self, block: _Block) -> None:
+        """A block of A to its buffer, by stretches of the innermost axis of depth."""
+        builder, strides = self.builder, self.a_depth[self.cut :]
+        unit = "m" if self.sam == 1 else "k" if strides[-1] == 1 else ""
+        height = self._height(1)
+        pack = emit_pack_rows(builder.module, self.product.dtype, height, unit, self.target)
+        source, target = block.a, self.row_buffer
+        within = row_strides((0, *self.inner))
+        *outer, depth = block.depth
+        with ExitStack() as loops:
+            for size, there, here in zip(outer, strides, within, strict=False):
+                k = loops.enter_context(counted(builder, I64(0), size, 1))
+                source = self._move(source, k, there)
+                target = self._move(target, k, here * height)
+            rows = [block.start, block.stop, I64(self.product.rows - height)]
+            place = [source, I64(self.sam), depth, I64(strides[-1]), target]
+            builder.call(pack, [*rows, *place, self._steps(block)])
+
+    def _steps(self, block: _Block) -> ir.Value:
+        """All steps of the depth of a block."""
+        return self.builder.mul(block.depth[0], I64(prod(self.inner)))
+
+    def _all_strips(self) -> list[Strips]:
+        """The strips of every panel, or of all of B."""
+        product = self.product
+        widths = [product.columns]
+        if product.panel:
+            panels, rest = divmod(product.columns, product.panel)
+            widths = [product.panel] * bool(panels) + [rest]
+        return [s for wide in widths for s in strips_of(wide, self.lanes, self.target)] or [
+            Strips(0, 0, 1)
+        ]
 
     def _columns(self, block: _Block) -> None:
         """All columns of a block, panel by panel where B is in panels."""
@@ -278,8 +333,8 @@ class _ProductFunction:
         if self.next_column != 1:
             self._copy(block, strips, strides, used)
             return self.buffer, strides
-        before = builder.block
-        with builder.if_then(builder.icmp_signed(">=", block.rows, I64(PACK_ROWS))):
+        before, rows = builder.block, builder.sub(block.stop, block.start)
+        with builder.if_then(builder.icmp_signed(">=", rows, I64(PACK_ROWS))):
             self._copy(block, strips, strides, used)
             copied = builder.block
         chosen = []
@@ -306,26 +361,27 @@ class _ProductFunction:
                 return
             tile = Tile(dtype, 1, strips.vectors, strips.ragged, strips.tail)
             pack = emit_pack(builder.module, tile, self.target)
-            width = self._width(strips, used)
-            builder.call(pack, [depth, source, I64(self.b_depth[-1]), target, width])
+            place = [source, I64(self.b_depth[-1]), target, strides[-1]]
+            builder.call(pack, [depth, *place, self._width(strips, used)])
 
     def _rows(self, block: _Block, strips: Strips, ldb: list[ir.Value], used: ir.Value) -> None:
-        """The rows of one strip, by tiles of fewer and fewer rows."""
+        """The rows of one strip, tile by tile."""
         builder, product = self.builder, self.product
-        ldc = product.c_strides[-2]
-        sak = map(I64, self.a_depth[self.cut :])
-        depth = [number for axis in zip(block.depth, sak, ldb, strict=True) for number in axis]
-        width = self._width(strips, used)
-        done: ir.Value = I64(0)
-        most = TILE_ROWS[self.target.registers][strips.vectors]
-        for rows in tile_rows(product.rows, most, any_range=not product.batch):
-            tile = Tile(product.dtype, rows, strips.vectors, strips.ragged, strips.tail)
-            kernel = emit_microkernel(builder.module, tile, self.target, len(block.depth))
-            tiles = builder.sdiv(builder.sub(block.rows, done), I64(rows))
-            a, c = self._move(block.a, done, self.sam), self._move(block.c, done, ldc)
-            operands = [a, I64(self.sam), block.b, c, I64(ldc)]
-            builder.call(kernel, [tiles, *operands, width, block.resume, *depth])
-            done = builder.add(done, builder.mul(tiles, I64(rows)))
+        height = self._height(strips.vectors)
+        tile = Tile(product.dtype, height, strips.vectors, strips.ragged, strips.tail)
+        kernel = emit_microkernel(builder.module, tile, self.target, len(block.depth))
+        last = I64(product.rows - height)
+        a, strides = [block.a, I64(self.sam), last, I64(self.sam)], self.a_depth[self.cut :]
+        if self.packs_rows:
+            steps = self._steps(block)
+            first = builder.sub(I64(0), builder.mul(block.start, steps))
+            before = builder.gep(self.row_buffer, [first], source_etype=self.item)
+            a = [before, steps, block.stop, I64(1)]
+            strides = [height * stride for stride in row_strides((0, *self.inner))]
+        c = [block.c, I64(product.c_strides[-2]), self._width(strips, used), block.resume]
+        axes = zip(block.depth, map(I64, strides), ldb, strict=True)
+        depth = [number for axis in axes for number in axis]
+        builder.call(kernel, [block.start, block.stop, last, *a, block.b, *c, *depth])
 
     def _width(self, strips: Strips, used: ir.Value) -> ir.Value:
         """Lanes of the last vector of a strip of which `used` columns exist."""

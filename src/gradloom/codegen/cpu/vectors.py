@@ -117,6 +117,11 @@ class Vectors:
         """How the names of LLVM's intrinsics spell a type."""
         return f"v{kind.count}f{8 * self.align}"
 
+    def kind(self, j: int) -> ir.VectorType:
+        """The type of vector `j` of a row."""
+        last = j == self.tile.vectors - 1
+        return ir.VectorType(self.item, self.tile.tail if self.tile.tail and last else self.lanes)
+
     def load(self, row: ir.Value, j: int) -> ir.Value:
         """Vector `j` of a row; masked lanes are zero."""
         pointer = self.at(row, I64(j * self.lanes))
