@@ -94,7 +94,8 @@ class _Writer(Point):
     def _along(self, level: int, lanes: Lanes, one: Pass, known: set[int]) -> None:
         last = level == len(self.nest.sizes)
         unrolled = self.row.unrolled
-        here = self.points.setdefault(tuple(self.place.values()), {}) if unrolled else {}
+        where = tuple(self.place.values())
+        here = self.points.setdefault(where, {}) if unrolled and last else {}
         lanes = {**lanes, **here}
         for number in one.steps:
             if number in lanes or (not last if unrolled else self.levels[number] != level):
