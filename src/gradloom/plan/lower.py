@@ -15,10 +15,11 @@ from gradloom.ir.op import OPS, Kind
 from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
-from gradloom.plan.fuse import Group, is_computed
+from gradloom.plan.fuse import Group
 from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
+from gradloom.plan.reads import is_computed
 from gradloom.plan.rows import Rows, overwrites
 from gradloom.plan.sequel import with_sequel
 
