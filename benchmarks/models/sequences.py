@@ -106,7 +106,7 @@ def transformer(
 def _layer(rng, width: int, inner: int, dtype: str) -> dict[str, Array]:
     ones, zeros = np.ones(width, dtype), np.zeros(width, dtype)
     return {
-        **{"scale1": ones, "shift1": zeros, "scale2": ones.copy(), "shift2": zeros.copy()},
+        "scale1": ones, "shift1": zeros, "scale2": ones.copy(), "shift2": zeros.copy(),
         "qkv": _matrix(rng, width, 3 * width, dtype),
         "mix": _matrix(rng, width, width, dtype),
         "up": _matrix(rng, width, inner, dtype),

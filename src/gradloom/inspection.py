@@ -16,6 +16,7 @@ from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
+from gradloom.plan.costs import team_nanoseconds
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.plan import Buffer, rounds_of
@@ -39,10 +40,22 @@ def explain(program: Program) -> str:
         f"a pass: {plan.flops:,} flops, {moved:,} bytes read and written by kernels",
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}; {seconds}",
+        f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
     ]
     return "\n".join(lines) + "\n\n" + kernel_table(plan)
+
+
+def _threads(program: Program) -> str:
+    """How many run a call, and what the planner expects of that."""
+    effort, pace = program.plan.effort, program.executable.pace
+    size = pace.team if pace else 1
+    alone, together = (team_nanoseconds(effort, n) / 1e3 for n in (1, max(size, 2)))
+    return (
+        f"{size}; estimated {alone:,.1f} us a pass on one, {together:,.1f} us on {max(size, 2)},"
+        f" who meet {effort.barriers:g} times"
+    )
 
 
 def constants(program: Program) -> list[str]:

@@ -80,7 +80,8 @@ def _overlap_add(
     for d in reversed(range(many)):
         order.insert(first + d + 1, ndim + 2 * d + 1)
     g = transpose(g, (*order, *(ndim + 2 * d for d in range(many))))
-    g = sum_(g, tuple(len(order) + d for d, n in enumerate(terms) if n > 1))
+    summed = tuple(len(order) + d for d, n in enumerate(terms) if n > 1)
+    g = sum_(g, summed) if summed else g
     inner = tuple(b * s for b, s in zip(blocks, step, strict=True))
     g = reshape(g, (*x.shape[:first], *inner, *x.shape[first + many :]))
     return (frame(g, first, (0,) * many, x.shape[first : first + many]),)

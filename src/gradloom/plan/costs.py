@@ -133,6 +133,11 @@ def best_team(effort: Effort, most: int) -> int:
     return best if best > 1 and times[best] < CLEAR_GAIN * alone else 1
 
 
+def gain(effort: Effort, size: int) -> float:
+    """The nanoseconds that a pass is shorter on a team."""
+    return team_nanoseconds(effort, 1) - team_nanoseconds(effort, size)
+
+
 # ---- of neighbours
 
 

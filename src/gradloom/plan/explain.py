@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gradloom.plan.plan import Kernel, Nest, Part, Plan, Product, Region, Routine, Stage
 
-COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "lines")
+COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "team", "lines")
 NUMBERS = (2, 3)  # columns of numbers
 WIDEST = 44  # letters of a column, but the last
 
@@ -33,12 +33,19 @@ def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str,
         if isinstance(part, Region):
             yield from _lines(plan, part.init, depth)
             for number, body in enumerate(part.bodies):
+                if part.barrier and part.flow == "branch" and not number:
+                    yield f"{inset}    = all meet: {part.barrier}"
                 yield f"{inset}{_head_line(plan, part, number)}"
                 yield from _lines(plan, body, depth + 1)
+                if part.barrier and part.flow == "while" and not number:
+                    yield f"{inset}      = all meet: {part.barrier}"
+            if part.again:
+                yield f"{inset}      = all meet after each round: {part.again}"
             before = None
             continue
         if before is not None:
             yield f"{inset}    | {apart(plan, before, part)}"
+        yield from (f"{inset}    = all meet: {s.barrier}" for s in part.stages if s.barrier)
         name, *rest = _row(plan, part)
         yield (inset + name, *rest)
         before = part
@@ -98,6 +105,14 @@ def stage_loops(stage: Stage) -> str:
     if folded:
         text += f" fold {_shape(folded)}"
     return text if code.vector is None else f"{text} @{code.vector}"
+
+
+def team_share(stage: Stage) -> str:
+    """How the team shares a stage: `4 x 16` are four grains of 16 iterations, which no worker can
+    have a part of."""
+    if not stage.grain:
+        return "one"
+    return f"{-(-stage.extent // stage.grain)} x {stage.grain}"
 
 
 # ---- facts
@@ -161,6 +176,7 @@ def _row(plan: Plan, kernel: Kernel) -> tuple[str, ...]:
         f"{moved_bytes(plan, kernel):,}",
         _short((plan.buffers[b].name for b in sorted(read)), " "),
         _short((plan.buffers[b].name for b in sorted(written)), " "),
+        _short(dict.fromkeys(map(team_share, kernel.stages)), "; "),
         ", ".join(dict.fromkeys(map(str, kernel.where))),
     )
 

@@ -19,6 +19,7 @@ from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
 from gradloom.ir.types import ITEMSIZE, row_strides
 from gradloom.plan.nest import access, broadcast, domain, domain_index, folded_axes, locate
+from gradloom.plan.product import copied
 from gradloom.plan.rows import Axes, Rows, Sizes
 from gradloom.settings import current as current_settings
 
@@ -109,6 +110,7 @@ def fuse(graph: Graph) -> list[Group]:
     order = graph.nodes()
     pinned = pins(graph, order)
     computed = {n for n in order if is_computed(n) or n in pinned} - set(graph.inputs)
+    computed -= _free(order) - pinned
     reads = {n: list(_reads(n, computed)) for n in order if n in computed}
     late = _optimizer_cone(graph, reads)
     if fuse.__name__ in current_settings().disable:
@@ -119,6 +121,21 @@ def fuse(graph: Graph) -> list[Group]:
     if fuse.__name__ not in current_settings().disable:
         _merge_siblings(parts, late, {n: i for i, n in enumerate(order)})
     return [g for g in parts.groups if g.stored]
+
+
+def _free(order: list[Node]) -> set[Node]:
+    """Numbers that cost less than to read them: a few operations on indices and constants."""
+    cost: dict[Node, int] = {}
+    for node in order:
+        whole = all(n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs)
+        if not whole or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
+            continue
+        total = sum(cost.get(n, 0) for n in node.inputs)
+        if node.op.kind is Kind.ELEMENTWISE:
+            total += node.op.cost
+        if total <= CHEAP and not (node.op.kind is Kind.MOVE and is_computed(node)):
+            cost[node] = total
+    return {n for n in cost if n.op.kind is Kind.ELEMENTWISE}
 
 
 def is_computed(node: Node) -> bool:
@@ -167,6 +184,8 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
         addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
         for operand in node.inputs[:addressed]:
             pinned.add(_addressable(operand, pinned))
+        if node.op.kind is Kind.CONTRACT:
+            pinned.update(copied(node, lambda n: in_memory(n, pinned)))
     return {n for n in pinned if n.op is not PARAMETER}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -247,10 +248,14 @@ def ragged(sizes: tuple[int, ...]) -> bool:
 
 
 def _block(product: Product, epilogue: Stage) -> int:
-    """Rows to finish at once, or 0 where the stages do not share their outermost axis."""
+    """Rows, or matrices, to finish at once; 0 where the stages do not share their outermost axis."""
     nest = epilogue.code
     assert isinstance(nest, Nest)
-    if product.batch or epilogue.extent != product.rows:
+    if product.batch:
+        matrix = math.prod(product.batch[1:]) * product.rows * product.columns
+        outermost = product.c_strides[0] == matrix and epilogue.extent == product.batch[0]
+        return max(BLOCK_BYTES // (matrix * ITEMSIZE[product.dtype]), 1) if outermost else 0
+    if epilogue.extent != product.rows:
         return 0
     depth_stride, column_stride = product.b_strides[-2:]
     copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE

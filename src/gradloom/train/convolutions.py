@@ -19,7 +19,7 @@ from gradloom.frontend.trace import current
 from gradloom.ir.graph import Graph
 from gradloom.ops.call import Rule
 from gradloom.ops.contract import contract
-from gradloom.ops.move import flip, reshape, take_slice
+from gradloom.ops.move import flip, reshape, take_slice, transpose
 from gradloom.ops.public import as_operand, wrong_shape
 from gradloom.ops.windows import frame, spread_out, undilated, windows
 from gradloom.train.sliding import Sliding, sliding
@@ -76,13 +76,13 @@ class Form:
         w = frame(w, 0, (0,) * many, tuple(j * s for j, s in zip(terms, own.step, strict=True)))
         pairs = [n for pair in zip(terms, own.step, strict=True) for n in pair]
         w = flip(reshape(w, (*pairs, *w.shape[many:])), tuple(range(0, 2 * many, 2)))
-        group, places, inside = self.group, PLACES[:many], INSIDE[:many]
-        within = BLOCKS[:many]
-        both = "".join(a + b for a, b in zip(inside, within, strict=True))
+        group, places, inside, within = self.group, PLACES[:many], INSIDE[:many], BLOCKS[:many]
+        both = "".join(a + b for a, b in zip(inside, within, strict=True)) + f"c{group}o"
+        # Channels of x are neighbours in the result, so they should be in the weights.
+        turned = f"{inside}{group}o{within}c"
+        w = transpose(w, tuple(both.index(label) for label in turned))
         out = "".join(a + b for a, b in zip(places, within, strict=True))
-        found = contract(
-            seen, w, f"n{places}{group}o{inside}", f"{both}c{group}o", f"n{out}{group}c"
-        )
+        found = contract(seen, w, f"n{places}{group}o{inside}", turned, f"n{out}{group}c")
         whole = tuple(b * s for b, s in zip(blocks, own.step, strict=True))
         found = reshape(found, (found.shape[0], *whole, *found.shape[1 + 2 * many :]))
         skipped = tuple(n - a * s for n, a, s in zip(own.low, first, own.step, strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradloom.custom import custom_jvp
 from gradloom.ops.composite import ones_like
-from gradloom.ops.elementwise import equal, where
+from gradloom.ops.elementwise import astype, equal, where
 from gradloom.ops.join import index_along
 from gradloom.ops.move import reshape
 from gradloom.ops.padding import pad
@@ -64,7 +64,7 @@ def _follow_the_first(own: Sliding, primals: Any, tangents: Any) -> Any:
     top = max_(seen, axes, keepdims=True)
     number: Any = 0
     for axis in axes:
-        number = number * seen.shape[axis] + index_along(seen, axis)
+        number = number * seen.shape[axis] + astype(index_along(seen, axis), "int32")
     first = min_(where(equal(seen, top), number, math.prod(own.window)), axes, keepdims=True)
     chosen = where(equal(number, first), _seen(along, own), 0)
     return reshape(top, top.shape[: x.ndim]), sum_(chosen, axes)
