@@ -208,7 +208,8 @@ class Kernel:
     block: int
     where: tuple[Where, ...]  # the user's lines it was made from
     flops: int
-    note: str = ""  # why it ends where it does
+    # Why values that it reads are another kernel's: their buffers' names, and the reason.
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def extent(self) -> int:
