@@ -8,9 +8,12 @@ from gradloom.errors import Where
 from gradloom.ir.types import TensorType
 
 # Nanoseconds of a barrier of two threads on two cores, and to enter a call with a team;
-# benchmarks/team.py.
+# benchmarks/team_costs.py.
 BARRIER = 200.0
 ENTER = 1000.0
+# A byte that one core has written and another reads: copies of 4 to 16 KB from the other thread's
+# memory took 0.04 to 0.18 ns a byte more than from its own.
+CROSSING_BYTE = 0.06
 # A team must be so much faster than one thread by these estimates before it is used.
 CLEAR_GAIN = 0.85
 
@@ -18,10 +21,12 @@ CLEAR_GAIN = 0.85
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
-    dealt out in, and how often the team meets."""
+    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
+    so by others."""
 
     split: tuple[tuple[int, float], ...] = ()
     barriers: float = 0.0
+    crossing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,10 @@ class Needs:
 def team_nanoseconds(effort: Effort, size: int) -> float:
     """What a pass takes on a team, who all wait for whoever has most grains."""
     work = sum(ns * -(-grains // size) / grains for grains, ns in effort.split)
-    return work if size == 1 else work + effort.barriers * BARRIER + ENTER
+    if size == 1:
+        return work
+    crossing = effort.crossing * (1 - 1 / size) * CROSSING_BYTE
+    return work + effort.barriers * BARRIER + crossing + ENTER
 
 
 def best_team(effort: Effort, most: int) -> int:

@@ -120,7 +120,9 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
+    """Loops over `sizes`, of which the last `reduced` are folded: a row, which is gone over again
+    for each fold that needs another's value.  Stores whose place lies along the row are made in the
+    first pass that knows the value, the others after the last (`plan.rows`).
 
     `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
@@ -207,7 +209,8 @@ class Kernel:
     block: int
     where: tuple[Where, ...]  # the user's lines it was made from
     flops: int
-    note: str = ""  # why it ends where it does
+    # Why values that it reads are another kernel's: their buffers' names, and the reason.
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def extent(self) -> int:
