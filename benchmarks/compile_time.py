@@ -161,7 +161,7 @@ def _compiled(family: Family, size: int, graded: bool) -> tuple[int, dict[str, f
         whole = clock.now() - start
         program = jitted.program()
         taken = {
-            column: sum(program.seconds[stage] for stage in stages)
+            column: sum(program.seconds.get(stage, 0.0) for stage in stages)
             for column, stages in COLUMNS.items()
         }
         taken["the rest"] += whole - sum(taken.values())
