@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,8 @@ def of_gradloom() -> Words:
         erf=gl.special.erf,
         cholesky=gnp.linalg.cholesky,
         solve_triangular=gl.linalg.solve_triangular,
+        conv2d=gl.nn.conv2d,
+        max_pool=gl.nn.max_pool,
         scan=gl.scan,
         jvp=gl.jvp,
         value_and_grad=gl.value_and_grad,
@@ -44,8 +47,21 @@ def of_jax(dtype: str) -> tuple[Words, Any]:
         erf=jax.scipy.special.erf,
         cholesky=jax.numpy.linalg.cholesky,
         solve_triangular=linalg.solve_triangular,
+        conv2d=partial(_convolved, jax),
+        max_pool=partial(_pooled, jax),
         scan=jax.lax.scan,
         jvp=jax.jvp,
         value_and_grad=jax.value_and_grad,
     )
     return words, jax
+
+
+def _convolved(jax: Any, x: Any, w: Any, stride: int, padding: Any) -> Any:
+    padding = padding.upper() if isinstance(padding, str) else padding
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (stride,) * 2, padding, dimension_numbers=layout)
+
+
+def _pooled(jax: Any, x: Any, window: int) -> Any:
+    shape = (1, window, window, 1)
+    return jax.lax.reduce_window(x, -jax.numpy.inf, jax.lax.max, shape, shape, "VALID")

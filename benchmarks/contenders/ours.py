@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradloom as gl
-from benchmarks.contenders.checks import checksums
+from benchmarks.contenders.checks import CannotError, checksums
 from benchmarks.models.model import Array, Model
 from benchmarks.rounds import Runner
 from benchmarks.words import of_gradloom
@@ -56,7 +56,7 @@ def run(model: Model, threads: int) -> Runner:
 def step(model: Model, threads: int) -> Runner:
     """`step(state, *batch)`: a native call for each batch, from a Python loop."""
     if not model.optimizer:
-        return _called(model, threads)
+        raise CannotError("nothing is trained: `run` is a call for each batch, too")
     training = Training(model, threads)
     return Runner(training.each, training.restart, planned_bytes=training.planned_bytes)
 

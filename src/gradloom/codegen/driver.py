@@ -40,7 +40,7 @@ def routines_text(plan: Plan) -> str:
 # Words of `control` that a training driver reads and writes; more are in `codegen.primitives`.
 # Worker 0 writes LEAVE + 0 and LEAVE + 1 in turn, so that no one still has to read what it writes.
 LEAVE = GENERATION + 2
-DONE, STOP, EPOCHS, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(11)
+DONE, STOP, START, UNTIL, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(12)
 IN_PLACE, GATHER, SHUFFLE = range(3)  # modes: batches lie in a row; by `order`; by a new `order`
 
 SHUFFLE_TEXT = """\
@@ -93,11 +93,13 @@ def gather_rows(start, stop, order, first, row_bytes, source, target):
 
 
 def training_text(batch: range) -> Writer:
-    """The writer of a training driver: epochs of batches, each one pass over the kernels.
+    """The writer of a training driver: batch after batch, each one pass over the kernels, `batches`
+    of them an epoch.
 
     Inputs `batch` hold the data.  Batch `n` lies `n` whole batches after the first row, or is
     gathered by `order` (the table's last address) into a place behind the arena.  Outputs are
-    written one after another.  Returns how many batches were done; another thread may set STOP.
+    written one after another.  It begins with batch START, counted through all epochs, and ends
+    before batch UNTIL, or as soon as another thread has set STOP; it returns how far it came.
     """
     return lambda plan: _training_text(plan, batch)
 
@@ -121,11 +123,18 @@ def _training_text(plan: Plan, batch: range) -> str:
     head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
     names = {b.name for b in fixed}
     head += [line for line in addresses(plan.buffers) if line.partition(" ")[0] in names]
-    head += [f"order = get_ptr(table, {slots})", "done = 0"]
+    head.append(f"order = get_ptr(table, {slots})")
     for b in (*data.values(), *outputs):
         head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
+    loop = [
+        "batch = done % batches",
+        f"if mode == {SHUFFLE} and batch == 0:",
+        "    meet(control, team)",
+        "    if worker == 0:",
+        "        shuffle(order, rows, low, high, first_epoch + done // batches)",
+    ]
     leave = f"{LEAVE} + (done & 1)"
-    loop = ["if worker == 0:", f"    put(control, {leave}, get(control, {STOP}))"]
+    loop += ["if worker == 0:", f"    put(control, {leave}, get(control, {STOP}))"]
     loop += ["meet(control, team)", f"if get(control, {leave}):", "    return done"]
     loop += [
         f"{b.name} = view(all_{b.name}, keep * done * {b.type.nbytes})"
@@ -137,22 +146,15 @@ def _training_text(plan: Plan, batch: range) -> str:
         loop += _batch_lines(b, places.get(number, 0))
     if len(places) > 1:
         loop += [f"if mode != {IN_PLACE}:", "    meet(control, team)"]
-    loop += [*calls(plan), "done += 1"]
-    loop += ["if worker == 0:", f"    put(control, {DONE}, done)"]
-    lines = [*HEAD, *(f"    {line}" for line in head)]
-    lines += ["    for epoch in range(first_epoch, first_epoch + epochs):"]
-    lines += [
-        f"        if mode == {SHUFFLE}:",
-        "            meet(control, team)",
-        "            if worker == 0:",
-        "                shuffle(order, rows, low, high, epoch)",
-    ]
-    lines += ["        for batch in range(batches):", *(f"            {line}" for line in loop)]
-    return SHUFFLE_TEXT + routines_text(plan) + "\n".join([*lines, "    return done"]) + "\n"
+    loop += [*calls(plan), "if worker == 0:", f"    put(control, {DONE}, done + 1)"]
+    lines = [*HEAD, *(f"    {line}" for line in head), "    for done in range(start, until):"]
+    lines += [*(f"        {line}" for line in loop), "    return until"]
+    return SHUFFLE_TEXT + routines_text(plan) + "\n".join(lines) + "\n"
 
 
 _WORDS = {
-    "epochs": EPOCHS,
+    "start": START,
+    "until": UNTIL,
     "batches": BATCHES,
     "mode": MODE,
     "rows": ROWS,

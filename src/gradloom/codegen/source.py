@@ -52,7 +52,7 @@ def run(*arrays):
     outputs = [np.zeros(shape, dtype) for _, dtype, shape in OUTPUTS]
     order = np.zeros(1, np.int64)
     control = np.zeros(CONTROL_WORDS, np.int64)
-    control[{epochs}] = control[{batches}] = 1  # for a training step: one batch
+    control[{until}] = control[{batches}] = 1  # for a training step: one batch
     table = [memory(array) for array in (*arrays, *outputs, order)]
     with np.errstate(all="ignore"):
         {entry}(table, np.zeros(ARENA_BYTES, np.uint8), memory(control), 0, 1)
@@ -79,7 +79,7 @@ def program_source(plan: Plan, text: str, arena_bytes: int = 0) -> str:
         *stages,
         "# ---- driver\n",
         text.rstrip() + "\n",
-        RUN.format(epochs=driver.EPOCHS, batches=driver.BATCHES, entry=driver.ENTRY),
+        RUN.format(until=driver.UNTIL, batches=driver.BATCHES, entry=driver.ENTRY),
     ]
     return "\n\n".join(parts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gradloom.ir.affine import Affine
@@ -10,6 +12,7 @@ from gradloom.ir.node import Node, make
 from gradloom.ir.op import Kind
 from gradloom.ir.source import CONST, const, constant_of
 from gradloom.ir.types import FLOATS
+from gradloom.ops.move import BROADCAST, RESHAPE
 
 
 def drop_markers(graph: Graph) -> Graph:
@@ -23,14 +26,15 @@ def drop_markers(graph: Graph) -> Graph:
 def simplify(graph: Graph) -> Graph:
     """Local identities, by the facts in the rows.
 
-    op(x, unit) -> x,  move(x) of the same type and place -> x,  op(constants) -> constant
+    op(x, unit) -> x,  move(x) of the same type and place -> x,  op(constants) -> constant,
+    op(merge(x), y) -> merge(op(x, split(y))) where x is computed and merge joins axes
     """
     return rewrite(graph, _rule)
 
 
 def _rule(node: Node) -> Node | None:
     if node.op.kind is Kind.ELEMENTWISE:
-        return _without_unit(node) or _folded(node)
+        return _without_unit(node) or _folded(node) or _before_merge(node)
     if node.op.kind is Kind.MOVE:
         return _joined_moves(node)
     return None
@@ -68,6 +72,48 @@ def _folded(node: Node) -> Node | None:
         return const(node.op.reference(*values, **dict(node.attrs)), node.type.dtype)
 
 
+def _before_merge(node: Node) -> Node | None:
+    """What follows a reshape that joins axes is computed before it, in one pass with what the
+    reshape is of: an element of the joined axes would be found by a division, so no index
+    expression leads back to it, but one leads from there to every element of other operands."""
+    shape = next((n.inputs[0].type.shape for n in node.inputs if _merges(n)), None)
+    if shape is None or not node.type.size:
+        return None
+    inputs = [_apart(n, node.type.shape, shape) for n in node.inputs]
+    whole = tuple(n for n in inputs if n is not None)
+    if len(whole) < len(inputs):
+        return None
+    made = make(node.op, *whole, where=node.where, **dict(node.attrs))
+    return make(RESHAPE, made, where=node.where, shape=node.type.shape)
+
+
+def _merges(node: Node) -> bool:
+    if node.op is not RESHAPE or _access(node) is not None:
+        return False
+    (x,) = node.inputs
+    while x.op.kind is Kind.MOVE and x.type.size == node.type.size:
+        (x,) = x.inputs
+    return x.op.kind is Kind.ELEMENTWISE  # else it is in memory, or is best read in one piece
+
+
+def _apart(node: Node, joined: tuple[int, ...], shape: tuple[int, ...]) -> Node | None:
+    """An operand of something of the shape `joined`, for the same of another shape."""
+    if not node.type.shape:
+        return node
+    if node.op is RESHAPE and node.inputs[0].type.shape == shape and node.type.shape == joined:
+        return node.inputs[0]
+    if node.type.shape != joined:
+        node = make(BROADCAST, node, where=node.where, shape=joined)
+    made = make(RESHAPE, node, where=node.where, shape=shape)
+    return None if _access(made) is None else made
+
+
+def _access(node: Node) -> Any:
+    index = tuple(Affine.axis(d) for d in range(node.type.ndim))
+    assert node.op.access is not None
+    return node.op.access(index, node.inputs[0].type, **dict(node.attrs))
+
+
 def _joined_moves(node: Node) -> Node | None:
     """A move that changes nothing goes; two of the same row that compose become one."""
     (x,) = node.inputs
@@ -86,6 +132,4 @@ def _joined_moves(node: Node) -> Node | None:
 
 
 def _keeps_place(node: Node) -> bool:
-    index = tuple(Affine.axis(d) for d in range(node.type.ndim))
-    assert node.op.access is not None
-    return node.op.access(index, node.inputs[0].type, **dict(node.attrs)) == (index, ())
+    return _access(node) == (tuple(Affine.axis(d) for d in range(node.type.ndim)), ())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gradloom.plan.plan import Kernel, Nest, Part, Plan, Product, Region, Routine, Stage
 
-COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "lines")
+COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "team", "lines")
 NUMBERS = (2, 3)  # columns of numbers
 WIDEST = 44  # letters of a column, but the last
 
@@ -33,12 +33,19 @@ def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str,
         if isinstance(part, Region):
             yield from _lines(plan, part.init, depth)
             for number, body in enumerate(part.bodies):
+                if part.barrier and part.flow == "branch" and not number:
+                    yield f"{inset}    = all meet: {part.barrier}"
                 yield f"{inset}{_head_line(plan, part, number)}"
                 yield from _lines(plan, body, depth + 1)
+                if part.barrier and part.flow == "while" and not number:
+                    yield f"{inset}      = all meet: {part.barrier}"
+            if part.again:
+                yield f"{inset}      = all meet after each round: {part.again}"
             before = None
             continue
         if before is not None:
             yield f"{inset}    | {apart(plan, before, part)}"
+        yield from (f"{inset}    = all meet: {s.barrier}" for s in part.stages if s.barrier)
         name, *rest = _row(plan, part)
         yield (inset + name, *rest)
         before = part
@@ -61,25 +68,15 @@ def moved_bytes(plan: Plan, kernel: Kernel) -> int:
 
 
 def apart(plan: Plan, earlier: Kernel, later: Kernel) -> str:
-    """Why two neighbours are two kernels; the rules are those of `fuse`."""
-    if kernel_note := later.note or earlier.note:
-        return kernel_note
+    """Why two neighbours are two kernels, as it was decided."""
     shared = earlier.touched()[1] & later.touched()[0]
-    if not shared:
-        return "reads nothing that the kernel before it writes"
-    names = ", ".join(plan.buffers[b].name for b in sorted(shared))
-    if _updates_state(plan, later) and not _updates_state(plan, earlier):
-        return f"reads {names}; updates of state wait for every reader of the old values"
-    if _pieces(earlier) or _pieces(later):
-        return f"reads {names}; what is written in pieces has its own loops"
-    heads = [_head(earlier), _head(later)]
-    if all(heads):
-        return f"reads {names}; a {heads[0]} and a {heads[1]}, and a kernel has one of these"
-    mine, its = (_kept(k.stages[-1]) for k in (later, earlier))
-    if mine != its:
-        kind = heads[0] or "kernel"
-        return f"reads {names}; loops {_shape(mine)} here, {_shape(its)} in the {kind} before it"
-    return f"reads {names} at other elements than its own, or it is kept for a third reader"
+    names = [plan.buffers[b].name for b in sorted(shared)]
+    found = dict.fromkeys(why for name, why in later.reasons if not name or name in names)
+    if found:
+        return f"reads {', '.join(names)}: {'; '.join(found)}" if names else "; ".join(found)
+    if names:
+        return f"reads {', '.join(names)}, which is finished first"
+    return "reads nothing that the kernel before it writes"
 
 
 def stage_loops(stage: Stage) -> str:
@@ -98,6 +95,14 @@ def stage_loops(stage: Stage) -> str:
     if folded:
         text += f" fold {_shape(folded)}"
     return text if code.vector is None else f"{text} @{code.vector}"
+
+
+def team_share(stage: Stage) -> str:
+    """How the team shares a stage: `4 x 16` are four grains of 16 iterations, which no worker can
+    have a part of."""
+    if not stage.grain:
+        return "one"
+    return f"{-(-stage.extent // stage.grain)} x {stage.grain}"
 
 
 # ---- facts
@@ -123,30 +128,6 @@ def _kept(stage: Stage) -> tuple[int, ...]:
     return _sizes(stage)[: len(code.sizes) - code.reduced]
 
 
-def _head(kernel: Kernel) -> str:
-    """What a kernel sums with, at most one product or reduction; or the routine that it is."""
-    for stage in kernel.stages:
-        if isinstance(stage.code, Product):
-            return "product"
-        if isinstance(stage.code, Routine):
-            return "routine"
-        if stage.code.reduced:
-            return "reduction"
-    return ""
-
-
-def _pieces(kernel: Kernel) -> bool:
-    """Whether several nests write, or add to, parts of one value."""
-    nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
-    return any(bool(store.accumulate) for nest in nests for store in nest.stores) or (
-        len(nests) > 1 and len(nests) == len(kernel.stages)
-    )
-
-
-def _updates_state(plan: Plan, kernel: Kernel) -> bool:
-    return any(plan.buffers[b].space == "state" for b in kernel.touched()[1])
-
-
 # ---- text
 
 
@@ -161,6 +142,7 @@ def _row(plan: Plan, kernel: Kernel) -> tuple[str, ...]:
         f"{moved_bytes(plan, kernel):,}",
         _short((plan.buffers[b].name for b in sorted(read)), " "),
         _short((plan.buffers[b].name for b in sorted(written)), " "),
+        _short(dict.fromkeys(map(team_share, kernel.stages)), "; "),
         ", ".join(dict.fromkeys(map(str, kernel.where))),
     )
 

@@ -56,7 +56,7 @@ class Memory:
 RESERVED = frozenset(
     (
         *("table", "arena", "control", "worker", "team", "lower", "upper", "cut", "share", "meet"),
-        *("order", "epochs", "epoch", "batches", "batch", "first", "first_epoch", "mode", "rows"),
+        *("order", "start", "until", "batches", "batch", "first", "first_epoch", "mode", "rows"),
         *("row", "low", "high", "keep", "done", "end", "stop", "view", "get", "put", "get_ptr"),
         *("copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
     )

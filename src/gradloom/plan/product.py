@@ -71,6 +71,24 @@ def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
     return Matrices(replace(product, dtype=node.type.dtype), *places)
 
 
+def copied(node: Node, stored: Callable[[Node], bool]) -> tuple[Node, ...]:
+    """The operand of a contraction to be laid out in its own order first, if there is one: where
+    several matrices share a B whose columns do not lie side by side, each would copy it."""
+    x, y = node.inputs
+    sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
+    long = [label for label in node["result"] if sizes[label] != 1]
+    if not node.type.is_float or not long:
+        return ()
+    at_right = long[-1] in node["right"]
+    operand, term = (y, node["right"]) if at_right else (x, node["left"])
+    own = [label for label in term if sizes[label] != 1]
+    matrices = [label for label in long if label not in term]
+    if own[-1] != long[-1] or len(matrices) < 2 or stored(operand):
+        return ()
+    apart = _strides(term, _place(operand, stored))[long[-1]] != 1
+    return (operand,) if apart else ()
+
+
 def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
     index = tuple(Affine.axis(d) for d in range(operand.type.ndim))
     place = locate(operand, index, stored)

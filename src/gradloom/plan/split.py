@@ -42,6 +42,7 @@ from gradloom.plan.touch import (
     reaches,
     sizes_of,
 )
+from gradloom.settings import current as current_settings
 
 Unit = tuple[Stage, ...]
 
@@ -52,7 +53,8 @@ FEWEST = 4  # grains, if a coarser one is only to fit the tiles of products
 def split(plan: Plan) -> Plan:
     """The plan with a grain for every stage that can be split, and barriers where they must be."""
     parts = _meeting(_dealt(plan), plan.buffers)
-    parts = _meeting(_lightened(parts, plan.buffers), plan.buffers)
+    if lighten.__name__ not in current_settings().disable:
+        parts = _meeting(lighten(parts, plan.buffers), plan.buffers)
     return replace(plan, parts=parts, effort=effort(parts, plan.buffers))
 
 
@@ -92,14 +94,16 @@ def divisible(stage: Stage, buffers: Sequence[Buffer]) -> bool:
     found = list(nest_accesses(nest))
     sizes = sizes_of(nest, stage.extent)
     stores = [a for a in found if isinstance(a, Store)]
-    if not all(_apart(store, sizes[:kept]) for store in stores):
+    if not all(_apart(store, sizes, kept) for store in stores):
         return False
     return all(_same_element(stage, buffers, s, a) for s in stores for a in found if a is not s)
 
 
-def _apart(store: Store, sizes: Sequence[int]) -> bool:
-    """Whether a store writes another element in each iteration."""
-    strides = sorted((abs(store.at.coefficient(a)), n) for a, n in enumerate(sizes) if n > 1)
+def _apart(store: Store, sizes: Sequence[int], kept: int) -> bool:
+    """Whether a store writes another element in each iteration, of those within a row too, where
+    it writes all of the row."""
+    axes = {*range(kept), *(axis for axis, _ in store.at.terms)}
+    strides = sorted((abs(store.at.coefficient(a)), sizes[a]) for a in axes if sizes[a] > 1)
     reach = 0
     for stride, size in strides:
         if stride <= reach:
@@ -222,24 +226,24 @@ def _default(unit: Unit, rank: int) -> int:
 # ---- what is not worth a barrier
 
 
-def _lightened(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
+def lighten(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
     """The parts, without the grains of what one thread does sooner than two."""
     done: list[Part] = []
     for regions, row in itertools.groupby(parts, lambda part: isinstance(part, Region)):
         if regions:
             done += (_lighter(part, buffers) for part in row if isinstance(part, Region))
         else:
-            done += _row_lightened([k for k in row if isinstance(k, Kernel)], buffers)
+            done += _row_lighter([k for k in row if isinstance(k, Kernel)], buffers)
     return tuple(done)
 
 
 def _lighter(region: Region, buffers: Sequence[Buffer]) -> Region:
-    init = _row_lightened(region.init, buffers)
-    bodies = tuple(_lightened(body, buffers) for body in region.bodies)
+    init = _row_lighter(region.init, buffers)
+    bodies = tuple(lighten(body, buffers) for body in region.bodies)
     return replace(region, init=init, bodies=bodies)
 
 
-def _row_lightened(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[Kernel, ...]:
+def _row_lighter(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[Kernel, ...]:
     """The same of kernels one after another, phase by phase from barrier to barrier."""
     phases: list[tuple[float, float]] = [(0.0, 0.0)]
     for unit in (unit for kernel in kernels for unit in units_of(kernel)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +12,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradloom.codegen.driver import BATCHES, EPOCHS, FAULTS
-from gradloom.codegen.primitives import ARRIVED, SPINS
+from gradloom.codegen.driver import BATCHES, FAULTS, START, STOP, UNTIL
+from gradloom.codegen.primitives import ARRIVED
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
-from gradloom.plan.costs import best_team
+from gradloom.plan.costs import best_team, gain
 from gradloom.plan.plan import Plan
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
+from gradloom.runtime.pace import Pace
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
-from gradloom.runtime.serving import LOOKS
+from gradloom.runtime.team import team
 from gradloom.settings import current as current_settings
 
 STATELESS: Sequence[int] = ()
 
 
 class Entry(Protocol):
-    """What runs a program: `address` is where its machine code begins, if it has any."""
+    """What runs a program: `address` is where its machine code begins, or 0."""
 
     address: int
 
@@ -84,10 +86,15 @@ class Executable:
         ]
         self._frames: list[Frame] = []
         # Threads that run a call; an entry of Python text is run by one.
-        self.team = best_team(plan.effort, threads or cores()) if entry.address else 1
+        self.share_among(best_team(plan.effort, threads or cores()) if entry.address else 1)
         self.flops = plan.flops
         self.arena_bytes = plan.arena_bytes
         self._slots = len(self.inputs) + len(self.outputs)
+
+    def share_among(self, threads: int) -> None:
+        """Let calls be run by so many threads, whenever that is seen to be faster than one."""
+        self.pace = Pace(threads) if threads > 1 else None
+        self.gain_ns = gain(self.plan.effort, threads)
 
     def reserve(self, arena_bytes: int, extra_slots: int) -> None:
         """Let frames have a larger arena, with places for batches, and more table entries."""
@@ -109,7 +116,6 @@ class Executable:
         raw = aligned(8 * words, 128)  # the words of a barrier have cache lines of their own
         control = (ctypes.c_int64 * words).from_buffer(raw.data)
         ctypes.memset(control, 0, 8 * words)
-        control[SPINS] = LOOKS
         table = (ctypes.c_size_t * max(self._slots, 1))()
         arena = aligned(self.arena_bytes)
         places = (ctypes.addressof(table), address(arena), ctypes.addressof(control), 0, 1)
@@ -147,7 +153,7 @@ class Executable:
     def _settle(self, frame: Frame, state: Sequence[int]) -> None:
         """Ready a frame for calls of one batch each on a state."""
         for word in range(ARRIVED):
-            frame.control[word] = word in (EPOCHS, BATCHES)
+            frame.control[word] = word in (UNTIL, BATCHES)
         for slot, place in enumerate(state):
             frame.table[slot] = place
         for slot, result in enumerate(frame.results, len(self.inputs)):
@@ -155,15 +161,34 @@ class Executable:
                 frame.table[slot] = address(result)
         frame.tenant = state
 
-    def run(self, frame: Frame) -> int:
-        """One native call, by the team if there is more to gain than it costs; its status."""
-        if self.team > 1:
-            from gradloom.runtime.team import team
+    def run(self, frame: Frame) -> None:
+        """One pass over the kernels."""
+        if self.pace is None:
+            self.entry(*frame.addresses)
+        else:
+            self._timed(frame, self.pace, *self.pace.next())
 
-            status = team().run(self.entry.address, frame.addresses, self.team)
-            if status is not None:
-                return status
-        return self.entry(*frame.addresses)
+    def run_all(self, frame: Frame, passes: int) -> None:
+        """So many batches of a training driver, or fewer, if STOP is set."""
+        control, done = frame.control, 0
+        while done < passes and not control[STOP]:
+            size, count = (1, passes) if self.pace is None else self.pace.next(passes - done)
+            control[START], control[UNTIL] = done, done + count
+            if self.pace is None:
+                self.entry(*frame.addresses)
+            else:
+                self._timed(frame, self.pace, size, count)
+            done += count
+
+    def _timed(self, frame: Frame, pace: Pace, size: int, passes: int) -> None:
+        """Passes by one thread or the team, so that the pace sees what they take."""
+        start = time.perf_counter_ns()
+        if size == 1 or not team().run(
+            self.entry.address, frame.addresses, size, self.gain_ns * passes
+        ):
+            self.entry(*frame.addresses)
+            size = 1
+        pace.tell(size, passes, time.perf_counter_ns() - start)
 
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""

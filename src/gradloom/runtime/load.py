@@ -2,7 +2,6 @@
 
 import ctypes
 import itertools
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,7 +12,7 @@ C_TYPES: dict[str, Any] = {"i64": ctypes.c_int64, "f64": ctypes.c_double, "ptr":
 _serial = itertools.count()
 
 
-def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Callable[..., int]:
+def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Any:
     """Function `entry` of an object, as a callable that returns its int64 status.
 
     `arguments` are type names: "i64" and "f64" take Python numbers, "ptr" takes an address. Calls

@@ -1,5 +1,6 @@
 """The native halves of the thread team, in LLVM's text: a worker that serves, a call that leads."""
 
+from gradloom.codegen.primitives import SPINS
 from gradloom.runtime.barrier import pause
 
 # Words of a worker, on cache lines of its own, and what the first of them may say.
@@ -7,10 +8,7 @@ WORDS = 16
 STATE, ENTRY, TABLE, ARENA, CONTROL, WORKER, TEAM, STATUS = range(8)
 PARKED, READY, CLAIMED, POSTED, WAKING = range(5)
 
-# How often a waiting thread looks before it yields, and how often a worker yields before it parks.
-# A look takes 4 ns on the machine of benchmarks/team.py and 40 on some others, whose pause is
-# longer; a yield 0.3 us where nobody else waits.  To wake a parked worker takes 60 to 100 us.
-LOOKS = 2000
+# How often a worker yields before it parks; a yield takes 0.3 us where nobody else waits.
 YIELDS = 400
 
 _POST = {"entry": ENTRY, "table": TABLE, "arena": ARENA, "control": CONTROL}
@@ -78,8 +76,8 @@ done:
 def lead_text() -> str:
     """`i64 lead(ptr words, i64 others, i64 patience, i64 looks, ptr entry, ptr table, ptr arena,
     ptr control)`: claim what is awake of so many others, looking again up to `patience` times; post
-    the entry to them; run it as worker 0; and wait for them, looking so many times before each
-    yields.  Returns the status, or that of a worker that failed."""
+    the entry to them; run it as worker 0; and wait for them.  Who waits, here or at a barrier,
+    looks so many times before it yields.  Returns the status, or that of a worker that failed."""
     declared, called = pause()
     numbers = {"worker": WORKER, "team": TEAM}
     stores = "\n".join(f"  store ptr %{name}, ptr %{name}.at, align 8" for name in _POST)
@@ -115,6 +113,8 @@ next:
   br label %claim
 gather:
   %size = add i64 %claimed, 1
+  %spins = getelementptr i64, ptr %control, i64 {SPINS}
+  store i64 %looks, ptr %spins, align 8
   br label %post
 post:
   %j = phi i64 [ 0, %gather ], [ %j.next, %posted ]

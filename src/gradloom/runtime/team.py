@@ -12,12 +12,13 @@ import atexit
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 
 from gradloom.runtime.arrays import address, aligned
+from gradloom.runtime.cores import cores
 from gradloom.runtime.serving import (
-    LOOKS,
     PARKED,
     STATE,
     WAKING,
@@ -29,8 +30,10 @@ from gradloom.runtime.serving import (
 
 MOST = 256  # threads, so that the words of all workers are one block of memory
 
-# How often a leader looks for a worker that it has woken, if the work is long enough to wait.
-PATIENCE = 4000
+# Nanoseconds that a leader waits at most for workers that it has woken, which by
+# benchmarks/team_costs.py takes 60 to 100 us; and that a thread looks before it yields.
+WAKING_NS = 300_000
+LOOKING_NS = 10_000
 
 
 class Team:
@@ -41,22 +44,27 @@ class Team:
         self._workers: list[_Worker] = []
         self._words = aligned(8 * WORDS * MOST, 128)
         self._words.fill(0)
+        self._place = address(self._words)
         self._lead = _native("lead", lead_text(), ("ptr", *("i64",) * 3, *("ptr",) * 4))
+        self._look_ns = _look_ns()
+        self.looks = int(LOOKING_NS / self._look_ns)
 
-    def run(
-        self, code: int, places: tuple[int, ...], size: int, patience: int = PATIENCE
-    ) -> int | None:
-        """The status of the entry at address `code`, run by up to `size` threads, of which this is
-        one; None if the team is in use, and nothing was done."""
+    def run(self, code: int, places: tuple[int, ...], size: int, gain_ns: float) -> bool:
+        """Run the entry at address `code` by up to `size` threads, of which this is one; false if
+        the team is in use, and nothing was done.  Workers that are parked are waited for as long as
+        half of what they would save."""
         if not self._in_use.acquire(blocking=False):
-            return None
+            return False
         try:
             others = min(size, MOST) - 1
             while len(self._workers) < others:
-                self._workers.append(_Worker(address(self._words), len(self._workers)))
+                self._workers.append(_Worker(self._place, len(self._workers), self.looks))
             for worker in self._workers[:others]:
                 worker.wake()
-            return self._lead(address(self._words), others, patience, LOOKS, code, *places[:3])
+            patience = int(min(gain_ns / 2, WAKING_NS) / self._look_ns)
+            looks = self.looks if others < cores() else 0  # who waits, waits for this very core
+            self._lead(self._place, others, patience, looks, code, *places[:3])
+            return True
         finally:
             self._in_use.release()
 
@@ -69,11 +77,11 @@ class Team:
 class _Worker:
     """One thread of the team."""
 
-    def __init__(self, words: int, number: int) -> None:
+    def __init__(self, words: int, number: int, looks: int) -> None:
         self._place = words + 8 * WORDS * number
         self._state = ctypes.c_int64.from_address(self._place + 8 * STATE)
         self._state.value = WAKING
-        self._serve = _native("serve", serve_text(), ("ptr", "i64", "i64"))
+        self._looks = looks
         self._stopped = False
         self._parked = threading.Lock()
         self._parked.acquire()
@@ -82,7 +90,7 @@ class _Worker:
 
     def _live(self) -> None:
         while not self._stopped:
-            self._serve(self._place, LOOKS, YIELDS)
+            _serve()(self._place, self._looks, YIELDS)
             self._parked.acquire()
 
     def wake(self) -> None:
@@ -109,6 +117,24 @@ def team() -> Team:
 
 # A child has only the thread that forked.
 os.register_at_fork(after_in_child=team.cache_clear)
+
+
+def _serve() -> Callable[..., int]:
+    return _native("serve", serve_text(), ("ptr", "i64", "i64"))
+
+
+def _look_ns() -> float:
+    """What a look takes: a processor's pause is 10 to 140 cycles long."""
+    line = aligned(8 * WORDS, 128)
+    line.fill(0)
+    looks, rounds = 1000, 5
+    serve = _serve()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter_ns()
+        serve(address(line), looks, 0)
+        times.append(time.perf_counter_ns() - start)
+    return max(min(times) / looks, 0.5)
 
 
 @cache

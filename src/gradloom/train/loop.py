@@ -53,9 +53,9 @@ def drive(
     try:
         work = executable.flops * course.batches * course.epochs
         if (interruptible and work > THREADED_FLOPS) or watch:
-            _in_thread(executable, frame, watch)
+            _in_thread(course, frame, watch)
         else:
-            executable.run(frame)
+            executable.run_all(frame, course.batches * course.epochs)
         executable.check(frame)
     finally:
         executable.release(frame)
@@ -66,7 +66,6 @@ def _fill(frame: Frame, course: Course) -> None:
     control = frame.control
     control[driver.DONE] = 0
     control[driver.STOP] = 0
-    control[driver.EPOCHS] = course.epochs
     control[driver.BATCHES] = course.batches
     control[driver.MODE] = course.mode
     control[driver.ROWS] = 0 if course.order is None else len(course.order)
@@ -84,9 +83,10 @@ def _fill(frame: Frame, course: Course) -> None:
         frame.table[slot + 1] = address(course.order)
 
 
-def _in_thread(executable: Executable, frame: Frame, watch: Callable[[int], None] | None) -> None:
+def _in_thread(course: Course, frame: Frame, watch: Callable[[int], None] | None) -> None:
     """Run the entry in a thread; this one stays free for signals and the progress bar."""
-    worker = threading.Thread(target=executable.run, args=(frame,), daemon=True)
+    passes = course.batches * course.epochs
+    worker = threading.Thread(target=course.executable.run_all, args=(frame, passes), daemon=True)
     worker.start()
     try:
         while worker.is_alive():

@@ -1,0 +1,43 @@
+"""One thread or the team: whoever takes less time gets nearly all of the calls."""
+
+import pytest
+
+from gradloom.runtime.pace import FIRST, TRIAL, Pace
+
+
+def passes(pace, costs, calls, most=1):
+    """How many passes each size got, when a pass takes it so many nanoseconds."""
+    got = dict.fromkeys(costs, 0)
+    for _ in range(calls):
+        size, count = pace.next(most)
+        assert 1 <= count <= most
+        pace.tell(size, count, count * costs[size])
+        got[size] += count
+    return got
+
+
+@pytest.mark.parametrize("most", [1, 10**6])
+def test_a_team_that_is_faster_is_kept(most):
+    got = passes(Pace(2), {1: 100e3, 2: 60e3}, 20_000, most)
+    assert got[1] < 0.01 * got[2]
+    assert got[1] >= TRIAL
+
+
+@pytest.mark.parametrize("most", [1, 10**6])
+def test_a_team_that_is_slower_is_left(most):
+    got = passes(Pace(2), {1: 100e3, 2: 1500e3}, 20_000, most)
+    assert got[2] * 1500e3 < 0.05 * got[1] * 100e3
+
+
+def test_it_follows_what_changes():
+    pace = Pace(3)
+    passes(pace, {1: 100e3, 3: 900e3}, 1000)
+    assert pace.size == 1
+    passes(pace, {1: 100e3, 3: 40e3}, 30_000)
+    assert pace.size == 3
+
+
+def test_a_first_window_is_short():
+    pace = Pace(2)
+    got = passes(pace, {1: 100e3, 2: 1e6}, 100)
+    assert got[2] * 1e6 <= FIRST + 2 * TRIAL * 1e6
