@@ -79,3 +79,11 @@ def test_summed_axes_are_merged_where_strides_allow(subscripts, shapes, depth):
     (stage,) = stages(lambda x, y: gnp.einsum(subscripts, x, y), *shapes)
     assert isinstance(stage.code, Product)
     assert stage.code.depth == depth
+
+
+def test_a_vector_times_a_matrix_is_a_product_and_a_matrix_times_a_vector_a_sum():
+    stage, *_ = stages(lambda x, y: x @ y, (300,), (300, 200))
+    assert isinstance(stage.code, Product)
+    assert stage.code.rows == 1
+    (stage,) = stages(lambda x, y: x @ y, (200, 300), (300,))
+    assert not isinstance(stage.code, Product)
