@@ -11,34 +11,25 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
 SIZES = (64, 128, 64, 10)
 BATCH = 64
-
-
-def data() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(BATCH, SIZES[0])).astype("float32")
-    return x, rng.integers(0, SIZES[-1], BATCH)
 
 
 def in_gradloom(with_numba: bool) -> dict[str, Any]:
     """Seconds from the first line of the user's training to the first loss."""
     start = time.perf_counter()
-    import gradloom as gl
-    from benchmarks.models import Model, layers
+    from benchmarks.contenders.ours import Training
+    from benchmarks.models.perceptrons import made_up
 
     if with_numba:
         import numba  # noqa: F401
-    x, y = data()
+    model = made_up("", "", SIZES, "float32", count=1, rows=BATCH)
     imported = time.perf_counter()
-    model = Model("", "", "classes", "tanh", layers(SIZES, "float32"), x[None], y[None])
-    step = gl.train_step(model.loss, gl.optim.adam(1e-3))
-    state = step.init(model.params)
-    step(state, x, y)
+    training = Training(model, threads=1)
+    training.restart()
+    training.each()
     done = time.perf_counter()
-    program = step.program()
+    program = training.step.program()
     return {
         "imports": imported - start,
         "first_step": done - imported,
@@ -52,13 +43,15 @@ def in_gradloom(with_numba: bool) -> dict[str, Any]:
 def in_jax() -> dict[str, Any]:
     """The same with jax, whose compilations are not kept on disk unless one asks for it."""
     start = time.perf_counter()
-    from benchmarks.contenders import jax_step
-    from benchmarks.models import Model, layers
+    from benchmarks.contenders.in_jax import step
+    from benchmarks.models.perceptrons import made_up
 
     __import__("optax")
-    x, y = data()
+    model = made_up("", "", SIZES, "float32", count=1, rows=BATCH)
     imported = time.perf_counter()
-    jax_step(Model("", "", "classes", "tanh", layers(SIZES, "float32"), x[None], y[None])).run()
+    runner = step(model, threads=1)
+    runner.restart()
+    runner.run()
     return {"imports": imported - start, "first_step": time.perf_counter() - imported}
 
 

@@ -21,30 +21,29 @@ ROOT = Path(__file__).parent.parent
 
 
 class Worker:
-    """A contender with its model, on as many cores as it may have threads.
+    """`python -m ARGUMENTS[0] CORES *ARGUMENTS[1:]`, on as many cores as it may have threads, or
+    on the cores that are given.
 
-    Raises `CannotError` where the contender cannot express the model, ends, or takes longer than
-    `limit` seconds for an answer.
+    Raises `CannotError` where it says so, ends, or takes longer than `limit` seconds for an answer.
     """
 
     def __init__(
         self,
-        contender: str,
-        model: str,
-        dtype: str,
+        arguments: list[str],
         threads: int,
         caches: Path,
         python: str = sys.executable,
         limit: float = 90.0,
+        on: list[int] | None = None,
     ) -> None:
-        mine = ",".join(map(str, cores(threads)))
-        command = [python, "-m", "benchmarks.worker"]
+        module, *words = arguments
+        mine = cores(threads) if on is None else on
         self.limit = limit
         self.idle = 0.0  # seconds of processor time spent while it was not this one's turn
         self._spent: float | None = None
-        self._said = tempfile.TemporaryFile("w+")
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
-            [*command, contender, model, dtype, str(threads), mine],
+            [python, "-m", module, ",".join(map(str, mine)), *words],
             env={**os.environ, **threads_environment(threads), **cache_environment(caches)},
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -55,7 +54,7 @@ class Worker:
         self._answer()
 
     def ask(self, word: str) -> dict[str, Any]:
-        """The answer to a word that `benchmarks/worker.py` knows."""
+        """The answer to a word, with its arguments after it."""
         assert self._process.stdin is not None
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
@@ -68,6 +67,11 @@ class Worker:
             self.idle += found["before"] - self._spent
         self._spent = found["after"]
         return found["wall"], found["cpu"]
+
+    def hold_to(self, cores: list[int]) -> None:
+        """Move all of its threads to these cores."""
+        for task in Path(f"/proc/{self._process.pid}/task").glob("*"):
+            os.sched_setaffinity(int(task.name), cores)
 
     def close(self) -> None:
         """End the process."""

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 import gradloom as gl
-from benchmarks.contenders import available
+from benchmarks.contenders import missing
 from benchmarks.models import Model, xor
 from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread
+from benchmarks.words import of_gradloom
 from gradloom.pipeline import COMPILED
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     del dtype
     imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
     firsts, facts = first_steps(rounds)
-    compilations = compilations_of_rates(RATES, xor("float32", batches=1))
+    compilations = compilations_of_rates(RATES, xor("float32", count=1))
     report = Report(
         "startup",
         "From starting Python to the first step",
@@ -105,7 +106,7 @@ def first_steps(
     rounds: int, others: tuple[str, ...] = ("jax",)
 ) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Seconds of the first step, by what is ready beforehand, and what a warm process reports."""
-    others = tuple(name for name in others if available([f"{name}, step"]))
+    others = tuple(name for name in others if not missing(f"{name}, step"))
     seconds: dict[str, list[float]] = {}
     facts: dict[str, Any] = {}
     for _ in range(rounds):
@@ -146,7 +147,7 @@ def compilations_of_rates(count: int, model: Model) -> int:
     with tempfile.TemporaryDirectory() as folder, gl.settings(cache_dir=folder):
         before = COMPILED["programs"]
         for rate in np.geomspace(1e-4, 1e-1, count):
-            step = gl.train_step(model.loss, gl.optim.adam(float(rate)))
+            step = gl.train_step(model.loss(of_gradloom()), gl.optim.adam(float(rate)))
             state = step.init(model.params)
-            step(state, model.inputs[0], model.targets[0])
+            step(state, *(data[0] for data in model.batches))
         return COMPILED["programs"] - before

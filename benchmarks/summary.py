@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.models.model import Model
 from benchmarks.report import Report, Section
 from benchmarks.rounds import number
@@ -128,13 +129,17 @@ def compiling(table: Table) -> Section:
         [
             model,
             *(
-                f"{found.cold[n]:.2f} / {found.warm[n]:.2f}" if n in found.cold else ""
+                " / ".join(f"{part[n]:.2f}" for part in (found.cold, found.warm) if n in part)
                 for n in names
             ),
         ]
         for model, found in table.items()
     ]
-    return Section("Seconds to compile: nothing cached / a second process", ["", *names], rows)
+    return Section(
+        "Seconds that the first run takes more than a second: nothing cached / a later process",
+        ["", *names],
+        rows,
+    )
 
 
 def memory(table: Table) -> Section:
@@ -186,7 +191,7 @@ def notes(
 
 def contenders(table: Table) -> list[str]:
     """Everyone who ran at least one model, in order."""
-    return list(dict.fromkeys(name for found in table.values() for name in found.timing.wall))
+    return [name for name in CONTENDERS if any(name in f.timing.wall for f in table.values())]
 
 
 def raw(found: dict[int, Table], peaks: dict[int, dict[str, float]]) -> dict[str, Any]:

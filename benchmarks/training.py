@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contenders import CONTENDERS, interpreter, missing
 from benchmarks.contenders.checks import CannotError
+from benchmarks.machine import cores
 from benchmarks.models import MODELS
 from benchmarks.peaks import peaks
 from benchmarks.processes import Worker
@@ -22,6 +26,7 @@ from benchmarks.rounds import Timing, interleave, number
 
 OURS = "gradloom, run"
 TOLERANCE = {"float32": 2e-3, "float64": 1e-8}  # of the first losses, relatively
+ONCE = ("gradloom, eager",)  # in the first table only: it has one thread anyway
 LIMITS = {"torch, compile": 45.0}  # seconds for an answer, where compiling may take minutes
 
 
@@ -58,7 +63,8 @@ def measure(
                 start = time.perf_counter()
                 caches = Path(folder) / model
                 cold = count == threads[0]
-                one = compare(model, names, dtype, count, seconds, caches, cold)
+                some = names if cold else [n for n in names if n not in ONCE]
+                one = compare(model, some, dtype, count, seconds, caches, cold)
                 found[count][model] = one
                 print(f"{progress(model, count, one)} ({time.perf_counter() - start:.0f} s)")
     made = {name: MODELS[name](dtype) for name in chosen}
@@ -120,31 +126,58 @@ class Ready:
 def started(
     model: str, names: Iterable[str], dtype: str, threads: int, caches: Path, cold: bool = False
 ) -> Iterator[Ready]:
-    """Contenders that have run once; whoever cannot is absent."""
-    ready = Ready({}, {}, {}, {})
+    """Contenders that have run once; whoever cannot is absent.
 
-    def start(name: str) -> Worker:
-        limit = LIMITS.get(name, 90.0)
-        return Worker(name, model, dtype, threads, caches, interpreter(name), limit)
+    Ours start alone.  The others, some of which compile for half a minute, start as many at a time
+    as there are cores, each on one.
+    """
+    ready = Ready({}, {}, {}, {})
+    names = list(names)
+    alone = [name for name in names if name.startswith("gradloom")]
+    lanes: Queue[int] = Queue()
+    for core in cores(os.cpu_count() or 1):
+        lanes.put(core)
+
+    def start(name: str) -> None:
+        lane = lanes.get()
+        try:
+            _start(ready, name, [model, dtype, str(threads)], caches, cold, lane)
+        except CannotError as error:
+            ready.absent[name] = str(error)
+        finally:
+            lanes.put(lane)
 
     try:
-        for name in names:
-            try:
-                if why := missing(name):
-                    raise CannotError(why)
-                if cold:
-                    worker = start(name)
-                    ready.compiled[name] = worker.ask("first")["compile"]
-                    worker.close()
-                worker = start(name)
-                ready.firsts[name] = worker.ask("first")
-                ready.workers[name] = worker
-            except CannotError as error:
-                ready.absent[name] = str(error)
+        for name in alone:
+            start(name)
+        with ThreadPoolExecutor(lanes.qsize()) as pool:
+            list(pool.map(start, [name for name in names if name not in alone]))
+        ready.workers = {name: ready.workers[name] for name in names if name in ready.workers}
         yield ready
     finally:
         for worker in ready.workers.values():
             worker.close()
+
+
+def _start(ready: Ready, name: str, what: list[str], caches: Path, cold: bool, lane: int) -> None:
+    if why := missing(name):
+        raise CannotError(why)
+    threads = int(what[-1])
+
+    def worker() -> Worker:
+        limit = LIMITS.get(name, 90.0)
+        on = [lane] if threads == 1 else cores(threads)
+        return Worker(
+            ["benchmarks.worker", name, *what], threads, caches, interpreter(name), limit, on
+        )
+
+    if cold and CONTENDERS[name].caches:
+        compiling = worker()
+        ready.compiled[name] = compiling.ask("first")["compile"]
+        compiling.close()
+    ready.workers[name] = worker()
+    ready.firsts[name] = ready.workers[name].ask("first")
+    ready.workers[name].hold_to(cores(threads))
 
 
 def check(losses: dict[str, list[float]], dtype: str) -> float:

@@ -1,24 +1,26 @@
-"""One contender in a process of its own, which does as it is told: a line of JSON in, one out.
+"""One contender with one model in a process of its own, which does as it is told.
 
-Started as `python -m benchmarks.worker CONTENDER MODEL DTYPE THREADS CORE,CORE`.  Its words are
-`first` (the first run), `time` (some passes), `memory` (the peak of two passes).
+`python -m benchmarks.worker CORE,CORE CONTENDER MODEL DTYPE THREADS` answers `first` (the first
+run), `time` (some passes), `memory` (the peak of two passes), `bits` (the losses as they are).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
 started = time.perf_counter()
-if __name__ == "__main__" and sys.argv[5]:
+if __name__ == "__main__" and sys.argv[1]:
     # Before any library counts the cores.
-    os.sched_setaffinity(0, {int(core) for core in sys.argv[5].split(",")})
+    os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
 
 import ctypes  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
+
+from benchmarks.rounds import passes  # noqa: E402
+from benchmarks.serving import serve  # noqa: E402
 
 COMPARED = 20  # how many first losses are reported
 
@@ -32,17 +34,14 @@ class Worker:
 
         made = MODELS[model](dtype)
         make = find(contender)
-        imported = time.perf_counter()
+        self.imports = time.perf_counter() - started
         self.runner = make(made, int(threads))
         self.count = made.count
         self.before = _memory("VmRSS")
-        self.imports = imported - started
         self.passes = 1
 
     def first(self) -> dict[str, Any]:
         """The seconds that the first run took beyond a second one, and the first losses."""
-        from benchmarks.rounds import passes
-
         start = time.perf_counter()
         self.runner.restart()
         result = self.runner.run()
@@ -53,7 +52,7 @@ class Worker:
         return {"compile": max(first - again, 0.0), "losses": losses, "imports": self.imports}
 
     def time(self) -> dict[str, Any]:
-        """A turn: seconds of a step, and of the processor's."""
+        """A turn: seconds of a step, on the wall and of the processor."""
         before = time.process_time()
         wall, cpu = self.runner.timed(self.passes)
         found = {"wall": wall / self.count, "cpu": cpu / self.count}
@@ -67,6 +66,12 @@ class Worker:
         peak = _memory("VmHWM")
         return {"peak": peak - self.before, "planned": self.runner.planned_bytes()}
 
+    def bits(self) -> dict[str, Any]:
+        """All losses of a run from the first weights, as hexadecimal numbers."""
+        self.runner.restart()
+        losses = self.runner.losses(self.runner.run())
+        return {"losses": [float(loss).hex() for loss in losses]}
+
 
 def _memory(name: str) -> int:
     """A line of the system's account of this process, in bytes."""
@@ -76,26 +81,5 @@ def _memory(name: str) -> int:
     raise RuntimeError(f"the system does not say {name}")
 
 
-def main() -> None:
-    # What libraries print goes elsewhere.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(found: dict[str, Any]) -> None:
-        answers.write(json.dumps(found) + "\n")
-        answers.flush()
-
-    from benchmarks.contenders.checks import CannotError
-
-    try:
-        worker = Worker(*sys.argv[1:5])
-        answer({"before": worker.before})
-    except CannotError as error:
-        answer({"cannot": str(error)})
-        return
-    for line in sys.stdin:
-        answer(getattr(worker, line.strip())())
-
-
 if __name__ == "__main__":
-    main()
+    serve(lambda: Worker(*sys.argv[2:6]))

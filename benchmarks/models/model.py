@@ -45,6 +45,7 @@ class Model:
     traffic: float = 0.0  # bytes that a step must read and write; 0 where all fits in the caches
     to_torch: Callable[[Any], Any] = lambda params: params  # into the layout that torch likes
     perceptron: Perceptron | None = None
+    inner_derivatives: bool = False  # whether the loss differentiates by its inputs
 
     @property
     def count(self) -> int:

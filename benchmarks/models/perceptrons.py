@@ -46,11 +46,17 @@ def mnist(dtype: str, count: int = 8, rows: int = 128) -> Model:
 
 def wide(dtype: str, count: int = 4, rows: int = 64) -> Model:
     """Five layers of a thousand: the weights and their moments are far larger than the caches."""
+    return made_up("wide", "wide MLP", (256, 1024, 1024, 1024, 1024, 10), dtype, count, rows)
+
+
+def made_up(
+    name: str, title: str, sizes: tuple[int, ...], dtype: str, count: int, rows: int
+) -> Model:
+    """Random rows and classes."""
     rng = np.random.default_rng(0)
-    sizes = (256, 1024, 1024, 1024, 1024, 10)
     x = rng.normal(size=(count, rows, sizes[0])).astype(dtype)
     y = rng.integers(0, sizes[-1], (count, rows))
-    return _model("wide", "wide MLP", sizes, dtype, (x, y), Perceptron("relu", "classes"))
+    return _model(name, title, sizes, dtype, (x, y), Perceptron("relu", "classes"))
 
 
 def autoencoder(dtype: str, count: int = 8, rows: int = 128) -> Model:

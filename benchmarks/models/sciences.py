@@ -20,6 +20,7 @@ def physics(dtype: str, count: int = 8, rows: int = 512) -> Model:
         (x.astype(dtype), t.astype(dtype)),
         _physics_loss,
         _torch_physics_loss,
+        inner_derivatives=True,
     )
 
 

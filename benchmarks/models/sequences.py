@@ -1,4 +1,4 @@
-"""Sequences: a recurrent network, a transformer, ten thousand classes, a loop of small operators."""
+"""A recurrent network, a transformer, ten thousand classes, and a loop of small operators."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def _torch_lstm_loss(torch) -> Loss:
         weights = [params["input"], params["hidden"]]
         # one bias of two: the other is no parameter
         weights += [params["bias"], torch.zeros_like(params["bias"])]
-        _, h, _ = torch.lstm(x, (start, start), weights, True, 1, 0.0, True, False, False)
+        # with biases, one layer, no dropout, in training, one way, steps before rows
+        how = (True, 1, 0.0, True, False, False)
+        _, h, _ = torch.lstm(x, (start, start), weights, *how)
         return torch.nn.functional.cross_entropy(h[0] @ params["out"], y)
 
     return loss
@@ -106,7 +108,10 @@ def transformer(
 def _layer(rng, width: int, inner: int, dtype: str) -> dict[str, Array]:
     ones, zeros = np.ones(width, dtype), np.zeros(width, dtype)
     return {
-        "scale1": ones, "shift1": zeros, "scale2": ones.copy(), "shift2": zeros.copy(),
+        "scale1": ones,
+        "shift1": zeros,
+        "scale2": ones.copy(),
+        "shift2": zeros.copy(),
         "qkv": _matrix(rng, width, 3 * width, dtype),
         "mix": _matrix(rng, width, width, dtype),
         "up": _matrix(rng, width, inner, dtype),

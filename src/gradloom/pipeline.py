@@ -133,10 +133,10 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
 
 
 def build(plan: Plan, source: str) -> Build:
-    """Compile for this machine with Numba, whatever is cached."""
+    """Compile for this machine, whatever is cached."""
     from gradloom.codegen.cpu.target import host_target
     from gradloom.codegen.module import kernels_text, routines, signatures
-    from gradloom.runtime.build import compile_object  # numba: only a cache miss needs it
+    from gradloom.runtime.compile import compile_object
 
     COMPILED["programs"] += 1
     target = host_target()

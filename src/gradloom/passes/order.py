@@ -5,6 +5,7 @@ from gradloom.passes.hoist import hoist_sums
 from gradloom.passes.inline import inline, number
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
+from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
 
 PASSES = (
@@ -17,6 +18,7 @@ PASSES = (
     bind_constants,
     prune_loops,  # also of the operands that were constants
     hoist_sums,  # after pruning: what nobody reads need not be summed
+    halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )
 

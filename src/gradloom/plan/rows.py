@@ -119,6 +119,8 @@ def overwrites(stage: Stage, old: int, new: int) -> bool:
     if len({s.at for s in stores}) != 1 or any(s.picks or s.accumulate for s in nest.stores):
         return False
     whole = passes(nest)
-    first = min(next((k for k, one in enumerate(whole) if s in one.stores), len(whole)) for s in stores)
+    first = min(
+        next((k for k, one in enumerate(whole) if s in one.stores), len(whole)) for s in stores
+    )
     later = {number for one in whole[first + 1 :] for number in one.steps}
     return all(s.at == stores[0].at and not s.picks and n not in later for n, s in loads)

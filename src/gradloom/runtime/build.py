@@ -1,7 +1,7 @@
-"""Driver text and kernels in, one native object with one C entry out. All that imports numba.
+"""Driver text in, LLVM texts out, by Numba.  All that imports numba.
 
-Numba types and lowers the driver to LLVM; the kernels are LLVM text already; `native.py` makes one
-object of both.
+`runtime.lowering` does the same for what drivers are made of; the rest of the language, such as
+variables of several types, and whatever is not quite a driver, is Numba's to type and to explain.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,8 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import (
-    cgutils,
     codegen,
     compiler,
     cpu,
@@ -28,17 +26,10 @@ from numba.core.errors import NumbaError
 from numba.core.imputils import Registry
 from numba.core.typing import templates
 
-from gradloom.clock import Clock
-from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS, PRIMITIVES, namespace
+from gradloom.codegen.primitives import PRIMITIVES, namespace
 from gradloom.errors import InternalError
-from gradloom.ir.types import ITEMSIZE
-from gradloom.runtime.barrier import BARRIER, barrier_text
-from gradloom.runtime.native import Build, keep_only, make_object
-
-I8 = ir.IntType(8)
-I64 = ir.IntType(64)
-F64 = ir.DoubleType()
-POINTER = I8.as_pointer()
+from gradloom.runtime.emitters import EMITTERS, I64, LLVM_TYPES
+from gradloom.runtime.lowering import Externals
 
 NUMBA_TYPES = {
     "i64": types.int64,
@@ -46,39 +37,6 @@ NUMBA_TYPES = {
     "ptr": types.voidptr,
     "void": types.void,
 }
-LLVM_TYPES = {"i64": I64, "f64": F64, "ptr": POINTER}
-
-
-def compile_object(
-    driver: str,
-    entry: str,
-    arguments: tuple[str, ...],
-    kernels: str,
-    kernel_arguments: dict[str, tuple[str, ...]],
-    cpu: str,
-    features: str,
-    routines: dict[str, tuple[str, tuple[str, ...]]] | None = None,
-) -> Build:
-    """Compile function `entry` of the text `driver` to an object for `cpu` with `features`.
-
-    `kernels` is the text of an LLVM module that defines a void function for each name in
-    `kernel_arguments`; `routines` have a driver's text each, and what they take. Types are "i64",
-    "f64" and "ptr". The driver's entry returns an int64
-    status, and the object exports `int64 entry(arguments...)`, which returns it, or -1 should Numba
-    report an error. Raises InternalError, with the driver's text, if any of it does not compile.
-    """
-    clock = Clock()
-    with global_compiler_lock:
-        context = driver_context()
-        clock.mark("numba")
-        apart = routines or {}
-        texts = lower_driver(
-            context, driver, entry, arguments, kernel_arguments, {n: r[1] for n, r in apart.items()}
-        )
-        texts += [routine_text(name, *routine) for name, routine in apart.items()]
-        texts += [barrier_text()] if any(BARRIER in text for text in texts) else []
-        clock.mark("driver")
-        return make_object([kernels, *texts], entry, cpu, features, clock)
 
 
 # ---- Numba contexts: only what drivers use -------------------------------------------------------
@@ -169,130 +127,7 @@ def signature(result: str, arguments: tuple[str, ...]) -> typing.templates.Signa
     return typing.signature(NUMBA_TYPES[result], *(NUMBA_TYPES[name] for name in arguments))
 
 
-# ---- primitives in LLVM --------------------------------------------------------------------------
-
-
-def emit_view(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
-    return builder.gep(base, [offset], source_etype=I8)
-
-
-def emit_get(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
-    # Atomic, so that a flag which another thread sets is seen; a plain move on every target.
-    word = word_address(builder, base, index, I64)
-    return builder.load_atomic(word, "monotonic", 8, typ=I64)
-
-
-def emit_put(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
-    builder.store_atomic(value, word_address(builder, base, index, I64), "monotonic", 8)
-
-
-def emit_get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
-    return builder.load(word_address(builder, table, index, POINTER), typ=POINTER)
-
-
-def emit_copy(
-    builder: ir.IRBuilder,
-    target: ir.Value,
-    target_byte: ir.Value,
-    source: ir.Value,
-    source_byte: ir.Value,
-    count: ir.Value,
-) -> None:
-    target = emit_view(builder, target, target_byte)
-    source = emit_view(builder, source, source_byte)
-    cgutils.raw_memcpy(builder, target, source, count, 1)
-
-
-def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
-    cgutils.memset(builder, base, count, 0)
-
-
-def emit_cut(builder: ir.IRBuilder, worker: ir.Value, team: ir.Value) -> ir.Value:
-    whole = builder.shl(worker, I64(32))
-    return builder.sdiv(builder.add(whole, builder.sub(team, I64(1))), team)
-
-
-def emit_share(builder: ir.IRBuilder, extent: ir.Value, grain: ir.Value, at: ir.Value) -> ir.Value:
-    grains = builder.sdiv(builder.add(extent, builder.sub(grain, I64(1))), grain)
-    found = builder.mul(builder.ashr(builder.mul(grains, at), I64(32)), grain)
-    return builder.select(builder.icmp_signed("<", found, extent), found, extent)
-
-
-def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
-    """A call of the barrier where there is more than one to wait for."""
-    kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
-    with builder.if_then(builder.icmp_signed(">", team, I64(1))):
-        barrier = cgutils.get_or_insert_function(builder.module, kind, BARRIER)
-        builder.call(barrier, [control, team])
-
-
-def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
-    """The address of word `index`, typed for loads and stores of `word`."""
-    words = builder.bitcast(base, word.as_pointer())
-    return builder.gep(words, [index], source_etype=word)
-
-
-def emit_load(dtype: str) -> Callable[..., ir.Value]:
-    """An element, as an int64 or a float64."""
-    kind = ELEMENTS[dtype]
-
-    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
-        value = builder.load(word_address(builder, base, index, kind), typ=kind)
-        if kind in (I64, F64):
-            return value
-        if dtype.startswith("float"):
-            return builder.fpext(value, F64)
-        return builder.sext(value, I64) if dtype.startswith("int") else builder.zext(value, I64)
-
-    return emit
-
-
-def emit_store(dtype: str) -> Callable[..., None]:
-    kind = ELEMENTS[dtype]
-
-    def emit(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
-        if kind not in (I64, F64):
-            narrow = builder.fptrunc if dtype.startswith("float") else builder.trunc
-            value = narrow(value, kind)
-        builder.store(value, word_address(builder, base, index, kind))
-
-    return emit
-
-
-def emit_invoke(builder: ir.IRBuilder, address: ir.Value, *pointers: ir.Value) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [POINTER] * len(pointers))
-    builder.call(builder.inttoptr(address, kind.as_pointer()), pointers)
-
-
-def emit_mathematics(name: str) -> Callable[..., ir.Value]:
-    """A function of the C library."""
-
-    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(F64, [F64])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x])
-
-    return emit
-
-
-ELEMENTS = {
-    dtype: {"float64": F64, "float32": ir.FloatType()}.get(dtype, ir.IntType(8 * size))
-    for dtype, size in ITEMSIZE.items()
-}
-EMITTERS: dict[str, Callable[..., Any]] = {
-    "view": emit_view,
-    "get": emit_get,
-    "put": emit_put,
-    "get_ptr": emit_get_ptr,
-    "copy": emit_copy,
-    "zero": emit_zero,
-    "cut": emit_cut,
-    "share": emit_share,
-    "meet": emit_meet,
-    **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
-    **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
-    **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},
-    **{name: emit_mathematics(name.removeprefix("math_")) for name in MATHEMATICS},
-}
+# ---- primitives
 
 
 @cache
@@ -319,18 +154,26 @@ def implementation(emit: Callable[..., Any]) -> Callable[..., Any]:
 # ---- driver text to LLVM text --------------------------------------------------------------------
 
 
-def lower_driver(
+def lower_by_numba(
+    driver: str, entry: str, arguments: tuple[str, ...], externals: Externals
+) -> list[str]:
+    """The LLVM texts of the driver's functions and of the C entry.
+
+    `externals` are as for `runtime.lowering.lower_text`. Raises InternalError, with the driver's
+    text, if any of it does not compile; the entry returns -1 should Numba report an error.
+    """
+    with global_compiler_lock:
+        return _lower(driver_context(), driver, entry, arguments, externals)
+
+
+def _lower(
     context: DriverContext,
     driver: str,
     entry: str,
     arguments: tuple[str, ...],
-    kernel_arguments: dict[str, tuple[str, ...]],
-    apart: dict[str, tuple[str, ...]],
+    externals: Externals,
 ) -> list[str]:
-    """The LLVM texts of the driver's functions and of the C entry; those `apart` are declared."""
-    functions = read_driver(driver, kernel_arguments)
-    for name, kinds in apart.items():
-        functions[name] = types.ExternalFunction(name, signature("i64", kinds))
+    functions = read_driver(driver, externals)
     library = context.codegen().create_library(entry)
     helpers = [
         value
@@ -352,32 +195,14 @@ def lower_driver(
     return library.texts
 
 
-@cache
-def routine_text(name: str, text: str, arguments: tuple[str, ...]) -> str:
-    """The LLVM text of one routine: a function `name`, and what it calls, which no other text
-    sees.  Numba takes a second for the longer ones, so each is lowered once."""
-    names = ", ".join(f"a{i}" for i in range(len(arguments)))
-    driver = f"{text}\n\ndef {APART}({names}):\n    {name}({names})\n    return 0\n"
-    first, *rest = map(
-        llvm.parse_assembly, lower_driver(driver_context(), driver, APART, arguments, {}, {})
-    )
-    for module in rest:
-        first.link_in(module)
-    keep_only(first, APART)
-    return str(first).replace(f"@{APART}(", f"@{name}(")
+MODULE = "driver"
 
 
-MODULE, APART = "driver", "routine_apart"
-
-
-def read_driver(driver: str, kernel_arguments: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Run the driver's text; its functions see the primitives and the kernels."""
-    taken = sorted(kernel_arguments.keys() & PRIMITIVES.keys())
-    if taken:
-        raise InternalError(f"kernels have the names of primitives: {', '.join(taken)}")
+def read_driver(driver: str, externals: Externals) -> dict[str, Any]:
+    """Run the driver's text; its functions see the primitives and what is defined elsewhere."""
     names = {"__name__": MODULE, **namespace()}
-    for name, kinds in kernel_arguments.items():
-        names[name] = types.ExternalFunction(name, signature("void", kinds))
+    for name, (result, kinds) in externals.items():
+        names[name] = types.ExternalFunction(name, signature(result, kinds))
     exec(compile(driver, "<driver>", "exec"), names)
     return names
 

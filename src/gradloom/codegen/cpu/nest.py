@@ -418,7 +418,10 @@ class _Writer:
         inner = [a for a in range(self.kept, len(self.nest.sizes)) if a != self._vector]
         at, stride = Affine(), width
         if self._vector >= self.kept:
-            at, stride = Affine.axis(self._vector), -(-self.nest.sizes[self._vector] // width) * width
+            at, stride = (
+                Affine.axis(self._vector),
+                -(-self.nest.sizes[self._vector] // width) * width,
+            )
         for axis in reversed(inner):
             at, stride = at + Affine.axis(axis) * stride, stride * self.nest.sizes[axis]
         return self._address(at, vector=False)

@@ -42,7 +42,7 @@ def row_of(nest: Nest, width: int | None) -> Row:
     lanes = {nest.vector: width or 1}
     vectors = [-(-n // lanes.get(a, 1)) for a, n in enumerate(nest.sizes)][first:]
     whole = passes(nest)
-    if math.prod(vectors) <= UNROLLED:
+    if math.prod(vectors) <= UNROLLED or nest.embedded:
         return Row(whole, True, (), 0)
     points = math.prod(vectors) * (width or 1)
     kept = _costly(nest, whole)

@@ -11,8 +11,9 @@ import pytest
 
 from gradloom.codegen.primitives import namespace
 from gradloom.errors import InternalError
-from gradloom.runtime.build import Build, compile_object
+from gradloom.runtime.compile import compile_object
 from gradloom.runtime.load import assembly, load
+from gradloom.runtime.native import Build
 
 HOST = ("", "")  # a generic processor: what these kernels do needs no more
 
@@ -168,7 +169,7 @@ def test_only_the_entry_is_external():
 def test_an_object_is_the_same_in_every_process():
     script = (
         "import hashlib, sys\n"
-        "from gradloom.runtime.build import compile_object\n"
+        "from gradloom.runtime.compile import compile_object\n"
         "kinds = ('i64', 'ptr', 'ptr')\n"
         "built = compile_object(sys.stdin.read(), 'run', kinds, '', {}, '', '')\n"
         "print(hashlib.sha256(built.object).hexdigest())"
@@ -288,4 +289,4 @@ def test_llvm_and_assembly_can_be_read():
     built = compiled("def run(x):\n    return x * 3\n", "i64")
     assert "@run" in built.llvm
     assert "run:" in assembly(built.llvm, *HOST)
-    assert set(built.seconds) == {"numba", "driver", "link", "optimise", "emit"}
+    assert set(built.seconds) == {"driver", "link", "optimise", "emit"}
