@@ -26,8 +26,8 @@ DEEPEST = 64
 
 # Rows up to this size are finished one by one.  On one thread that is faster at any size: layer
 # norm of 4 rows in float32, kernel by kernel and by rows, takes 24 and 13 us with rows of 64 KB,
-# 1,379 and 739 with 1 MB, 14.2 and 9.8 ms with 4 MB; softmax 29 and 28, 998 and 814, 12.2 and 9.9; the
-# statistics of 64 columns the same either way.  But a team shares rows, and of few long ones it
+# 1,379 and 739 with 1 MB, 14.2 and 9.8 ms with 4 MB; softmax 29 and 28, 998 and 814, 12.2 and 9.9;
+# the statistics of 64 columns the same either way.  But a team shares rows, and of few long ones it
 # shares the elements better.
 ROW_BYTES = 1 << 20
 LINE_BYTES = 64
