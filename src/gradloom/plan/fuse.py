@@ -44,6 +44,8 @@ class Group:
     stored: list[Node] = field(default_factory=list)
     aside: list[Read] = field(default_factory=list)  # of more or fewer elements than the reader's
     copies: int = 1  # how often its work stands in the kernel that does it
+    into: Group | None = None  # that it is computed in
+    apart: dict[Node, str] = field(default_factory=dict)  # why what it reads is another group's
 
     @property
     def cost(self) -> int:
@@ -66,6 +68,7 @@ def fuse(graph: Graph) -> list[Group]:
     _inline(parts, reads, pinned)
     if fuse.__name__ not in current_settings().disable:
         _merge_siblings(parts, late, {n: i for i, n in enumerate(order)})
+    _hand_on_reasons(parts)
     return [g for g in parts.groups if g.stored]
 
 
@@ -138,13 +141,14 @@ class _Partition:
             source.followers.append(node)
         return group
 
-    def merge(self, one: Group, other: Group, rows: Rows) -> bool:
+    def merge(self, one: Group, other: Group, rows: Rows) -> str:
         """Make one group of both, over `rows`, unless a third must run between them, or one must be
-        finished before the other begins, which reads it elsewhere than at its own element."""
+        finished before the other begins, which reads it elsewhere than at its own element.  Returns
+        why not, or nothing."""
         if self._between(one, other) or self._between(other, one):
-            return False
+            return "another kernel reads it, and is read here"
         if self._crossed(one, other, rows) or self._crossed(other, one, rows):
-            return False
+            return "other elements than its own are read too, so all must be finished first"
         for member in other.members:
             self.home[member] = one
         one.members += other.members
@@ -153,10 +157,11 @@ class _Partition:
         one.head = one.head or other.head
         one.bits |= other.bits
         one.aside += other.aside
+        one.apart |= other.apart
         one.before = (one.before | other.before) & ~one.bits
         other.members = []
         self._tell_followers(one)
-        return True
+        return ""
 
     def _between(self, first: Group, last: Group) -> bool:
         """Whether a third group reads `first` and must run before `last`."""
@@ -202,11 +207,33 @@ def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
 def _join_sources(parts: _Partition, sources: list[Read], late: set[Node]) -> None:
     for read in sources:
         own, other = parts.home[read.reader], parts.home[read.node]
-        if own is other or read.along is None or not _joinable(own, other, late):
-            continue
-        rows = _together(own, other)
-        if rows is not None and read.fits(rows):
-            parts.merge(own, other, rows)
+        if own is not other and (why := _join(parts, read, late)):
+            own.apart[read.node] = why
+
+
+def _join(parts: _Partition, read: Read, late: set[Node]) -> str:
+    """Make one group of reader and read; or say why not."""
+    own, other = parts.home[read.reader], parts.home[read.node]
+    if (parted := _parted(own, other, late)) and read.along is not None:
+        return parted
+    if read.along is None:
+        return _addressed(read.reader)
+    rows = _together(own, other)
+    if rows is None:
+        return "the loops differ, or fold other axes"
+    if not read.fits(rows):
+        return "a row of it is too long to stay in a cache, or has other axes"
+    return parts.merge(own, other, rows)
+
+
+def _addressed(reader: Node) -> str:
+    """How a node reads what must be finished first."""
+    named = {Kind.CONTRACT: "a product reads whole rows and columns of it"}
+    named[Kind.REDUCE] = "it is folded in another order than it is computed in"
+    whole = "it is read as a whole, by what is not a loop over its elements"
+    if reader.op.kind in WHOLE:
+        return whole
+    return named.get(reader.op.kind, "it is read at other elements than the reader's own")
 
 
 def _together(one: Group, other: Group) -> Rows | None:
@@ -221,13 +248,29 @@ def _together(one: Group, other: Group) -> Rows | None:
     return rows
 
 
-def _joinable(own: Group, other: Group, late: set[Node]) -> bool:
-    if own.closed or other.closed or (own.head and other.head):
-        return False
+def _parted(own: Group, other: Group, late: set[Node]) -> str:
+    """Why two groups cannot be one, whatever one reads of the other; or nothing."""
+    if closed := next((g for g in (other, own) if g.closed), None):
+        return f"{closed.members[0].op.name} is a kernel by itself"
+    if own.head and other.head:
+        return "each is a product, and a kernel has one"
     if len(own.members) + len(other.members) > LARGEST:
-        return False
+        return f"{LARGEST} operations are enough for a kernel"
     headed = any(g.head or g.rows.folds for g in (own, other))
-    return not (headed and any(m in late for g in (own, other) for m in g.members))
+    if headed and any(m in late for g in (own, other) for m in g.members):
+        return "updates of state wait for every reader of the old values"
+    return ""
+
+
+def _hand_on_reasons(parts: _Partition) -> None:
+    """What is computed in another group has its reasons there; those of what came together are
+    forgotten."""
+    for group in parts.groups:
+        group.apart = {n: why for n, why in group.apart.items() if parts.home[n] is not group}
+        if group.into is not None:
+            group.into.apart |= group.apart
+    for group in parts.groups:
+        group.apart = {n: why for n, why in group.apart.items() if n in parts.home[n].stored}
 
 
 def _decide_stored(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
@@ -258,11 +301,15 @@ def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node])
         homes = {parts.home[r.reader] for r in outside}
         if len(homes) != 1 or any(r.index is None for r in outside):
             continue
-        copies = homes.pop().copies * len({r.index for r in outside})
+        (home,) = homes
+        copies = home.copies * len({r.index for r in outside})
         once = copies == 1 and not any(_repeats(r) for r in outside)
         if once or group.cost * copies <= CHEAP:
             group.stored.clear()
             group.copies = copies
+            group.into = home
+        else:
+            home.apart[group.stored[0]] = "it costs more to compute for each reading than to keep"
 
 
 def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) -> None:
@@ -280,10 +327,10 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
         for node in rest:
             one, other = parts.home[first], parts.home[node]
             alike = (first in late) == (node in late)
-            if one is other or not alike or not _joinable(one, other, late):
+            if one is other or not alike or _parted(one, other, late):
                 continue
             rows = _together(one, other)
-            if rows is not None and parts.merge(one, other, rows):
+            if rows is not None and not parts.merge(one, other, rows):
                 one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
                 other.stored = []
 

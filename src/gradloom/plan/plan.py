@@ -208,7 +208,8 @@ class Kernel:
     block: int
     where: tuple[Where, ...]  # the user's lines it was made from
     flops: int
-    note: str = ""  # why it ends where it does
+    # Why values that it reads are another kernel's: their buffers' names, and the reason.
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def extent(self) -> int:
@@ -329,10 +330,12 @@ class Buffer:
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
-    dealt out in, and how often the team meets."""
+    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
+    so by others."""
 
     split: tuple[tuple[int, float], ...] = ()
     barriers: float = 0.0
+    crossing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,9 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
         if node.op.kind is Kind.ITEM or node.op.kind in WHOLE:
             depth[node] = 0
             continue
-        depth[node] = 1 + max((depth[n] for n in node.inputs if n not in pinned), default=0)
-        if depth[node] == DEEPEST:
+        works = node.op.kind is not Kind.MOVE
+        depth[node] = works + max((depth[n] for n in node.inputs if n not in pinned), default=0)
+        if works and depth[node] == DEEPEST:
             pinned.add(node)
         index = domain_index(node.type.shape)
         if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
