@@ -248,7 +248,7 @@ def ragged(sizes: tuple[int, ...]) -> bool:
 
 
 def _block(product: Product, epilogue: Stage) -> int:
-    """Rows, or matrices, to finish at once; 0 where the stages do not share their outermost axis."""
+    """Rows, or matrices, to finish at once; 0 where the stages do not share their outer axis."""
     nest = epilogue.code
     assert isinstance(nest, Nest)
     if product.batch:
