@@ -41,9 +41,16 @@ notebooks: $(VENV)/.dev-installed $(VENV)/.notebooks-installed ## run every note
 	@set -e; for script in $(SCRIPTS); do echo $$script; \
 		$(BIN)/jupytext --to ipynb --execute --output - $$script > /dev/null; done
 
-bench: $(VENV)/.bench-installed ## measure against eager execution and torch
+# PyTensor wants an older numba than the one beside gradloom, so it lives apart.
+$(VENV)-pytensor/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-pytensor
+	$(VENV)-pytensor/bin/python -m pip install --quiet --disable-pip-version-check \
+		pytensor mlxtend scikit-learn
+	@touch $@
+
+bench: $(VENV)/.bench-installed $(VENV)-pytensor/.installed ## measure beside torch, jax, tinygrad, pytensor
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what building and testing leave behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-pytensor build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

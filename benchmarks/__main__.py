@@ -31,6 +31,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "convolutions": (),
 }
 
+# Without names: what is compared.  The others show where constants and costs come from.
+COMPARISON = ("training", "products", "neighbours", "team", "startup")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; its exit status."""
@@ -41,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             _measure(name, options)
         return 0
     flags = [flag for flag in given if flag not in options.names]
-    for name in options.names or NAMES:
+    for name in options.names or COMPARISON:
         print(f"-- {name}", flush=True)
         command = [sys.executable, "-m", "benchmarks", "--here", name, *flags]
         environment = {**os.environ, **(threads_environment(1) if not NAMES[name] else {})}
@@ -56,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = found.add_argument
     add("names", nargs="*", choices=[[], *NAMES], metavar="NAME",
-        help=f"which: {', '.join(NAMES)} (all)")  # fmt: skip
+        help=f"which: {', '.join(NAMES)} ({', '.join(COMPARISON)})")  # fmt: skip
     add("--dtype", default="float32", choices=["float32", "float64"])
     add("--output", type=Path, default=RESULTS, help="folder of the results")
     add("--models", type=_words, help="which models, with commas between them (all)")

@@ -241,7 +241,7 @@ def _as_product(size: int, columns: int, dtype: str) -> Product:
         batch=(),
         rows=size,
         columns=columns,
-        depth=size,
+        depth=(size,),
         a_strides=(size, 1),
         b_strides=(columns, 1),
         c_strides=(columns, 1),

@@ -21,7 +21,8 @@ def threads_environment(threads: int) -> dict[str, str]:
     count = str(threads)
     numbers = {f"{name}_NUM_THREADS": count for name in ("OPENBLAS", "OMP", "MKL", "NUMBA")}
     numbers |= {"VECLIB_MAXIMUM_THREADS": count, "NPROC": count, "PJRT_NPROC": count}
-    numbers |= {"JAX_PLATFORMS": "cpu"}
+    # torch.compile's pool of compilers would stay beside the measurement
+    numbers |= {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     single = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     return numbers | {"XLA_FLAGS": single if threads == 1 else ""}
 

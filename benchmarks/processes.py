@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
+            start_new_session=True,  # so that compilers it has started end with it
         )
         self._answer()
 
@@ -75,7 +77,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         self._said.close()
 

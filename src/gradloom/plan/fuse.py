@@ -127,7 +127,9 @@ def _free(order: list[Node]) -> set[Node]:
     """Numbers that cost less than to read them: a few operations on indices and constants."""
     cost: dict[Node, int] = {}
     for node in order:
-        whole = all(n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs)
+        whole = all(
+            n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs
+        )
         if not whole or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
             continue
         total = sum(cost.get(n, 0) for n in node.inputs)
@@ -175,8 +177,9 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
         if node.op.kind is Kind.ITEM or node.op.kind in WHOLE:
             depth[node] = 0
             continue
-        depth[node] = 1 + max((depth[n] for n in node.inputs if n not in pinned), default=0)
-        if depth[node] == DEEPEST:
+        works = node.op.kind is not Kind.MOVE
+        depth[node] = works + max((depth[n] for n in node.inputs if n not in pinned), default=0)
+        if works and depth[node] == DEEPEST:
             pinned.add(node)
         index = domain_index(node.type.shape)
         if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
