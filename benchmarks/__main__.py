@@ -24,6 +24,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "team": ("models", "seconds"),
     "startup": (),
     "lane_costs": (),
+    "team_costs": (),
     "call_overhead": (),
     "compile_time": (),
     "loops": (),

@@ -1,7 +1,6 @@
 """The first step of a three-layer perceptron with Adam, in the process that `startup` starts.
 
-Prints one line of JSON.  Arguments: `gradloom`, `gradloom numba` (numba imported beforehand), or
-`jax`.
+Prints one line of JSON.  Arguments: `gradloom` or `jax`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ SIZES = (64, 128, 64, 10)
 BATCH = 64
 
 
-def in_gradloom(with_numba: bool) -> dict[str, Any]:
+def in_gradloom() -> dict[str, Any]:
     """Seconds from the first line of the user's training to the first loss."""
     start = time.perf_counter()
     from benchmarks.contenders.ours import Training
     from benchmarks.models.perceptrons import made_up
 
-    if with_numba:
-        import numba  # noqa: F401
     model = made_up("", "", SIZES, "float32", count=1, rows=BATCH)
     imported = time.perf_counter()
     training = Training(model, threads=1)
@@ -56,5 +53,5 @@ def in_jax() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = in_jax() if "jax" in sys.argv else in_gradloom("numba" in sys.argv)
+    found = in_jax() if "jax" in sys.argv else in_gradloom()
     print(json.dumps(found))

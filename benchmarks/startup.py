@@ -3,13 +3,17 @@ compilations fifty learning rates cost.  Every figure is from fresh processes, i
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,27 @@ from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread
 from benchmarks.words import of_gradloom
 from gradloom.pipeline import COMPILED
+
+# Whole processes: what cannot be done without, and one that finds its program in the cache.
+NEEDED = "import numpy, llvmlite.binding"
+CACHED_STEP = """
+import numpy as np
+import gradloom as gl
+
+def loss(params, x, y):
+    for w, b in params[:-1]:
+        x = np.tanh(x @ w + b)
+    w, b = params[-1]
+    return gl.nn.softmax_cross_entropy(x @ w + b, y).mean()
+
+sizes = (64, 128, 64, 10)
+params = [
+    (np.full((m, n), 0.01, "float32"), np.zeros(n, "float32")) for m, n in zip(sizes, sizes[1:])
+]
+step = gl.train_step(loss, gl.optim.adam(1e-3), threads=1)
+state = step.init(params)
+state, value = step(state, np.ones((64, 64), "float32"), np.arange(64) % 10)
+"""
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 7
@@ -49,6 +74,10 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     """The table; `dtype` is not used, the first step is in float32."""
     del dtype
     imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
+    wholes = {name: Spread.of(found) for name, found in whole_processes(2 * rounds).items()}
+    needed, cached = (
+        wholes[name].median for name in ("numpy and llvmlite.binding", "a cached step")
+    )
     firsts, facts = first_steps(rounds)
     compilations = compilations_of_rates(RATES, xor("float32", count=1))
     report = Report(
@@ -61,20 +90,23 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
                 ["", "median", "quartiles"],
                 _rows(firsts),
             ),
+            Section("Whole processes, seconds", ["", "median", "quartiles"], _rows(wholes)),
         ],
         [
             f"{RATES} learning rates: {compilations} compilation.",
+            f"A process that loads and runs a cached step of 64-128-64-10 takes {times:.2f} times "
+            "one that imports numpy and llvmlite.binding.",
             f"With the cache filled, numba was imported: {facts['numba_imported']}; the program "
             f"came from the cache: {facts['cached']}.",
-            "Cold, a program's cost is that of compiling it and, once a process, of importing the "
-            "parts of numba that do so.",
+            "Modules are imported as an installed package's are, from bytecode.",
         ],
-        {"import": imports, "first step": firsts},
+        {"import": imports, "first step": firsts, "whole process": wholes},
         "seconds",
     )
     report.raw = {
         "import": {name: asdict(spread) for name, spread in imports.items()},
         "first_step": {name: asdict(spread) for name, spread in firsts.items()},
+        "whole_process": {name: asdict(spread) for name, spread in wholes.items()},
         "compilations_of_50_rates": compilations,
         "warm": facts,
     }
@@ -113,13 +145,10 @@ def first_steps(
         with tempfile.TemporaryDirectory() as folder:
             cold = _first_step(folder, "gradloom")
             facts = _first_step(folder, "gradloom")
-        with tempfile.TemporaryDirectory() as folder:
-            compiled = _first_step(folder, "gradloom", "numba")
         if cold["cached"] or not facts["cached"]:
             raise RuntimeError("the cache is not as it was left; did a file of gradloom change?")
         entries = {
             "gradloom, cold": cold["first_step"],
-            "gradloom, cold, numba imported before": compiled["first_step"],
             "gradloom, cache filled by another process": facts["first_step"],
         }
         entries |= {name: _first_step("", name)["first_step"] for name in others}
@@ -128,18 +157,48 @@ def first_steps(
     return {name: Spread.of(found) for name, found in seconds.items()}, facts
 
 
-def _first_step(cache: str, *arguments: str) -> dict[str, Any]:
-    found = json.loads(_python("-m", "benchmarks.first_step", *arguments, cache=cache))
+def whole_processes(rounds: int) -> dict[str, list[float]]:
+    """Seconds from start to end, in turn; in the first round, the cache is filled."""
+    commands = {"numpy and llvmlite.binding": NEEDED, "a cached step": CACHED_STEP}
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds + 1):
+            for name, text in commands.items():
+                start = time.perf_counter()
+                _python("-c", text, folder=folder)
+                if number:
+                    found[name].append(time.perf_counter() - start)
+    return found
+
+
+def _first_step(folder: str, *arguments: str) -> dict[str, Any]:
+    found = json.loads(_python("-m", "benchmarks.first_step", *arguments, folder=folder))
     return dict(found)
 
 
-def _python(*arguments: str, cache: str = "") -> str:
-    environment = {**os.environ, "GRADLOOM_CACHE_DIR": cache} if cache else dict(os.environ)
-    command = [sys.executable, *arguments]
+def _python(*arguments: str, folder: str = "") -> str:
+    """What a fresh process prints; its modules come from bytecode, whatever is set here."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode()}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if folder:
+        environment["GRADLOOM_CACHE_DIR"] = folder
     found = subprocess.run(
-        command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return found.stdout
+
+
+@cache
+def _bytecode() -> str:
+    """A folder for the bytecode of what these processes import."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def compilations_of_rates(count: int, model: Model) -> int:

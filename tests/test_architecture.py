@@ -181,6 +181,23 @@ print(*(name for name in late if name not in sys.modules))
     assert found.stdout.split() == []
 
 
+def test_what_is_late_is_declared_to_those_who_read_types():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    declared = {
+        (node.module.removeprefix("gradloom.").removeprefix("gradloom"), alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    homes = {(module, name) for name, module in gradloom._HOMES.items()}
+    modules = {(p.rpartition(".")[0], p.rpartition(".")[2]) for p in gradloom._MODULES.values()}
+    assert declared == homes | modules
+    assert all(getattr(gradloom, name) is not None for name in gradloom.__all__)
+    assert set(dir(gradloom)) == set(gradloom.__all__)
+
+
 def test_nothing_is_left_for_later():
     marks = ("TO" + "DO", "FIX" + "ME", "X" * 3)
     assert_none(

@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     products,
     startup,
     summary,
+    team_costs,
     training,
 )
 from benchmarks.contenders import CONTENDERS, contender, missing  # noqa: E402
@@ -245,6 +246,13 @@ def test_peaks_are_numbers(monkeypatch):
 
 
 # ---- the others
+
+
+def test_team_costs(monkeypatch):
+    monkeypatch.setattr(team_costs, "BARRIERS", 3)
+    monkeypatch.setattr(team_costs, "STREAMED", 1000)
+    report = team_costs.measure("float32", seconds=0)
+    assert report.raw["nanoseconds"]["a barrier of 2 threads"]["median"] > 0
 
 
 def test_lane_costs(monkeypatch):

@@ -165,7 +165,7 @@ def accuracy_of(task: Task, state: State, split: data.Split) -> float:
 def about(program: Program, ready: float, state: State) -> Iterator[str]:
     """What the compiler did."""
     plan = program.plan
-    stages = {"trace": ready - sum(program.seconds.values()), **program.seconds}
+    stages = {"the rest": ready - sum(program.seconds.values()), **program.seconds}
     shown = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in stages.items())
     temper = "warm, with machine code from the cache" if program.cached else "cold"
     yield f"ready     in {ready:.3f} s, {temper}: {shown}"

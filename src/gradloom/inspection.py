@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradloom.clock import Clock
 from gradloom.codegen.source import program_source
 from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
@@ -34,17 +35,23 @@ def explain(program: Program) -> str:
     plan = program.plan
     used = memory(program)
     moved = sum(moved_bytes(plan, k) * rounds for k, rounds in rounds_of(plan.parts))
-    seconds = ", ".join(f"{stage} {taken:.4f} s" for stage, taken in program.seconds.items())
     lines = [
         f"{plan.nodes} operations -> {len(plan.kernels)} kernels",
         f"a pass: {plan.flops:,} flops, {moved:,} bytes read and written by kernels",
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
-        f"machine code: {'from the cache' if program.cached else 'compiled'}; {seconds}",
+        f"machine code: {'from the cache' if program.cached else 'compiled'}",
+        f"made in {_stages(program.seconds)}",
         f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
     ]
     return "\n".join(lines) + "\n\n" + kernel_table(plan)
+
+
+def _stages(seconds: dict[str, float]) -> str:
+    """What a compilation took, whole and by stage."""
+    parts = ", ".join(f"{stage} {taken * 1e3:.1f}" for stage, taken in seconds.items())
+    return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
 
 
 def _threads(program: Program) -> str:
@@ -157,7 +164,7 @@ def source(program: Program) -> str:
 
 def llvm(program: Program) -> str:
     """The optimised LLVM text; compiles, since the cache keeps machine code alone."""
-    return build(program.plan, program.driver).llvm
+    return build(program.plan, program.driver, Clock()).llvm
 
 
 def assembly(program: Program) -> str:

@@ -102,7 +102,9 @@ class Jitted(Inspectable):
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         within = budget(self.options)
-        program = compile_graph(traced.graph, names, within=within, threads=self.options.threads)
+        program = compile_graph(
+            traced.graph, names, within=within, threads=self.options.threads, clock=traced.clock
+        )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)
         return Compiled(

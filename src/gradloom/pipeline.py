@@ -18,7 +18,6 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
 from gradloom.passes.order import ALWAYS, PASSES
-from gradloom.plan.verify import verify_plan
 from gradloom.program import Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from gradloom.runtime.native import Build
 
 
-COMPILED = {"programs": 0}  # how many were built by Numba in this process
+COMPILED = {"programs": 0}  # how many were built in this process
 _loaded: dict[str, Entry] = {}
 
 
@@ -39,10 +38,11 @@ def compile_graph(
     text: driver.Writer = driver.program_text,
     within: Budget | None = None,
     threads: int | None = None,
+    clock: Clock | None = None,
 ) -> Program:
     """Graph to native code; `within` a budget of memory, by recomputation if need be; `threads` the
-    most that a call may use."""
-    clock = Clock()
+    most that a call may use; `clock` has the seconds of what was done before."""
+    clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simple = run_passes(graph)
@@ -52,8 +52,7 @@ def compile_graph(
         simple, plan = fitted(simple, plan, names, within)
     clock.mark("plan")
     source = text(plan)
-    entry, cached = native_entry(plan, source)
-    clock.mark("load" if cached else "compile")
+    entry, cached = native_entry(plan, source, clock)
     executable = Executable(plan, entry, [node.type for node in graph.outputs], threads)
     program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
     report(program)
@@ -93,6 +92,8 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
     else:
         plan = pickle.loads(found.object)
     if settings.verify:
+        from gradloom.plan.verify import verify_plan
+
         verify_plan(plan)
     return plan
 
@@ -108,8 +109,9 @@ def fitted(graph: Graph, plan: Plan, names: Sequence[str], within: Budget) -> tu
     return smaller, found
 
 
-def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
-    """The native entry of a plan: from this process, from the cache, or from Numba."""
+def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:
+    """The native entry of a plan: from this process, from the cache, or compiled; and whether it
+    was there."""
     if current_settings().interpret:
         from gradloom.codegen.source import program_source
         from gradloom.runtime.uncompiled import uncompiled_entry
@@ -125,31 +127,41 @@ def native_entry(plan: Plan, source: str) -> tuple[Entry, bool]:
     if key in _loaded:
         return _loaded[key], True
     found = cache.fetch(key)
-    native = build(plan, source).object if found is None else found.object
     if found is None:
+        built = build(plan, source, clock)
+        native = built.object
         cache.store(key, native, entry=driver.ENTRY)
+    else:
+        native = found.object
     _loaded[key] = load(native, driver.ENTRY, driver.ARGUMENTS)
+    clock.mark("load")
     return _loaded[key], found is not None
 
 
-def build(plan: Plan, source: str) -> Build:
+def build(plan: Plan, source: str, clock: Clock) -> Build:
     """Compile for this machine, whatever is cached."""
+    clock.mark("plan")
     from gradloom.codegen.cpu.target import host_target
     from gradloom.codegen.module import kernels_text, routines, signatures
     from gradloom.runtime.compile import compile_object
 
     COMPILED["programs"] += 1
     target = host_target()
-    return compile_object(
+    clock.mark("imports")
+    kernels = kernels_text(plan, target)
+    clock.mark("kernels")
+    built = compile_object(
         source,
         driver.ENTRY,
         driver.ARGUMENTS,
-        kernels_text(plan, target),
+        kernels,
         signatures(plan),
         target.cpu,
         target.features,
         routines(plan),
     )
+    clock.book(built.seconds)
+    return built
 
 
 def _code_only(source: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.pipeline import native_entry
 from gradloom.plan.explain import moved_bytes
@@ -59,7 +60,7 @@ def profile(program: Program) -> Profile:
     The state of a training step is not touched: the kernels run on memory of their own.
     """
     plan = program.plan
-    entry, _ = native_entry(plan, _text(plan))
+    entry, _ = native_entry(plan, _text(plan), Clock())
     executable = Executable(plan, entry)
     arrays = [np.ones(b.type.shape, b.type.dtype) for b in executable.inputs + executable.outputs]
     frame = executable.frame()

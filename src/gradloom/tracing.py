@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.clock import Clock
 from gradloom.errors import TracingError, Where, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths
 from gradloom.frontend.tensor import Tensor, is_number
@@ -16,6 +17,7 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node, forget_twins
 from gradloom.ir.source import PARAMETER, parameter
 from gradloom.ir.types import TensorType
+from gradloom.ops import contract as contract  # what most programs are made of; the rest is late
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Traced:
     graph: Graph
     structure: Structure  # of the result
     captured: tuple[np.ndarray, ...]
+    clock: Clock  # of the compilation that begins with it
 
 
 def leaf_of(value: Any) -> Leaf:
@@ -63,7 +66,8 @@ def record(function: Callable[[list[Tensor]], Any], leaves: Sequence[Leaf]) -> T
     captured = list(trace.captured.values())
     graph = Graph((*inputs, *(node for _, node in captured)), outputs)
     check_closed(graph)
-    return Traced(graph, structure, tuple(array for array, _ in captured))
+    trace.clock.mark("trace")
+    return Traced(graph, structure, tuple(array for array, _ in captured), trace.clock)
 
 
 def check_closed(graph: Graph) -> None:

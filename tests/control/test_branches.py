@@ -40,7 +40,7 @@ def test_only_the_branch_that_is_taken_runs():
     f = gl.jit(lambda p, x: gl.cond(p, lambda: np.exp(x), lambda: np.sqrt(x)))
     f(YES, X)
     lines = f.program().driver.splitlines()
-    starts = [n for n, line in enumerate(lines) if line.strip().startswith(("if ", "else:"))]
+    starts = [n for n, line in enumerate(lines) if line.strip().startswith(("if case", "else:"))]
     assert len(starts) == 2
     assert "sqrt" in "".join(lines[starts[0] : starts[1]])
     assert "exp" in "".join(lines[starts[1] :])

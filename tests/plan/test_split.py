@@ -74,7 +74,7 @@ def chosen(x, n):
 
 RNG = np.random.default_rng(0)
 PROGRAMS = {
-    "rows": (rows, RNG.normal(size=(64, 20)), np.ones((20, 24)), np.ones((24, 8))),
+    "rows": (rows, RNG.normal(size=(64, 20)), np.ones((20, 32)), np.ones((32, 16))),
     "both": (both, RNG.normal(size=(64, 20)), np.ones((20, 24))),
     "scan": (scanned, RNG.normal(size=(5, 32, 8)), np.ones((8, 8))),
     "while": (searched, RNG.uniform(size=512)),
@@ -187,7 +187,7 @@ def test_what_is_split_wrongly_is_refused():
 
 def test_little_work_is_not_shared():
     f = gl.jit(rows)
-    few = f.program(np.ones((64, 2)), np.ones((2, 2)), np.ones((2, 2))).plan
+    few = f.program(np.ones((6, 2)), np.ones((2, 2)), np.ones((2, 2))).plan
     assert not any(s.grain for k in few.kernels for s in k.stages)
     many = f.program(np.ones((512, 256)), np.ones((256, 256)), np.ones((256, 256))).plan
     assert all(s.grain for k in many.kernels for s in k.stages)

@@ -17,7 +17,7 @@ from gradloom.errors import GradloomError, TracingError, message, user_where
 from gradloom.frontend.apply import apply
 from gradloom.frontend.record import OPEN, Record
 from gradloom.frontend.tensor import Tensor
-from gradloom.frontend.trace import EAGER, current, lift
+from gradloom.frontend.trace import EAGER, current, deriving, lift
 from gradloom.ir.node import Node, blaming, fresh, make
 from gradloom.ir.source import ITEM, MARK
 from gradloom.ir.types import TupleType
@@ -49,6 +49,11 @@ def close(marks: Sequence[Tensor]) -> None:
 
 def pull(outs: Sequence[Any], marks: Sequence[Tensor], cotangents: Sequence[Any]) -> list[Any]:
     """The cotangents of `marks`, given those of `outs`; None where no out depends on one."""
+    with deriving():
+        return _pulled(outs, marks, cotangents)
+
+
+def _pulled(outs: Sequence[Any], marks: Sequence[Tensor], cotangents: Sequence[Any]) -> list[Any]:
     wanted = [m.node for m in marks]
     found: dict[Any, Any] = {}
     reached = [(o, g) for o, g in zip(outs, cotangents, strict=True) if isinstance(o, Tensor)]

@@ -1,7 +1,7 @@
 """The words of a driver, in plain Python: with these in its namespace a driver runs uncompiled.
 
 Here a `ptr` is a one-dimensional uint8 NumPy view of memory. A table of addresses is a Python list
-of such views. Compiled, the same functions become LLVM instructions (`runtime/build.py`).
+of such views. Compiled, the same functions become LLVM instructions (`runtime/emitters.py`).
 Integers are int64 in compiled code and unbounded here: mask what may overflow.
 """
 

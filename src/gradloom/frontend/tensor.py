@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -15,9 +14,10 @@ from gradloom.errors import MissingError, TracingError, message, user_where
 from gradloom.frontend.record import Record
 from gradloom.ir.node import Node
 from gradloom.ir.source import PARAMETER
+from gradloom.ir.table import Table
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name, filled by `ops`
-NUMPY: dict[Any, Callable[..., Any]] = {}  # NumPy's callables -> ours, filled by `ops`
+FUNCTIONS: Table[str, Callable[..., Any]] = Table()  # public functions by name, filled by `ops`
+NUMPY: Table[Any, Callable[..., Any]] = Table()  # NumPy's callables -> ours, filled by `ops`
 LATE: dict[str, str] = {}  # modules of NumPy's -> that which enters their callables
 
 
@@ -225,6 +225,8 @@ class Tensor:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # what Python and NumPy probe for
             raise AttributeError(name)
+        import difflib
+
         near = difflib.get_close_matches(name, dir(Tensor), 1) or ["shape"]
         raise MissingError(
             message(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.clock import Clock
 from gradloom.errors import DtypeError, GradloomError, RangeError, TracingError, message, user_where
 from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.ir.node import Node
@@ -25,6 +26,7 @@ class Trace:
 
     def __init__(self) -> None:
         self.captured: dict[int, tuple[np.ndarray, Node]] = {}
+        self.clock = Clock()
 
     def capture(self, array: np.ndarray) -> Node:
         found = self.captured.get(id(array))
@@ -34,6 +36,13 @@ class Trace:
         return found[1]
 
 
+def deriving() -> contextlib.AbstractContextManager[None]:
+    """While a derivative is made: that is a stage of its own in the seconds of a trace."""
+    trace = _current.get()
+    return trace.clock.inner("differentiate") if isinstance(trace, Trace) else _IDLE
+
+
+_IDLE = contextlib.nullcontext()
 EAGER = object()
 _current: ContextVar[Any] = ContextVar("gradloom_trace", default=None)
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from gradloom.errors import InternalError
+from gradloom.ir.table import Table
 from gradloom.ir.types import TensorType
 
 
@@ -96,12 +97,12 @@ BY_PARTS = (
 )
 
 
-OPS: dict[str, Op] = {}
+OPS: Table[str, Op] = Table()
 
 
 def define(op: Op) -> Op:
     """Enter a row in the table."""
-    if op.name in OPS:
+    if OPS.has(op.name):
         raise InternalError(f"operator {op.name!r} is defined twice")
     OPS[op.name] = op
     return op

@@ -22,7 +22,6 @@ array([0.5, 0.5])
 
 from __future__ import annotations
 
-import difflib as _difflib
 import importlib as _importlib
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +100,9 @@ def __getattr__(name: str) -> Any:
         raise _MissingError(
             _message(f"gradloom.numpy has no {name!r}", _user_where(), _ABSENT[name])
         )
-    near = ", ".join(_difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
+    import difflib
+
+    near = ", ".join(difflib.get_close_matches(name, __all__)) or "what dir(gradloom.numpy) lists"
     raise _MissingError(
         _message(
             f"gradloom.numpy has no {name!r}",

@@ -50,29 +50,24 @@ def _read(
     return tuple(at), ()
 
 
-def _overlap_add(
-    g: Any,
-    out: Any,
-    x: Any,
-    first: int,
-    count: Sizes,
-    size: Sizes,
-    step: Sizes,
-    dilation: Sizes,
-) -> tuple[Any]:
-    """The sum, for every element of `x`, over the windows that it is in.
+def overlap_add(
+    g: Any, first: int, sizes: Sizes, count: Sizes, size: Sizes, step: Sizes, dilation: Sizes
+) -> Any:
+    """The transpose of `windows`: the sum, for every element of an array that has the `sizes` along
+    the axes from `first` on, over the windows that it is in.
 
     Element `step * q + r` is number `r + step * j` in window `q - j`, or with a step of one number
     `j` in window `q - dilation * j`.
     """
-    ndim, many = x.ndim, len(count)
+    many = len(count)
+    ndim = g.ndim - many
     size, dilation = undilated(step, size, dilation)
     g = spread_out(g, tuple(range(ndim, ndim + many)), size)
     terms = tuple(-(-n // s) for n, s in zip(size, step, strict=True))
-    blocks = tuple(-(-n // s) for n, s in zip(x.shape[first : first + many], step, strict=True))
-    whole = tuple(j * s for j, s in zip(terms, step, strict=True))
-    g = frame(g, ndim, (0,) * many, whole)
+    blocks = tuple(-(-n // s) for n, s in zip(sizes, step, strict=True))
+    g = frame(g, ndim, (0,) * many, tuple(j * s for j, s in zip(terms, step, strict=True)))
     pairs = [n for pair in zip(terms, step, strict=True) for n in pair]
+    rest = tuple(g.shape[first + many : ndim])
     g = reshape(g, (*g.shape[:ndim], *pairs))
     for d in range(many):
         g = skew(g, first + d, ndim + 2 * d, -dilation[d], 0, blocks[d])
@@ -82,9 +77,8 @@ def _overlap_add(
     g = transpose(g, (*order, *(ndim + 2 * d for d in range(many))))
     summed = tuple(len(order) + d for d, n in enumerate(terms) if n > 1)
     g = sum_(g, summed) if summed else g
-    inner = tuple(b * s for b, s in zip(blocks, step, strict=True))
-    g = reshape(g, (*x.shape[:first], *inner, *x.shape[first + many :]))
-    return (frame(g, first, (0,) * many, x.shape[first : first + many]),)
+    whole = tuple(b * s for b, s in zip(blocks, step, strict=True))
+    return frame(reshape(g, (*g.shape[:first], *whole, *rest)), first, (0,) * many, sizes)
 
 
 WINDOWS: Op = define(
@@ -95,7 +89,9 @@ WINDOWS: Op = define(
             _shape(x, first, count, size), x.dtype
         ),
         _view,
-        _overlap_add,
+        lambda g, out, x, first, count, **attrs: (
+            overlap_add(g, first, tuple(x.shape[first : first + len(count)]), count, **attrs),
+        ),
         access=_read,
         accepts="any",
         spreads=True,

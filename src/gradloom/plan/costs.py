@@ -26,6 +26,7 @@ from gradloom.plan.plan import (
     Stage,
     rounds_of,
 )
+from gradloom.plan.touch import accesses
 
 # One core with AVX-512, float32.  An addition in all lanes, in which `Op.cost` counts, takes 0.19
 # ns, a load of a vector 0.8 additions and a store 1.5 (benchmarks/lane_costs.py).
@@ -37,14 +38,17 @@ CALL = 5.0
 # Bytes of multiply-adds a nanosecond: products of 64 x 10 x 64 to 784 x 256 x 256 ran at 97 to 190
 # Gflop/s of float32, two operations of 4 bytes each (codegen/cpu/product.py).
 MULTIPLY_ADD_BYTES = 280.0
-# Beyond the second-level cache, bytes that one core moves in a nanosecond; benchmarks/team.py.
+# Bytes that one core moves in a nanosecond beyond its second-level cache: benchmarks/team_costs.py.
 CACHE_BYTES = 2 << 20
 BYTES = 9.0
 # What the sequential code of a routine takes, a byte: a sort of 10^4 numbers 9 ns a number.
 ROUTINE_BYTE = 1.0
-# A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team.py.
+# A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team_costs.py.
 BARRIER = 200.0
 ENTER = 1000.0
+# A byte that one core has written and another reads: copies of 4 to 16 KB from the other thread's
+# memory took 0.04 to 0.18 ns a byte more than from its own.
+CROSSING_BYTE = 0.06
 # A team must be so much faster than one thread by these estimates before it is used.
 CLEAR_GAIN = 0.85
 
@@ -79,7 +83,10 @@ def nest_additions(nest: Nest, extent: int) -> float:
         elif isinstance(step, Apply):
             cost = OPS[step.op].cost
         total += cost * rounds[1 + max(axes, default=-1)]
-    return total + STORE * len(nest.stores) * rounds[kept]
+    for store in nest.stores:
+        inner = max((axis for axis, _ in store.at.terms), default=-1)
+        total += STORE * rounds[max(kept, 1 + inner)]
+    return total
 
 
 def _product_bytes(product: Product) -> int:
@@ -99,12 +106,21 @@ def effort(parts: Iterable[Part], buffers: Sequence[Buffer]) -> Effort:
     """What a pass takes, by the number of grains that it is dealt out in, and its barriers."""
     split: dict[int, float] = {}
     meetings = 0.0
+    written: dict[int, set[tuple[int, int]]] = {}  # of a buffer: how its writers are split
+    read: list[tuple[int, tuple[int, int], float]] = []
     for kernel, rounds in rounds_of(parts):
         for stage in kernel.stages:
             grains = -(-stage.extent // stage.grain) if stage.grain else 1
             split[grains] = split.get(grains, 0.0) + rounds * nanoseconds(stage, buffers)
             meetings += rounds * bool(stage.barrier)
-    return Effort(tuple(sorted(split.items())), meetings + _of_regions(parts, 1))
+            for access in accesses(stage, buffers, stage.grain):
+                way = access.grains, access.step
+                if access.writes:
+                    written.setdefault(access.buffer, set()).add(way)
+                else:
+                    read.append((access.buffer, way, rounds * (access.stop - access.start)))
+    crossing = sum(nbytes for b, way, nbytes in read if written.get(b, set()) - {way})
+    return Effort(tuple(sorted(split.items())), meetings + _of_regions(parts, 1), crossing)
 
 
 def _of_regions(parts: Iterable[Part], rounds: int) -> float:
@@ -122,7 +138,10 @@ def _of_regions(parts: Iterable[Part], rounds: int) -> float:
 def team_nanoseconds(effort: Effort, size: int) -> float:
     """What a pass takes on a team, who all wait for whoever has most grains."""
     work = sum(ns * -(-grains // size) / grains for grains, ns in effort.split)
-    return work if size == 1 else work + effort.barriers * BARRIER + ENTER
+    if size == 1:
+        return work
+    crossing = effort.crossing * (1 - 1 / size) * CROSSING_BYTE
+    return work + effort.barriers * BARRIER + crossing + ENTER
 
 
 def best_team(effort: Effort, most: int) -> int:
@@ -145,19 +164,19 @@ def worth_sharing(phases: Sequence[tuple[float, float]]) -> list[bool]:
     """Which phases, that stand between barriers, two threads should share.
 
     Each has the nanoseconds of what can be split and of what cannot.  Between two phases that one
-    thread does there is no barrier.  The best choice is found phase by phase, for either kind of
-    the last [dynamic programming].
+    thread does there is no barrier, and one thread begins and ends.  The best choice is found phase
+    by phase, for either kind of the last [dynamic programming].
 
     >>> worth_sharing([(10_000, 0), (50, 0), (10, 0), (20_000, 0)])
     [True, False, False, True]
     """
     # Of either kind of the last phase: the least time so far, and the kinds that lead to it.
-    shared: tuple[float, list[bool]] = (0.0, [])
-    alone: tuple[float, list[bool]] = (BARRIER, [])
+    shared: tuple[float, list[bool]] = (math.inf, [])
+    alone: tuple[float, list[bool]] = (0.0, [])
     for split, rest in phases:
         least = min(shared, alone, key=lambda kind: kind[0])
         behind = min(alone[0], shared[0] + BARRIER)
         kinds = alone[1] if behind == alone[0] else shared[1]
         shared = least[0] + BARRIER + split / 2 + rest, [*least[1], True]
         alone = behind + split + rest, [*kinds, False]
-    return shared[1] if shared[0] <= alone[0] + BARRIER else alone[1]
+    return shared[1] if shared[0] + BARRIER < alone[0] else alone[1]

@@ -15,18 +15,21 @@ from gradloom.ir.op import OPS, Kind
 from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
-from gradloom.plan.fuse import Group, is_computed
+from gradloom.plan.fuse import Group
 from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
+from gradloom.plan.reads import is_computed
 from gradloom.plan.rows import Rows, overwrites
+from gradloom.plan.sequel import with_sequel
 
 # Bytes of rows of a product that are finished, epilogue and all, before the next ones are begun.
 # On one thread the size does not matter: tanh(x @ w + 1) in float32 at 512 x 128 x 128 took 122 to
 # 127 us, at 1024 x 64 x 256 279 to 281 us, from 2 KB up to all rows at once.
 BLOCK_BYTES = 16384
 LANES = 16  # of float32 in the widest vector
-ROW_TILE = 16  # a multiple of every microkernel's rows
+BLOCK_ROWS = 48  # a multiple of the rows of nearly all microkernels
+ROW_TILE = 16  # rows of a product that the team hands out together
 COPIED_STRIDE = 1024  # bytes between rows of B from which `codegen.cpu.product` copies B first
 
 
@@ -55,7 +58,7 @@ class Lowering:
 
     def _nest(self, group: Group) -> tuple[list[Stage], int]:
         """Elementwise values, and folds of them over the same axes."""
-        return [self._stored(self._draft(group.rows), group)], 0
+        return self._stages(self._draft(group.rows), group), 0
 
     def _contraction(self, group: Group) -> tuple[list[Stage], int]:
         """A product, by blocks of rows with what follows it; or a sum of products, in a nest."""
@@ -63,9 +66,9 @@ class Lowering:
         assert head is not None
         found = as_product(head, lambda n: n in self.buffer_of)
         if found is None and not group.rows.folds:
-            return [self._stored(self._sums(head), group)], 0
-        rest = [node for node in group.stored if node is not head]
-        made, stage = self._epilogue(head, replace(group, stored=rest))
+            return self._stages(self._sums(head), group), 0
+        others = [node for node in group.stored if node is not head]
+        made, rest = self._epilogue(head, replace(group, stored=others))
         if found is not None:
             first = self._product(found, made)
         else:
@@ -73,8 +76,7 @@ class Lowering:
             sums.own.add(head)
             sums.store(head, made, domain_index(head.type.shape))
             first = sums.finish(head.op.name)
-        stages = [first, stage] if stage else [first]
-        return stages, _block(found.product, stage) if found and stage else 0
+        return [first, *rest], _block(found.product, rest) if found and rest else 0
 
     def _sums(self, head: Node) -> Draft:
         """A nest over a contraction's result and the axes that it sums over."""
@@ -83,7 +85,7 @@ class Lowering:
         folded = domain(tuple(sizes[n] for n in summed))
         return Draft(domain(head.type.shape) + folded, len(folded), self.buffer_of.get)
 
-    def _epilogue(self, head: Node, group: Group) -> tuple[int, Stage | None]:
+    def _epilogue(self, head: Node, group: Group) -> tuple[int, list[Stage]]:
         """What follows a product, and the buffer of the bare product: that of a value which follows
         from it, if that has its size and is written where nothing else reads the product."""
         alike = [n for n in group.stored if n.type.size == head.type.size]
@@ -93,18 +95,18 @@ class Lowering:
         elif ragged(group.rows.wide):
             over = []
         for made in over:
-            stage = self._following(head, made, group)
-            if stage is None or head in self.buffer_of or overwrites(stage, made, made):
-                return made, stage
+            stages = self._following(head, made, group)
+            if head in self.buffer_of or all(overwrites(s, made, made) for s in stages):
+                return made, stages
         made = self.scratch(head)
         return made, self._following(head, made, group)
 
-    def _following(self, head: Node, made: int, group: Group) -> Stage | None:
+    def _following(self, head: Node, made: int, group: Group) -> list[Stage]:
         if not group.stored:
-            return None
+            return []
         draft = self._draft(group.rows)
         draft.buffer_of = {**self.buffer_of, head: made}.get
-        return self._stored(draft, group, by_rows=True)
+        return self._stages(draft, group, by_rows=True)
 
     def _product(self, found: Matrices, made: int) -> Stage:
         operands = (
@@ -199,6 +201,16 @@ class Lowering:
     def _draft(self, rows: Rows) -> Draft:
         return Draft(rows.sizes, len(rows.folded), self.buffer_of.get)
 
+    def _stages(self, draft: Draft, group: Group, by_rows: bool = False) -> list[Stage]:
+        """The nest of a group, or two of them."""
+        whole = self._stored(draft, group, by_rows)
+        assert isinstance(whole.code, Nest)
+        found = with_sequel(draft, whole.code, self._rows) if draft.reduced else None
+        return [d.finish(self._hint(group), by_rows) for d in found] if found else [whole]
+
+    def _rows(self, sizes: tuple[int, ...], dtype: str) -> int:
+        return self.scratch(parameter(TensorType(sizes, dtype)))
+
     def _stored(self, draft: Draft, group: Group, by_rows: bool = False) -> Stage:
         draft.own |= set(group.stored)
         for node in group.stored:
@@ -247,22 +259,21 @@ def ragged(sizes: tuple[int, ...]) -> bool:
     return len(sizes) > 1 and sizes[-1] % LANES != 0
 
 
-def _block(product: Product, epilogue: Stage) -> int:
-    """Rows, or matrices, to finish at once; 0 where the stages do not share their outermost axis."""
-    nest = epilogue.code
-    assert isinstance(nest, Nest)
+def _block(product: Product, epilogue: list[Stage]) -> int:
+    """Rows, or matrices, to finish at once; 0 where the stages share no outermost axis."""
+    (extent,) = extents if len(extents := {s.extent for s in epilogue}) == 1 else (0,)
     if product.batch:
         matrix = math.prod(product.batch[1:]) * product.rows * product.columns
-        outermost = product.c_strides[0] == matrix and epilogue.extent == product.batch[0]
+        outermost = product.c_strides[0] == matrix and extent == product.batch[0]
         return max(BLOCK_BYTES // (matrix * ITEMSIZE[product.dtype]), 1) if outermost else 0
-    if epilogue.extent != product.rows:
+    if extent != product.rows:
         return 0
-    depth_stride, column_stride = product.b_strides[-2:]
+    *_, depth_stride, column_stride = product.b_strides
     copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE
     if copied and not product.panel:
         return 0  # the product copies B in each range, so there must be one
     rows = BLOCK_BYTES // (product.columns * ITEMSIZE[product.dtype])
-    return max(rows // ROW_TILE, 1) * ROW_TILE
+    return max(rows // BLOCK_ROWS, 1) * BLOCK_ROWS
 
 
 def _flops(nodes: list[Node]) -> int:

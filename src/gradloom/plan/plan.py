@@ -119,7 +119,9 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
+    """Loops over `sizes`, of which the last `reduced` are folded: a row, which is gone over again
+    for each fold that needs another's value.  Stores whose place lies along the row are made in the
+    first pass that knows the value, the others after the last (`plan.rows`).
 
     `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
@@ -206,7 +208,8 @@ class Kernel:
     block: int
     where: tuple[Where, ...]  # the user's lines it was made from
     flops: int
-    note: str = ""  # why it ends where it does
+    # Why values that it reads are another kernel's: their buffers' names, and the reason.
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def extent(self) -> int:
@@ -327,10 +330,12 @@ class Buffer:
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
-    dealt out in, and how often the team meets."""
+    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
+    so by others."""
 
     split: tuple[tuple[int, float], ...] = ()
     barriers: float = 0.0
+    crossing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

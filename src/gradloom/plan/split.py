@@ -94,14 +94,16 @@ def divisible(stage: Stage, buffers: Sequence[Buffer]) -> bool:
     found = list(nest_accesses(nest))
     sizes = sizes_of(nest, stage.extent)
     stores = [a for a in found if isinstance(a, Store)]
-    if not all(_apart(store, sizes[:kept]) for store in stores):
+    if not all(_apart(store, sizes, kept) for store in stores):
         return False
     return all(_same_element(stage, buffers, s, a) for s in stores for a in found if a is not s)
 
 
-def _apart(store: Store, sizes: Sequence[int]) -> bool:
-    """Whether a store writes another element in each iteration."""
-    strides = sorted((abs(store.at.coefficient(a)), n) for a, n in enumerate(sizes) if n > 1)
+def _apart(store: Store, sizes: Sequence[int], kept: int) -> bool:
+    """Whether a store writes another element in each iteration, of those within a row too, where
+    it writes all of the row."""
+    axes = {*range(kept), *(axis for axis, _ in store.at.terms)}
+    strides = sorted((abs(store.at.coefficient(a)), sizes[a]) for a in axes if sizes[a] > 1)
     reach = 0
     for stride, size in strides:
         if stride <= reach:

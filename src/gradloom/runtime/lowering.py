@@ -203,7 +203,7 @@ class _Function:
         step = given[2] if len(given) == 3 else I64(1)
         counter = self.place(I64, f"{target.id}.next")
         self.builder.store(start, counter)
-        test, body, again, after = map(self.block, ("for", "body", "again", "after"))
+        test, body, again, after = map(self.block, ("for", "body", "next", "after"))
         self.builder.branch(test)
         self.builder.position_at_end(test)
         at = self.builder.load(counter, typ=I64)

@@ -30,8 +30,8 @@ from gradloom.runtime.serving import (
 
 MOST = 256  # threads, so that the words of all workers are one block of memory
 
-# Nanoseconds that a leader waits at most for workers that it has woken, which takes 60 to 100 us;
-# and that a thread looks before it yields, on cores that nobody else wants.
+# Nanoseconds that a leader waits at most for workers that it has woken, which by
+# benchmarks/team_costs.py takes 60 to 100 us; and that a thread looks before it yields.
 WAKING_NS = 300_000
 LOOKING_NS = 10_000
 

@@ -5,10 +5,11 @@ Losses are per example, as in optax: take their mean for what is to be minimised
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,19 @@ from gradloom.ops.elementwise import abs_, astype, exp, log, minimum, rsqrt, whe
 from gradloom.ops.move import expand_dims
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import max_, mean, sum_
-from gradloom.train import convolutions, pooling, random
+from gradloom.train import random
+
+if TYPE_CHECKING:
+    from gradloom.train.convolutions import conv1d as conv1d
+    from gradloom.train.convolutions import conv2d as conv2d
+    from gradloom.train.pooling import avg_pool as avg_pool
+    from gradloom.train.pooling import max_pool as max_pool
+
+# What windows are for, imported when it is asked for: it takes as long as all the rest here.
+_LATE = {
+    **dict.fromkeys(("conv1d", "conv2d"), "gradloom.train.convolutions"),
+    **dict.fromkeys(("avg_pool", "max_pool"), "gradloom.train.pooling"),
+}
 
 __all__ = [
     "avg_pool",
@@ -62,6 +75,13 @@ softplus = elementwise.softplus
 tanh = elementwise.tanh
 # By their names, which are those of rows.
 __all__ += [sigmoid.__name__, softplus.__name__, tanh.__name__]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'gradloom.nn' has no attribute {name!r}")
+    globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    return globals()[name]
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:
@@ -233,12 +253,6 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
         return x
     kept = random.bernoulli(key, 1 - rate, tuple(x.shape))
     return where(kept, x / (1 - rate), 0)
-
-
-conv1d = convolutions.conv1d
-conv2d = convolutions.conv2d
-max_pool = pooling.max_pool
-avg_pool = pooling.avg_pool
 
 
 # ---- initial weights: functions of (key, shape, dtype)

@@ -9,7 +9,7 @@ from gradloom.custom import custom_jvp
 from gradloom.ops.composite import ones_like
 from gradloom.ops.elementwise import astype, equal, where
 from gradloom.ops.join import index_along
-from gradloom.ops.move import reshape
+from gradloom.ops.move import moveaxis, squeeze
 from gradloom.ops.padding import pad
 from gradloom.ops.public import as_operand, wrong_shape
 from gradloom.ops.reduce import lowest, max_, min_, sum_
@@ -40,17 +40,19 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = "valid") ->
 
 
 def _seen(x: Any, own: Sliding) -> Any:
-    """The windows of `x`, whose border is there already."""
-    return windows(x, 1, own.count, own.window, own.step)
+    """The windows of `x`, whose border is there already, before the channels: (n, places ...,
+    window ..., c)."""
+    found = windows(x, 1, own.count, own.window, own.step)
+    return moveaxis(found, x.ndim - 1, -1)
 
 
-def _inner(x: Any, own: Sliding) -> Sizes:
-    return tuple(range(x.ndim - len(own.count), x.ndim))
+def _inner(own: Sliding) -> Sizes:
+    many = len(own.count)
+    return tuple(range(1 + many, 1 + 2 * many))
 
 
 def _largest(x: Any, own: Sliding) -> Any:
-    seen = _seen(x, own)
-    return max_(seen, _inner(seen, own))
+    return max_(_seen(x, own), _inner(own))
 
 
 _largest = custom_jvp(_largest, nondiff_argnums=(1,))
@@ -60,14 +62,14 @@ _largest = custom_jvp(_largest, nondiff_argnums=(1,))
 def _follow_the_first(own: Sliding, primals: Any, tangents: Any) -> Any:
     (x,), (along,) = primals, tangents
     seen = _seen(x, own)
-    axes = _inner(seen, own)
+    axes = _inner(own)
     top = max_(seen, axes, keepdims=True)
     number: Any = 0
     for axis in axes:
         number = number * seen.shape[axis] + astype(index_along(seen, axis), "int32")
     first = min_(where(equal(seen, top), number, math.prod(own.window)), axes, keepdims=True)
     chosen = where(equal(number, first), _seen(along, own), 0)
-    return reshape(top, top.shape[: x.ndim]), sum_(chosen, axes)
+    return squeeze(top, axes), sum_(chosen, axes)
 
 
 def avg_pool(
@@ -85,8 +87,7 @@ def avg_pool(
     x, own = _pooling("avg_pool", x, window, stride, padding)
 
     def total(values: Any) -> Any:
-        seen = own.of(values)
-        return sum_(seen, _inner(seen, own))
+        return sum_(own.of(values), tuple(range(-len(own.count), 0)))
 
     if count_include_pad or not any(map(any, own.borders)):
         return total(x) / math.prod(own.window)

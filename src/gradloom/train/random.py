@@ -16,17 +16,15 @@ import numpy as np
 
 from gradloom.errors import DtypeError, ShapeError, message, user_where
 from gradloom.frontend.apply import apply
-from gradloom.frontend.tensor import Tensor
+from gradloom.frontend.tensor import FUNCTIONS, Tensor
 from gradloom.ir.node import Node
 from gradloom.ir.source import IOTA
 from gradloom.ir.types import FLOATS
 from gradloom.ops.elementwise import astype, cos, log, sqrt
 from gradloom.ops.join import concatenate, stack
 from gradloom.ops.move import reshape
-from gradloom.ops.picking import take
 from gradloom.ops.public import as_operand
 from gradloom.ops.reduce import argmax
-from gradloom.ops.sorting import argsort
 
 __all__ = [
     "bernoulli",
@@ -186,8 +184,8 @@ def permutation(key: Any, x: Any, axis: int = 0) -> Any:
     """
     is_count = isinstance(x, int | np.integer)
     high, low = _words(key, int(x) if is_count else x.shape[axis])
-    order = argsort(astype(high, "uint64") << np.uint64(32) | low)
-    return order if is_count else take(x, order, axis)
+    order = FUNCTIONS["argsort"](astype(high, "uint64") << np.uint64(32) | low)
+    return order if is_count else FUNCTIONS["take"](x, order, axis)
 
 
 def categorical(key: Any, logits: Any, axis: int = -1) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,10 @@ class Sliding:
         """The windows of `x`, inside of a border of zeros."""
         framed = frame(x, 1, tuple(-n for n in self.low), self.reach)
         return windows(framed, 1, self.count, self.window, self.step, self.dilation)
+
+    def along(self, axes: slice) -> Sliding:
+        """The same along some of the axes alone."""
+        return Sliding(*(getattr(self, each.name)[axes] for each in fields(self)))
 
     @property
     def borders(self) -> list[tuple[int, int]]:

@@ -176,7 +176,7 @@ class TrainStep(Inspectable):
             traced.graph.outputs[:results],
             tuple(zip(traced.graph.inputs, traced.graph.outputs[results:], strict=False)),
         )
-        out = Traced(graph, traced.structure.children[0], traced.captured)
+        out = Traced(graph, traced.structure.children[0], traced.captured, traced.clock)
         data = range(held, held + len(types))
 
         def more(plan: Plan) -> int:
@@ -185,7 +185,7 @@ class TrainStep(Inspectable):
         names = self._names(state, structure, out)
         within = budget(self.options, more)
         text, threads = driver.training_text(data), self.options.threads
-        program = compile_graph(graph, names, text, within, threads)
+        program = compile_graph(graph, names, text, within, threads, traced.clock)
         staged = driver.staging(program.plan, data)[-1]
         program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types)

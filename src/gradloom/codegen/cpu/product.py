@@ -25,7 +25,7 @@ from gradloom.plan.plan import Product
 # strips of B (64 KB) pass by. Depth 128, 256, 512 with B in panels: 512 x 512 x 512 179, 179, 180;
 # 1024 x 1024 x 1024 133, 138, 149, but a packed strip lies on the stack, hence 256. Rows 128, 256,
 # 512: 1024 x 1024 x 1024 141, 139, 135.
-DEPTH_BLOCK = 192
+DEPTH_BLOCK = 172
 ROW_BLOCK = 504
 
 # Where a step of k moves A at least this far, as in A transposed, each step meets another page.
@@ -100,17 +100,17 @@ def depth_block(depth: tuple[int, ...], most: int) -> tuple[int, int]:
     holds: of the axes inside it holds all.
 
     >>> depth_block((700,), 256), depth_block((5, 3, 64), 256), depth_block((3, 300), 256)
-    ((0, 234), (0, 2), (0, 1))
+    ((0, 234), (0, 1), (1, 300))
     """
     within = 1
     for axis in reversed(range(1, len(depth))):
-        if within * depth[axis] > most * 3 // 2:
+        if within * depth[axis] > most:
             break
         within *= depth[axis]
     else:
         axis = 0
     size = max(1, depth[axis])
-    blocks = max(1, round(size * within / most))
+    blocks = -(-size // max(1, most // within)) if 2 * size * within > 3 * most else 1
     return axis, -(-size // blocks)
 
 
