@@ -78,6 +78,7 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     needed, cached = (
         wholes[name].median for name in ("numpy and llvmlite.binding", "a cached step")
     )
+    times = cached / needed
     firsts, facts = first_steps(rounds)
     compilations = compilations_of_rates(RATES, xor("float32", count=1))
     report = Report(
