@@ -53,7 +53,8 @@ def measure(
     costs = operator_costs(dtype, seconds * 0.6, operators)
     memory = access_costs(dtype, seconds * 0.15)
     thin = thin_products(dtype, seconds * 0.15)
-    ragged = ragged_rows(dtype, seconds * 0.1)
+    ragged = ragged_rows(dtype, seconds * 0.05)
+    short = short_rows(dtype, seconds * 0.05)
     report = Report(
         f"lane_costs-{dtype}",
         f"Costs of lane operations, {dtype}, vectors of {lanes}",
@@ -62,6 +63,7 @@ def measure(
             _accesses(memory, costs),
             _microseconds("Thin products", thin),
             _microseconds("Rows that end in a masked vector", ragged),
+            _microseconds("Softmax of short rows", short),
         ],
         [
             "An addition is one of many independent ones in registers; `Op.cost` counts in it.",
@@ -78,7 +80,7 @@ def measure(
     report.raw = {
         "nanoseconds": {k: asdict(v) for k, v in (costs.nanoseconds | memory).items()},
         "additions": {k: asdict(v) for k, v in costs.additions.items()},
-        "microseconds": {k: asdict(v) for k, v in (thin | ragged).items()},
+        "microseconds": {k: asdict(v) for k, v in (thin | ragged | short).items()},
     }
     return report
 
@@ -219,6 +221,35 @@ def _increment(columns: int, target: int, dtype: str) -> Nest:
     steps: tuple[Step, ...] = (Load(0, at, dtype), one, Apply("add", (0, 1), dtype))
     name = f"increment_{columns}_{target}"
     return Nest(name, (ANY, columns), 0, 1, steps, (Store(target, at, 2, dtype),))
+
+
+def short_rows(dtype: str, seconds: float, rows: int = 64) -> dict[str, Spread]:
+    """Microseconds of the softmax of each row, with lanes along the rows and with the rows across
+    lanes, which the planner takes up to `plan.loops.ACROSS` columns."""
+    calls = {}
+    for columns in (10, 16):
+        operands = [random((rows, columns), dtype) for _ in range(2)]
+        for axis, how in ((1, "along"), (0, "across")):
+            nest = _softmax(columns, axis, dtype)
+            calls[f"{rows} rows of {columns}, lanes {how}"] = stage_call(nest, rows, operands)
+    timing = take_turns({name: repeated(call, REPEATS) for name, call in calls.items()}, seconds)
+    return {name: timing.seconds(name) * (1e6 / REPEATS) for name in calls}
+
+
+def _softmax(columns: int, vector: int, dtype: str) -> Nest:
+    at = Affine.axis(0) * columns + Affine.axis(1)
+    steps: tuple[Step, ...] = (
+        Load(0, at, dtype),
+        Fold("max", 0, dtype),
+        Apply("subtract", (0, 1), dtype),
+        Apply("exp", (2,), dtype),
+        Fold("sum", 3, dtype),
+        Constant(np.ones((), dtype).tobytes(), dtype),
+        Apply("divide", (5, 4), dtype),
+        Apply("multiply", (3, 6), dtype),
+    )
+    name = f"softmax_{columns}_{vector}"
+    return Nest(name, (ANY, columns), 1, vector, steps, (Store(1, at, 7, dtype),))
 
 
 def _as_nest(size: int, columns: int, dtype: str) -> Nest:

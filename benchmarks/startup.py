@@ -75,9 +75,7 @@ def measure(dtype: str = "float32", rounds: int = ROUNDS) -> Report:
     del dtype
     imports = {name: Spread.of(found) for name, found in time_imports(rounds).items()}
     wholes = {name: Spread.of(found) for name, found in whole_processes(2 * rounds).items()}
-    needed, cached = (
-        wholes[name].median for name in ("numpy and llvmlite.binding", "a cached step")
-    )
+    times = wholes["a cached step"].median / wholes["numpy and llvmlite.binding"].median
     firsts, facts = first_steps(rounds)
     compilations = compilations_of_rates(RATES, xor("float32", count=1))
     report = Report(

@@ -76,7 +76,7 @@ def test_reasons_are_those_of_the_planner():
     text = gl.jit(lambda x, w, v: gnp.tanh(x @ w) @ v).explain(
         array(8, 8), array(8, 8), array(8, 8)
     )
-    assert "a product and a product" in text
+    assert "a product reads whole rows and columns of it" in text
     step, state, batch = made()
     assert "updates of state wait for every reader" in step.explain(state, *batch)
     text = gl.jit(lambda x: (gnp.sum(x, axis=1), gnp.exp(x))).explain(array(3, 4))

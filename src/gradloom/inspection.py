@@ -17,9 +17,9 @@ from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
-from gradloom.plan.costs import team_nanoseconds
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
+from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.runtime.executable import Executable
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 import importlib
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradloom.clock import Clock
-from gradloom.codegen import driver
+from gradloom.codegen import words
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
 from gradloom.passes.order import ALWAYS, PASSES
+from gradloom.plan.needs import Needs
 from gradloom.program import Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
@@ -35,26 +38,28 @@ _loaded: dict[str, Entry] = {}
 def compile_graph(
     graph: Graph,
     names: Sequence[str] = (),
-    text: driver.Writer = driver.program_text,
+    batch: range | None = None,
     within: Budget | None = None,
     threads: int | None = None,
     clock: Clock | None = None,
 ) -> Program:
-    """Graph to native code; `within` a budget of memory, by recomputation if need be; `threads` the
-    most that a call may use; `clock` has the seconds of what was done before."""
+    """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
+    budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
+    `clock` has the seconds of what was done before."""
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simple = run_passes(graph)
     clock.mark("passes")
-    plan = planned(simple, names)
-    if within is not None and within.excess(plan) > 0:
-        simple, plan = fitted(simple, plan, names, within)
+    work = planned(simple, names, batch)
+    if within is not None and within.excess(work.plan) > 0:
+        simple, work = fitted(simple, work, names, batch, within)
     clock.mark("plan")
-    source = text(plan)
-    entry, cached = native_entry(plan, source, clock)
-    executable = Executable(plan, entry, [node.type for node in graph.outputs], threads)
-    program = Program(graph, simple, plan, source, executable, clock.seconds, cached)
+    entry, cached = work.entry(clock)
+    executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
+    program = Program(
+        graph, simple, lambda: work.plan, work.write, executable, clock.seconds, cached
+    )
     report(program)
     return program
 
@@ -70,7 +75,41 @@ def run_passes(graph: Graph) -> Graph:
     return graph
 
 
-def planned(graph: Graph, names: Sequence[str]) -> Plan:
+@dataclass
+class Work:
+    """A plan, and what is known of it before it is read: `code` is the key of its machine code."""
+
+    needs: Needs
+    code: str
+    pickled: bytes
+    batch: range | None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan itself."""
+        plan: Plan = pickle.loads(self.pickled)
+        return plan
+
+    def write(self, plan: Plan) -> str:
+        """The text of the driver."""
+        return driver_text(plan, self.batch)
+
+    def entry(self, clock: Clock) -> tuple[Entry, bool]:
+        """The native entry, and whether it was there already."""
+        if current_settings().interpret:
+            return native_entry(self.plan, self.write(self.plan), clock)
+        found = loaded(self.code, clock)
+        return (found, True) if found else native_entry(self.plan, self.write(self.plan), clock)
+
+
+def driver_text(plan: Plan, batch: range | None) -> str:
+    """The text of a plan's driver: for one pass, or for training on `batch`."""
+    from gradloom.codegen import driver
+
+    return (driver.program_text if batch is None else driver.training_text(batch))(plan)
+
+
+def planned(graph: Graph, names: Sequence[str], batch: range | None = None) -> Work:
     """The plan of a graph: from the cache, if this graph of these lines was planned before."""
     from gradloom.runtime import cache
 
@@ -80,6 +119,7 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
         graph=graph.text(),
         lines=repr(graph.lines()),
         names=repr(tuple(names)),
+        batch=repr(batch),
         disabled=repr(settings.disable),
         host=cache.host_key(),
     )
@@ -88,54 +128,75 @@ def planned(graph: Graph, names: Sequence[str]) -> Plan:
         from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
 
         plan = make_plan(graph, names)
-        cache.store(key, pickle.dumps(plan), kind="plan")
+        parts = plan.needs, code_key(plan, driver_text(plan, batch)), pickle.dumps(plan)
+        cache.store(key, pickle.dumps(parts), kind="plan")
     else:
-        plan = pickle.loads(found.object)
+        parts = pickle.loads(found.object)
+    work = Work(*parts, batch)
     if settings.verify:
         from gradloom.plan.verify import verify_plan
 
-        verify_plan(plan)
-    return plan
+        verify_plan(work.plan)
+    return work
 
 
-def fitted(graph: Graph, plan: Plan, names: Sequence[str], within: Budget) -> tuple[Graph, Plan]:
+def fitted(
+    graph: Graph, work: Work, names: Sequence[str], batch: range | None, within: Budget
+) -> tuple[Graph, Work]:
     """The graph with values computed again, and its plan; `MemoryLimitError` if none fits."""
     from gradloom.plan.recompute import refitted
 
-    more = within.excess(plan) - plan.arena_bytes  # which no order of kernels changes
+    more = within.excess(work.plan) - work.plan.arena_bytes  # which no order of kernels changes
     smaller, _ = refitted(graph, lambda arena_bytes: arena_bytes + more)
-    found = planned(smaller, names)
-    within.check(found)
+    found = planned(smaller, names, batch)
+    within.check(found.plan)
     return smaller, found
 
 
 def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:
-    """The native entry of a plan: from this process, from the cache, or compiled; and whether it
-    was there."""
+    """The native entry of a plan with this driver: from this process, from the cache, or compiled;
+    and whether it was there."""
     if current_settings().interpret:
         from gradloom.codegen.source import program_source
         from gradloom.runtime.uncompiled import uncompiled_entry
 
         slots = sum(b.space not in ("arena", "row") for b in plan.buffers) + 1
-        words = driver.FAULTS + len(plan.kernels)
-        return uncompiled_entry(program_source(plan, source), slots, words), False
+        text = program_source(plan, source)
+        return uncompiled_entry(text, slots, words.FAULTS + len(plan.kernels)), False
     from gradloom.runtime import cache
     from gradloom.runtime.load import load
 
-    codes = "\n".join(map(repr, plan.codes()))
-    key = cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
-    if key in _loaded:
-        return _loaded[key], True
-    found = cache.fetch(key)
-    if found is None:
-        built = build(plan, source, clock)
-        native = built.object
-        cache.store(key, native, entry=driver.ENTRY)
-    else:
-        native = found.object
-    _loaded[key] = load(native, driver.ENTRY, driver.ARGUMENTS)
+    key = code_key(plan, source)
+    found = loaded(key, clock)
+    if found is not None:
+        return found, True
+    built = build(plan, source, clock)
+    cache.store(key, built.object, entry=words.ENTRY)
+    _loaded[key] = load(built.object, words.ENTRY, words.ARGUMENTS)
     clock.mark("load")
-    return _loaded[key], found is not None
+    return _loaded[key], False
+
+
+def code_key(plan: Plan, source: str) -> str:
+    """What machine code is kept under: its driver and its stages, on this machine."""
+    from gradloom.runtime import cache
+
+    codes = "\n".join(map(repr, plan.codes()))
+    return cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
+
+
+def loaded(key: str, clock: Clock) -> Entry | None:
+    """The machine code of that key: from this process, or from the cache."""
+    from gradloom.runtime import cache
+    from gradloom.runtime.load import load
+
+    if key not in _loaded:
+        found = cache.fetch(key)
+        if found is None:
+            return None
+        _loaded[key] = load(found.object, words.ENTRY, words.ARGUMENTS)
+    clock.mark("load")
+    return _loaded[key]
 
 
 def build(plan: Plan, source: str, clock: Clock) -> Build:
@@ -152,8 +213,8 @@ def build(plan: Plan, source: str, clock: Clock) -> Build:
     clock.mark("kernels")
     built = compile_object(
         source,
-        driver.ENTRY,
-        driver.ARGUMENTS,
+        words.ENTRY,
+        words.ARGUMENTS,
         kernels,
         signatures(plan),
         target.cpu,

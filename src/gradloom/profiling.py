@@ -12,7 +12,7 @@ from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.pipeline import native_entry
 from gradloom.plan.explain import moved_bytes
-from gradloom.plan.plan import Plan
+from gradloom.plan.plan import Buffer, Plan
 from gradloom.program import Program
 from gradloom.runtime.arrays import address
 from gradloom.runtime.executable import Executable
@@ -61,8 +61,8 @@ def profile(program: Program) -> Profile:
     """
     plan = program.plan
     entry, _ = native_entry(plan, _text(plan), Clock())
-    executable = Executable(plan, entry)
-    arrays = [np.ones(b.type.shape, b.type.dtype) for b in executable.inputs + executable.outputs]
+    executable = Executable(plan.needs, entry)
+    arrays = [np.ones(b.type.shape, b.type.dtype) for b in _given(plan)]
     frame = executable.frame()
     frame.arena.fill(0)
     for slot, array in enumerate(arrays):
@@ -80,6 +80,12 @@ def profile(program: Program) -> Profile:
         seconds = min(run(number, repeats) for _ in range(ROUNDS)) / repeats
         found.append(Timing(kernel.name, seconds, kernel.flops, moved_bytes(plan, kernel)))
     return Profile(tuple(found))
+
+
+def _given(plan: Plan) -> list[Buffer]:
+    """The memory that a call is given, in the order of the table."""
+    inputs = [b for b in plan.buffers if b.space in ("input", "state")]
+    return inputs + [b for b in plan.buffers if b.space == "output"]
 
 
 def _text(plan: Plan) -> str:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gradloom.ir.graph import Graph
-from gradloom.plan.plan import Plan
 from gradloom.runtime.executable import Executable
+
+if TYPE_CHECKING:
+    from gradloom.plan.plan import Plan
 
 
 @dataclass
 class Program:
-    """Every stage of one compilation, kept so that each can be asked for."""
+    """Every stage of one compilation, kept so that each can be asked for.
+
+    A call needs neither the plan nor the driver's text, so they are read, or written, when they are
+    asked for.
+    """
 
     traced: Graph
     graph: Graph
-    plan: Plan
-    driver: str
+    read_plan: Callable[[], Plan]
+    write_driver: Callable[[Plan], str]
     executable: Executable
     seconds: dict[str, float] = field(default_factory=dict)
     cached: bool = False
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What was decided."""
+        return self.read_plan()
+
+    @cached_property
+    def driver(self) -> str:
+        """The text of the driver."""
+        return self.write_driver(self.plan)

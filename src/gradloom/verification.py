@@ -13,7 +13,8 @@ from gradloom.ir.interpret import Values, evaluate
 from gradloom.ir.node import Node
 from gradloom.ir.types import TupleType
 from gradloom.pipeline import Program, compile_graph
-from gradloom.plan.fuse import fuse, is_computed
+from gradloom.plan.fuse import fuse
+from gradloom.plan.reads import is_computed
 from gradloom.runtime.arrays import in_parts
 
 # Relative to the largest element.  Both sides round, in different orders.  In float32, sums of 10^4

@@ -98,3 +98,42 @@ def test_a_gather_is_never_embedded():
     assert not embedded(function.program().plan)
     with pytest.raises(IndexError):
         function(x, np.array([3, 5]))
+
+
+SMALL_STEPS = (
+    lambda a, b, x: (a + x * b, gnp.tanh(b - a)),
+    lambda a, b, x: (gnp.flip(b, 0) * x[:1], a - x),
+    lambda a, b, x: (b, a * 0.5 + gnp.sum(b * x)),
+    lambda a, b, x: (gnp.where(a > b, a, x), gnp.maximum(b, gnp.mean(x)) * 0.9),
+    lambda a, b, x: (a - 0.1 * gnp.outer(a, b)[0], gnp.cumsum(b)[-1:] * x),
+    lambda a, b, x: (gnp.concatenate([b[1:], a[:1]]), gnp.sin(a) * x),
+)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_loops_and_their_gradients_with_and_without(seed):
+    """Loops of small steps: the arena poisoned, the same numbers called, embedded and eagerly."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 20))
+    chosen = [SMALL_STEPS[i] for i in rng.integers(0, len(SMALL_STEPS), 3)]
+    start, xs = rng.normal(size=size), rng.normal(size=(int(rng.integers(1, 6)), size))
+
+    def loss(start, xs):
+        def step(carry, x):
+            for change in chosen:
+                carry = change(*carry, x)
+            return carry, carry[1]
+
+        (a, b), ys = gl.scan(step, (start, start * 0.5), xs)
+        return gnp.sum(a * b) + gnp.sum(gnp.sin(ys))
+
+    function = gl.value_and_grad(loss, (0, 1))
+    with gl.settings(verify=2):
+        value, grads = gl.jit(function)(start, xs)
+    with gl.settings(disable=("embed",), verify=2):
+        called, called_grads = gl.jit(function)(start, xs)
+    with gl.eager():
+        meant = loss(start, xs)
+    np.testing.assert_allclose([value, called], [meant, meant], rtol=1e-11, atol=1e-12)
+    for one, other in zip(grads, called_grads, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)

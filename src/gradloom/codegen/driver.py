@@ -6,14 +6,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
-from gradloom.codegen.primitives import GENERATION
+from gradloom.codegen.words import (
+    BATCHES,
+    DONE,
+    ENTRY,
+    EPOCH,
+    FAULTS,
+    FIRST,
+    IN_PLACE,
+    KEEP,
+    KEY_HIGH,
+    KEY_LOW,
+    LEAVE,
+    MODE,
+    ROWS,
+    SHUFFLE,
+    START,
+    STOP,
+    UNTIL,
+)
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.arena import padded
 from gradloom.plan.plan import Buffer, Kernel, Operand, Part, Plan, Region, Stage
 
-FAULTS = 48  # the first word of `control` that belongs to a kernel
-ENTRY = "program"
-ARGUMENTS = ("ptr", "ptr", "ptr", "i64", "i64")
 # What `worker` of a team of so many does of each kernel lies between these cuts.
 HEAD = (
     f"def {ENTRY}(table, arena, control, worker, team):",
@@ -36,12 +51,6 @@ def routines_text(plan: Plan) -> str:
     """The functions of a plan's routines, which the driver calls."""
     return "".join(part.rstrip() + "\n\n\n" for part in plan.routines())
 
-
-# Words of `control` that a training driver reads and writes; more are in `codegen.primitives`.
-# Worker 0 writes LEAVE + 0 and LEAVE + 1 in turn, so that no one still has to read what it writes.
-LEAVE = GENERATION + 2
-DONE, STOP, START, UNTIL, BATCHES, MODE, ROWS, KEY_LOW, KEY_HIGH, EPOCH, FIRST, KEEP = range(12)
-IN_PLACE, GATHER, SHUFFLE = range(3)  # modes: batches lie in a row; by `order`; by a new `order`
 
 SHUFFLE_TEXT = """\
 def threefry(low, high, x, y):

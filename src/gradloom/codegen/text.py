@@ -235,13 +235,17 @@ class _NestText:
                     self._assign(number)
         for number, one in enumerate(self.passes):
             self._pass(one)
-            for later in sorted(set(self.uses) - self.folded):
-                if self.levels[later] <= self.kept and self.phases[later] == number + 1:
-                    self._assign(later)
+            self._assign_after(number)
         for store, wide in zip(self.nest.stores, self.wide, strict=True):
             if not wide:
                 self._store(store)
         return self.lines.text()
+
+    def _assign_after(self, number: int) -> None:
+        """The numbers of a row that are known once a pass over it is done."""
+        for step in sorted(set(self.uses) - self.folded):
+            if self.levels[step] <= self.kept and self.phases[step] == number + 1:
+                self._assign(step)
 
     def _pass(self, one: Pass) -> None:
         """The reduced loops, once for all folds that can run together."""

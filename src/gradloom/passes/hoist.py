@@ -1,6 +1,6 @@
 """Sums that a loop makes round by round, made at once after it.
 
-    acc <- acc + contract(a, b)   each round        ->   ys: a, b;  acc + contract(as, bs) over rounds
+    acc <- acc + contract(a, b), in each round  ->  acc + contract(as, bs), over the rounds too
 
 So the gradients of a recurrent layer's weights become one deep product each, instead of a thin one
 and a pass over the whole gradient in each round.  What the products are made of must be kept, one

@@ -98,8 +98,10 @@ def plan_parts(
         if node.op.kind is Kind.CONTROL:
             parts.append(lower_region(node, group.members[1:], lowering, memory, plan_parts))
         else:
-            parts.append(lowering.lower(group))
-    parts += [copy(memory, source, target) for source, target in extra]
+            reasons = ((memory.names[buffer_of[n]], why) for n, why in group.apart.items())
+            parts.append(replace(lowering.lower(group), reasons=tuple(reasons)))
+    twice = "it is a result twice, or as it was given"
+    parts += [copy(memory, source, target, twice) for source, target in extra]
     parts, needs = write_updates(graph, memory, buffer_of, parts)
     parts, needs = update_as_one(memory, parts, needs)
     return tuple(parts[k] for k in _order(memory, parts, needs))

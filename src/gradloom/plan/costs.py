@@ -13,11 +13,11 @@ from itertools import accumulate
 from gradloom.ir.op import OPS
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.loops import GATHER_COST, depends
+from gradloom.plan.needs import BARRIER, Effort
 from gradloom.plan.plan import (
     ANY,
     Apply,
     Buffer,
-    Effort,
     Kernel,
     Load,
     Nest,
@@ -43,16 +43,6 @@ CACHE_BYTES = 2 << 20
 BYTES = 9.0
 # What the sequential code of a routine takes, a byte: a sort of 10^4 numbers 9 ns a number.
 ROUTINE_BYTE = 1.0
-# A barrier of two threads on two cores, and to enter a call with a team; benchmarks/team_costs.py.
-BARRIER = 200.0
-ENTER = 1000.0
-# A byte that one core has written and another reads: to copy 4 KB from the other thread's memory
-# takes 0.7 us more than from its own (benchmarks/team_costs.py).  With it the estimates for two
-# threads are 50, 30 and 1,670 us for 64-128-64-10, a softmax regression of 784 x 10 and
-# 784-512-256-10, where the least of many runs took 47, 42 and 1,730, and one thread 43, 55, 2,310.
-CROSSING_BYTE = 0.18
-# A team must be so much faster than one thread by these estimates before it is used.
-CLEAR_GAIN = 0.85
 
 
 def nanoseconds(stage: Stage, buffers: Sequence[Buffer]) -> float:
@@ -135,28 +125,6 @@ def _of_regions(parts: Iterable[Part], rounds: int) -> float:
         total += inside * (bool(part.again) + bool(part.barrier))
         total += sum(_of_regions(body, inside) for body in part.bodies)
     return total
-
-
-def team_nanoseconds(effort: Effort, size: int) -> float:
-    """What a pass takes on a team, who all wait for whoever has most grains."""
-    work = sum(ns * -(-grains // size) / grains for grains, ns in effort.split)
-    if size == 1:
-        return work
-    crossing = effort.crossing * (1 - 1 / size) * CROSSING_BYTE
-    return work + effort.barriers * BARRIER + crossing + ENTER
-
-
-def best_team(effort: Effort, most: int) -> int:
-    """How many threads a pass is to have: one, where the gain of more is not clear."""
-    alone = team_nanoseconds(effort, 1)
-    times = {size: team_nanoseconds(effort, size) for size in range(2, most + 1)}
-    best = min(times, key=times.__getitem__, default=1)
-    return best if best > 1 and times[best] < CLEAR_GAIN * alone else 1
-
-
-def gain(effort: Effort, size: int) -> float:
-    """The nanoseconds that a pass is shorter on a team."""
-    return team_nanoseconds(effort, 1) - team_nanoseconds(effort, size)
 
 
 # ---- of neighbours

@@ -68,27 +68,15 @@ def moved_bytes(plan: Plan, kernel: Kernel) -> int:
 
 
 def apart(plan: Plan, earlier: Kernel, later: Kernel) -> str:
-    """Why two neighbours are two kernels; the rules are those of `fuse`."""
-    if kernel_note := later.note or earlier.note:
-        return kernel_note
+    """Why two neighbours are two kernels, as it was decided."""
     shared = earlier.touched()[1] & later.touched()[0]
-    if not shared:
-        return "reads nothing that the kernel before it writes"
-    names = ", ".join(plan.buffers[b].name for b in sorted(shared))
-    if _updates_state(plan, later) and not _updates_state(plan, earlier):
-        return f"reads {names}; updates of state wait for every reader of the old values"
-    if _pieces(earlier) or _pieces(later):
-        return f"reads {names}; what is written in pieces has its own loops"
-    heads = [_head(earlier), _head(later)]
-    mine, its = (_kept(k.stages[-1]) for k in (later, earlier))
-    if heads == ["product", "product"]:
-        return f"reads {names}; a product and a product, and a kernel has one of these"
-    if all(heads) and mine == its:
-        return f"reads {names}; a {heads[0]} and a {heads[1]} over other axes than its rows"
-    if mine != its:
-        kind = heads[0] or "kernel"
-        return f"reads {names}; loops {_shape(mine)} here, {_shape(its)} in the {kind} before it"
-    return f"reads {names} at other elements than its own, or it is kept for a third reader"
+    names = [plan.buffers[b].name for b in sorted(shared)]
+    found = dict.fromkeys(why for name, why in later.reasons if not name or name in names)
+    if found:
+        return f"reads {', '.join(names)}: {'; '.join(found)}" if names else "; ".join(found)
+    if names:
+        return f"reads {', '.join(names)}, which is finished first"
+    return "reads nothing that the kernel before it writes"
 
 
 def stage_loops(stage: Stage) -> str:
@@ -138,30 +126,6 @@ def _kept(stage: Stage) -> tuple[int, ...]:
             return (stage.extent, *code.batch[1:], code.rows, code.columns)
         return (stage.extent, code.columns)
     return _sizes(stage)[: len(code.sizes) - code.reduced]
-
-
-def _head(kernel: Kernel) -> str:
-    """What a kernel sums with, at most one product or reduction; or the routine that it is."""
-    for stage in kernel.stages:
-        if isinstance(stage.code, Product):
-            return "product"
-        if isinstance(stage.code, Routine):
-            return "routine"
-        if stage.code.reduced:
-            return "reduction"
-    return ""
-
-
-def _pieces(kernel: Kernel) -> bool:
-    """Whether several nests write, or add to, parts of one value."""
-    nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
-    return any(bool(store.accumulate) for nest in nests for store in nest.stores) or (
-        len(nests) > 1 and len(nests) == len(kernel.stages)
-    )
-
-
-def _updates_state(plan: Plan, kernel: Kernel) -> bool:
-    return any(plan.buffers[b].space == "state" for b in kernel.touched()[1])
 
 
 # ---- text

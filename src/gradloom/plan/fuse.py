@@ -8,41 +8,26 @@ are index expressions of whoever reads through them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gradloom.ir.affine import Affine, Index, linear
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
-from gradloom.ir.types import ITEMSIZE, row_strides
-from gradloom.plan.nest import access, broadcast, domain, domain_index, folded_axes, locate
-from gradloom.plan.product import copied
-from gradloom.plan.rows import Axes, Rows, Sizes
+from gradloom.plan.nest import domain
+from gradloom.plan.reads import WHOLE, Read, is_computed, keeps_place, loops_of, pins, reads_of
+from gradloom.plan.rows import Rows
 from gradloom.settings import current as current_settings
 
 # A MOVE that must be stored is a copy.
 CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE, Kind.CONTROL, Kind.ROUTINE)
-WHOLE = (Kind.CONTROL, Kind.ROUTINE)  # whose operands are whole values in memory
 
 # Work repeated for every reader is cheaper than a trip through memory up to about this many
 # additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 3).
 CHEAP = 4
 
-
-# Operations that one kernel may hold, and that may follow one another between values in memory.  A
-# chain of 1,000 sines takes 7.0 s to compile in pieces of 256, 2.4 s in pieces of 64 and 1.2 s in
-# pieces of 16; over 10^5 elements these run in 140, 97 and 98 ms.
+# Operations that one kernel may hold; `reads.DEEPEST` is how many may follow one another.
 LARGEST = 128
-DEEPEST = 64
-
-
-# A row that several passes go over stays in a cache up to about this size, and a kernel of whole
-# rows can be split between fewer workers than one of elements.
-ROW_BYTES = 1 << 18
-LINE_BYTES = 64
 
 
 @dataclass(eq=False)
@@ -59,50 +44,12 @@ class Group:
     stored: list[Node] = field(default_factory=list)
     aside: list[Read] = field(default_factory=list)  # of more or fewer elements than the reader's
     copies: int = 1  # how often its work stands in the kernel that does it
+    into: Group | None = None  # that it is computed in
+    apart: dict[Node, str] = field(default_factory=dict)  # why what it reads is another group's
 
     @property
     def cost(self) -> int:
         return sum(m.op.cost for m in self.members)
-
-
-@dataclass(frozen=True)
-class Read:
-    """`reader` uses `node`, a computed value or a parameter, at `index` of the reader's loops.
-
-    Within `loops` the reader has the axes `own`, and the node the axes `along`: all of them, or
-    one has fewer.  None where it reads other elements than its own, so that the node must be
-    finished first.
-    """
-
-    reader: Node
-    node: Node
-    index: Index | None
-    loops: Sizes = ()
-    own: Axes = ()
-    along: Axes | None = None
-
-    @property
-    def same(self) -> bool:
-        """Element by element."""
-        return self.along == self.own == tuple(range(len(self.loops)))
-
-    def fits(self, rows: Rows) -> bool:
-        """Whether both can be computed in one pass over `rows`, or in passes over each row."""
-        if self.along is None:
-            return False
-        if self.same:
-            return self.loops in (rows.wide, rows.narrow)
-        whole = tuple(range(len(self.loops)))
-        if self.loops != rows.wide or {self.own, self.along} != {whole, rows.kept}:
-            return False
-        return self.own != whole or row_bytes(rows, self.reader) <= ROW_BYTES
-
-
-def row_bytes(rows: Rows, node: Node) -> int:
-    """Bytes of memory that a pass over a row touches."""
-    count = math.prod(rows.wide[a] for a in rows.folded)
-    last = len(rows.wide) - 1
-    return count * (ITEMSIZE[node.type.dtype] if last in rows.folded else LINE_BYTES)
 
 
 def fuse(graph: Graph) -> list[Group]:
@@ -110,27 +57,33 @@ def fuse(graph: Graph) -> list[Group]:
     order = graph.nodes()
     pinned = pins(graph, order)
     computed = {n for n in order if is_computed(n) or n in pinned} - set(graph.inputs)
-    computed -= _free(order) - pinned
-    reads = {n: list(_reads(n, computed)) for n in order if n in computed}
+    computed -= _free(order, pinned)
+    reads = {n: list(reads_of(n, computed)) for n in order if n in computed}
     late = _optimizer_cone(graph, reads)
     if fuse.__name__ in current_settings().disable:
-        pinned, reads = computed, {n: [replace(r, along=None) for r in reads[n]] for n in reads}
+        pinned = computed
+        reads = {n: [replace(r, along=None) for r in reads[n]] for n in reads}
     parts = _grouped(reads, late)
     _decide_stored(parts, reads, pinned)
     _inline(parts, reads, pinned)
     if fuse.__name__ not in current_settings().disable:
         _merge_siblings(parts, late, {n: i for i, n in enumerate(order)})
+    _hand_on_reasons(parts)
     return [g for g in parts.groups if g.stored]
 
 
-def _free(order: list[Node]) -> set[Node]:
-    """Numbers that cost less than to read them: a few operations on indices and constants."""
+def _free(order: list[Node], pinned: set[Node]) -> set[Node]:
+    """Numbers that cost less than to read them: a few operations on indices and constants.
+
+    What is in memory anyway is read, and so is not among them, nor is what is computed of it: its
+    readers must follow the kernel that writes it.
+    """
     cost: dict[Node, int] = {}
     for node in order:
         whole = all(
             n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs
         )
-        if not whole or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
+        if not whole or node in pinned or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
             continue
         total = sum(cost.get(n, 0) for n in node.inputs)
         if node.op.kind is Kind.ELEMENTWISE:
@@ -138,172 +91,6 @@ def _free(order: list[Node]) -> set[Node]:
         if total <= CHEAP and not (node.op.kind is Kind.MOVE and is_computed(node)):
             cost[node] = total
     return {n for n in cost if n.op.kind is Kind.ELEMENTWISE}
-
-
-def is_computed(node: Node) -> bool:
-    """Whether a node takes work, rather than being a source or an index expression."""
-    if node.op.kind is Kind.MOVE:
-        return access(node, domain_index(node.type.shape)) is None and not _relabels(node)
-    return node.op.kind is not Kind.SOURCE
-
-
-def _relabels(node: Node) -> bool:
-    """A move that keeps all elements in order is a view of contiguous memory, at worst."""
-    return node.type.size == node.inputs[0].type.size
-
-
-def _keeps_place(node: Node) -> bool:
-    """A move that only adds or drops axes of size one, and across which kernels may be merged."""
-    if node.op.kind is not Kind.MOVE or node.op.apart:
-        return False
-    (x,) = node.inputs
-    if domain(x.type.shape) != domain(node.type.shape):
-        return False
-    found = access(node, domain_index(node.type.shape))
-    return found == (domain_index(x.type.shape), ())
-
-
-def in_memory(node: Node, pinned: set[Node]) -> bool:
-    return node.op is PARAMETER or node in pinned or is_computed(node)
-
-
-def pins(graph: Graph, order: list[Node]) -> set[Node]:
-    """Nodes that must be in memory: results, and whatever is addressed rather than recomputed."""
-    pinned = {n for n in graph.roots if n.op is not PARAMETER}
-    depth: dict[Node, int] = {}
-    for node in order:
-        if node.op.kind in WHOLE:
-            pinned.update(_whole_operands(node, pinned))
-        if node.op.kind is Kind.ITEM or node.op.kind in WHOLE:
-            depth[node] = 0
-            continue
-        works = node.op.kind is not Kind.MOVE
-        depth[node] = works + max((depth[n] for n in node.inputs if n not in pinned), default=0)
-        if works and depth[node] == DEEPEST:
-            pinned.add(node)
-        index = domain_index(node.type.shape)
-        if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
-            pinned.add(node.inputs[0])
-        addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
-        for operand in node.inputs[:addressed]:
-            pinned.add(_addressable(operand, pinned))
-        if node.op.kind is Kind.CONTRACT:
-            pinned.update(copied(node, lambda n: in_memory(n, pinned)))
-    return {n for n in pinned if n.op is not PARAMETER}
-
-
-def _addressable(node: Node, pinned: set[Node]) -> Node:
-    """What must be in memory so that every element of `node` has an address: behind moves, up to
-    the first that reads outside of its operand or takes more than an index expression."""
-    index = domain_index(node.type.shape)
-    while not in_memory(node, pinned) and node.op.kind is Kind.MOVE:
-        found = access(node, index)
-        if found is None:  # the same elements in the same order
-            return node.inputs[0]
-        index, guards = found
-        if guards:
-            return node
-        (node,) = node.inputs
-    return node
-
-
-def _whole_operands(node: Node, pinned: set[Node]) -> set[Node]:
-    """What a loop, a branch or a routine needs in memory.
-
-    A carry is begun with a copy, which can read through moves; of others the elements must lie in
-    order, somewhere in a value that is in memory.
-    """
-    found = set()
-    copied = carried(node)
-    for number, operand in enumerate(node.inputs):
-        if number in copied and is_constant(operand):
-            continue
-        place = locate(operand, domain_index(operand.type.shape), lambda n: in_memory(n, pinned))
-        if place is None or place.guards or not (number in copied or in_order(place.at, operand)):
-            found.add(operand)
-        else:
-            found.add(place.base)
-    return found
-
-
-def carried(node: Node) -> range:
-    """The operands of a loop that begin its carries."""
-    if not node.op.flow or node.op.flow == "branch":
-        return range(0)
-    return range(node["free"], node["free"] + node["carries"])
-
-
-def is_constant(node: Node) -> bool:
-    """A number or an index, or either moved about."""
-    while node.op.kind is Kind.MOVE:
-        (node,) = node.inputs
-    return node.op.kind is Kind.SOURCE and node.op is not PARAMETER
-
-
-def in_order(at: Affine, node: Node) -> bool:
-    """Whether the elements that `at` addresses lie one after another, from some element on."""
-    whole = linear(domain_index(node.type.shape), row_strides(node.type.shape))
-    return at.terms == whole.terms
-
-
-def reader_index(node: Node, operand: Node) -> Index | None:
-    """Where a node's loops read `operand`; None where the address is not a matter of its loops."""
-    kind = node.op.kind
-    if kind is Kind.ELEMENTWISE:
-        return broadcast(domain_index(node.type.shape), operand)
-    if kind is Kind.REDUCE:
-        axes = node["axes"]
-        loops = [d for d, n in enumerate(operand.type.shape) if n != 1]
-        loops = [d for d in loops if d not in axes] + [d for d in loops if d in axes]
-        at = dict(zip(loops, domain_index(tuple([2] * len(loops))), strict=True))
-        whole = domain_index(operand.type.shape)
-        return tuple(at.get(d, whole[d]) for d in range(operand.type.ndim))
-    if kind in (Kind.JOIN, Kind.SCATTER, Kind.MOVE):
-        return domain_index(operand.type.shape)
-    return None
-
-
-def _reads(node: Node, computed: set[Node]) -> Iterator[Read]:
-    """What a node reads, seen through moves."""
-    if node.op.kind is Kind.ITEM:
-        return
-    for operand in node.inputs:
-        index = reader_index(node, operand)
-        direct = node.op.kind in (Kind.ELEMENTWISE, Kind.REDUCE) or _keeps_place(node)
-        loops, own, order = _loops_of(node, operand) if direct else ((), (), ())
-        while operand not in computed and operand.op.kind is Kind.MOVE:
-            direct &= not operand.op.apart
-            found = access(operand, index) if index is not None else None
-            index, guards = found if found is not None else (None, ())
-            direct &= index is not None and not guards
-            (operand,) = operand.inputs
-        if operand in computed:
-            along = _along(operand, index, loops, order) if direct and index is not None else None
-            yield Read(node, operand, index, loops, own, along)
-
-
-def _loops_of(node: Node, operand: Node) -> tuple[Sizes, Axes, Axes]:
-    """The loops of a reader, those of them that its own value has, and the order they stand in."""
-    if node.op.kind is not Kind.REDUCE:
-        loops = domain(node.type.shape)
-        return loops, (whole := tuple(range(len(loops)))), whole
-    loops, folded = domain(operand.type.shape), folded_axes(node)
-    kept = tuple(a for a in range(len(loops)) if a not in folded)
-    return loops, kept, (*kept, *folded)
-
-
-def _along(node: Node, index: Index, loops: Sizes, order: Axes) -> Axes | None:
-    """The loops that a node is read along, if each of its axes is one of them, in their order."""
-    axes = []
-    for at, size in zip(index, node.type.shape, strict=True):
-        if size == 1:
-            continue
-        if at.const or len(at.terms) != 1 or at.terms[0][1] != 1:
-            return None
-        axes.append(order[at.terms[0][0]])
-        if loops[axes[-1]] != size:
-            return None
-    return tuple(axes) if axes == sorted(set(axes)) else None
 
 
 def _optimizer_cone(graph: Graph, reads: dict[Node, list[Read]]) -> set[Node]:
@@ -348,7 +135,7 @@ class _Partition:
             group.members.append(node)
             return group
         head = node if kind is Kind.CONTRACT else None
-        group = Group([node], _own_rows(node), head, kind in CLOSED and not _keeps_place(node))
+        group = Group([node], _own_rows(node), head, kind in CLOSED and not keeps_place(node))
         group.bits = 1 << len(self._made)
         group.aside = [read for read in reads if not read.same]
         self._made.append(group)
@@ -358,13 +145,14 @@ class _Partition:
             source.followers.append(node)
         return group
 
-    def merge(self, one: Group, other: Group, rows: Rows) -> bool:
+    def merge(self, one: Group, other: Group, rows: Rows) -> str:
         """Make one group of both, over `rows`, unless a third must run between them, or one must be
-        finished before the other begins, which reads it elsewhere than at its own element."""
+        finished before the other begins, which reads it elsewhere than at its own element.  Returns
+        why not, or nothing."""
         if self._between(one, other) or self._between(other, one):
-            return False
+            return "another kernel reads it, and is read here"
         if self._crossed(one, other, rows) or self._crossed(other, one, rows):
-            return False
+            return "other elements than its own are read too, so all must be finished first"
         for member in other.members:
             self.home[member] = one
         one.members += other.members
@@ -373,10 +161,11 @@ class _Partition:
         one.head = one.head or other.head
         one.bits |= other.bits
         one.aside += other.aside
+        one.apart |= other.apart
         one.before = (one.before | other.before) & ~one.bits
         other.members = []
         self._tell_followers(one)
-        return True
+        return ""
 
     def _between(self, first: Group, last: Group) -> bool:
         """Whether a third group reads `first` and must run before `last`."""
@@ -401,7 +190,7 @@ def _own_rows(node: Node) -> Rows:
     """The loops of a node by itself."""
     if node.op.kind in WHOLE:
         return Rows((), ())
-    loops, own, _ = _loops_of(node, node.inputs[0] if node.inputs else node)
+    loops, own, _ = loops_of(node, node.inputs[0] if node.inputs else node)
     return Rows(loops, own)
 
 
@@ -422,11 +211,33 @@ def _grouped(reads: dict[Node, list[Read]], late: set[Node]) -> _Partition:
 def _join_sources(parts: _Partition, sources: list[Read], late: set[Node]) -> None:
     for read in sources:
         own, other = parts.home[read.reader], parts.home[read.node]
-        if own is other or read.along is None or not _joinable(own, other, late):
-            continue
-        rows = _together(own, other)
-        if rows is not None and read.fits(rows):
-            parts.merge(own, other, rows)
+        if own is not other and (why := _join(parts, read, late)):
+            own.apart[read.node] = why
+
+
+def _join(parts: _Partition, read: Read, late: set[Node]) -> str:
+    """Make one group of reader and read; or say why not."""
+    own, other = parts.home[read.reader], parts.home[read.node]
+    if (parted := _parted(own, other, late)) and read.along is not None:
+        return parted
+    if read.along is None:
+        return _addressed(read.reader)
+    rows = _together(own, other)
+    if rows is None:
+        return "the loops differ, or fold other axes"
+    if not read.fits(rows):
+        return "a row of it is too long to stay in a cache, or has other axes"
+    return parts.merge(own, other, rows)
+
+
+def _addressed(reader: Node) -> str:
+    """How a node reads what must be finished first."""
+    named = {Kind.CONTRACT: "a product reads whole rows and columns of it"}
+    named[Kind.REDUCE] = "it is folded in another order than it is computed in"
+    whole = "it is read as a whole, by what is not a loop over its elements"
+    if reader.op.kind in WHOLE:
+        return whole
+    return named.get(reader.op.kind, "it is read at other elements than the reader's own")
 
 
 def _together(one: Group, other: Group) -> Rows | None:
@@ -441,13 +252,29 @@ def _together(one: Group, other: Group) -> Rows | None:
     return rows
 
 
-def _joinable(own: Group, other: Group, late: set[Node]) -> bool:
-    if own.closed or other.closed or (own.head and other.head):
-        return False
+def _parted(own: Group, other: Group, late: set[Node]) -> str:
+    """Why two groups cannot be one, whatever one reads of the other; or nothing."""
+    if closed := next((g for g in (other, own) if g.closed), None):
+        return f"{closed.members[0].op.name} is a kernel by itself"
+    if own.head and other.head:
+        return "each is a product, and a kernel has one"
     if len(own.members) + len(other.members) > LARGEST:
-        return False
+        return f"{LARGEST} operations are enough for a kernel"
     headed = any(g.head or g.rows.folds for g in (own, other))
-    return not (headed and any(m in late for g in (own, other) for m in g.members))
+    if headed and any(m in late for g in (own, other) for m in g.members):
+        return "updates of state wait for every reader of the old values"
+    return ""
+
+
+def _hand_on_reasons(parts: _Partition) -> None:
+    """What is computed in another group has its reasons there; those of what came together are
+    forgotten."""
+    for group in parts.groups:
+        group.apart = {n: why for n, why in group.apart.items() if parts.home[n] is not group}
+        if group.into is not None:
+            group.into.apart |= group.apart
+    for group in parts.groups:
+        group.apart = {n: why for n, why in group.apart.items() if n in parts.home[n].stored}
 
 
 def _decide_stored(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
@@ -478,11 +305,15 @@ def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node])
         homes = {parts.home[r.reader] for r in outside}
         if len(homes) != 1 or any(r.index is None for r in outside):
             continue
-        copies = homes.pop().copies * len({r.index for r in outside})
+        (home,) = homes
+        copies = home.copies * len({r.index for r in outside})
         once = copies == 1 and not any(_repeats(r) for r in outside)
         if once or group.cost * copies <= CHEAP:
             group.stored.clear()
             group.copies = copies
+            group.into = home
+        else:
+            home.apart[group.stored[0]] = "it costs more to compute for each reading than to keep"
 
 
 def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) -> None:
@@ -500,17 +331,17 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
         for node in rest:
             one, other = parts.home[first], parts.home[node]
             alike = (first in late) == (node in late)
-            if one is other or not alike or not _joinable(one, other, late):
+            if one is other or not alike or _parted(one, other, late):
                 continue
             rows = _together(one, other)
-            if rows is not None and parts.merge(one, other, rows):
+            if rows is not None and not parts.merge(one, other, rows):
                 one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
                 other.stored = []
 
 
 def _behind(node: Node) -> Node:
     """Through moves that keep every element at its place."""
-    while _keeps_place(node):
+    while keeps_place(node):
         (node,) = node.inputs
     return node
 

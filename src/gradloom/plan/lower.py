@@ -15,10 +15,11 @@ from gradloom.ir.op import OPS, Kind
 from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
-from gradloom.plan.fuse import Group, is_computed
+from gradloom.plan.fuse import Group
 from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
+from gradloom.plan.reads import is_computed
 from gradloom.plan.rows import Rows, overwrites
 from gradloom.plan.sequel import with_sequel
 
@@ -27,7 +28,8 @@ from gradloom.plan.sequel import with_sequel
 # 127 us, at 1024 x 64 x 256 279 to 281 us, from 2 KB up to all rows at once.
 BLOCK_BYTES = 16384
 LANES = 16  # of float32 in the widest vector
-ROW_TILE = 16  # a multiple of every microkernel's rows
+BLOCK_ROWS = 48  # a multiple of the rows of nearly all microkernels
+ROW_TILE = 16  # rows of a product that the team hands out together
 COPIED_STRIDE = 1024  # bytes between rows of B from which `codegen.cpu.product` copies B first
 
 
@@ -266,12 +268,12 @@ def _block(product: Product, epilogue: list[Stage]) -> int:
         return max(BLOCK_BYTES // (matrix * ITEMSIZE[product.dtype]), 1) if outermost else 0
     if extent != product.rows:
         return 0
-    depth_stride, column_stride = product.b_strides[-2:]
+    *_, depth_stride, column_stride = product.b_strides
     copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE
     if copied and not product.panel:
         return 0  # the product copies B in each range, so there must be one
     rows = BLOCK_BYTES // (product.columns * ITEMSIZE[product.dtype])
-    return max(rows // ROW_TILE, 1) * ROW_TILE
+    return max(rows // BLOCK_ROWS, 1) * BLOCK_ROWS
 
 
 def _flops(nodes: list[Node]) -> int:

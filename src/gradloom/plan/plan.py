@@ -16,11 +16,12 @@ function in the machine code, and a plan's text is its identity in the cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gradloom.errors import Where
 from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.types import TensorType
+from gradloom.plan.needs import Effort, Needs
 
 # ---- steps: what is computed at one point of a nest; arguments are numbers of earlier steps
 
@@ -119,7 +120,9 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """Loops over `sizes`, of which the last `reduced` are folded; stores follow the folds.
+    """Loops over `sizes`, of which the last `reduced` are folded: a row, which is gone over again
+    for each fold that needs another's value.  Stores whose place lies along the row are made in the
+    first pass that knows the value, the others after the last (`plan.rows`).
 
     `vector` is the axis that runs across SIMD lanes, or None.  Axis 0, if it is not folded, runs
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
@@ -206,7 +209,8 @@ class Kernel:
     block: int
     where: tuple[Where, ...]  # the user's lines it was made from
     flops: int
-    note: str = ""  # why it ends where it does
+    # Why values that it reads are another kernel's: their buffers' names, and the reason.
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def extent(self) -> int:
@@ -325,17 +329,6 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
-    """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
-    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
-    so by others."""
-
-    split: tuple[tuple[int, float], ...] = ()
-    barriers: float = 0.0
-    crossing: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything decided, nothing yet spelled."""
 
@@ -343,7 +336,7 @@ class Plan:
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     nodes: int  # operations in the graph, for comparison with the number of kernels
-    effort: Effort = Effort()
+    effort: Effort = field(default_factory=Effort)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -354,6 +347,24 @@ class Plan:
     def flops(self) -> int:
         """Operations of a pass."""
         return sum(kernel.flops * rounds for kernel, rounds in rounds_of(self.parts))
+
+    @property
+    def needs(self) -> Needs:
+        """What it takes to run it."""
+        outputs = sorted((b for b in self.buffers if b.space == "output"), key=lambda b: b.offset)
+        return Needs(
+            sum(b.space in ("input", "state") for b in self.buffers),
+            tuple(b.type for b in outputs),
+            self.arena_bytes,
+            len(self.kernels),
+            tuple(
+                (number, kernel.where[0])
+                for number, kernel in enumerate(self.kernels)
+                if any(stage.can_fault for stage in kernel.stages)
+            ),
+            self.effort,
+            self.flops,
+        )
 
     @property
     def separate_bytes(self) -> int:

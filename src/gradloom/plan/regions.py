@@ -9,11 +9,11 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node, make
 from gradloom.ir.source import ITEM
 from gradloom.ir.types import ITEMSIZE, TupleType, row_strides
-from gradloom.plan.fuse import carried, in_order
 from gradloom.plan.lower import Lowering
 from gradloom.plan.memory import Memory
 from gradloom.plan.nest import Draft, domain, domain_index, locate
 from gradloom.plan.plan import Kernel, Part, Region
+from gradloom.plan.reads import carried, in_order
 
 Planner = Callable[[Graph, Memory, dict[Node, int], Sequence[int]], tuple[Part, ...]]
 

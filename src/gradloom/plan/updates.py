@@ -16,7 +16,7 @@ from gradloom.plan.rows import overwrites
 from gradloom.plan.schedule import ancestors, reaches
 
 
-def copy(memory: Memory, source: int, target: int) -> Kernel:
+def copy(memory: Memory, source: int, target: int, why: str) -> Kernel:
     """All elements in a row, from one buffer to another."""
     node = memory.nodes[source]
     flat = (node.type.size,) if domain(node.type.shape) else ()
@@ -25,7 +25,8 @@ def copy(memory: Memory, source: int, target: int) -> Kernel:
     step = draft.emit(Load(draft.operand(source), at, node.type.dtype))
     draft.put(target, at, step, node.type.dtype)
     lines = (node.where,) if node.where else ()
-    return Kernel("copy", (draft.finish("copy"),), 0, lines, 0)
+    reasons = ((memory.names[source], why),)
+    return Kernel("copy", (draft.finish("copy"),), 0, lines, 0, reasons)
 
 
 # ---- updates in place
@@ -100,13 +101,13 @@ def _copy_last(
             for k, kernel in enumerate(kernels):
                 if source in kernel.touched()[1]:
                     needs[k].add(len(kernels))
-            kernels.append(copy(memory, source, aside))
+            kernels.append(copy(memory, source, aside, "it is overwritten, and needed after that"))
             needs.append(set())
             source = aside
         pending.append((moved.get(source, source), state))
     before = list(enumerate(kernels))
     for source, state in pending:
-        kernels.append(copy(memory, source, state))
+        kernels.append(copy(memory, source, state, "the old value is read until now"))
         needs.append({k for k, x in before if state in x.touched()[0] or source in x.touched()[1]})
 
 
@@ -186,6 +187,7 @@ def update_as_one(
         0,
         tuple(dict.fromkeys(w for k in chosen_kernels for w in k.where)),
         sum(k.flops for k in chosen_kernels),
+        (("", "updates of state wait for every reader of the old values"),),
     )
     place = {k: first if k in together else k for k in range(len(kernels))}
     joined = [{place[n] for n in needed} for needed in needs]

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradloom.codegen.driver import BATCHES, FAULTS, START, STOP, UNTIL
 from gradloom.codegen.primitives import ARRIVED
+from gradloom.codegen.words import BATCHES, FAULTS, START, STOP, UNTIL
 from gradloom.errors import RangeError, message
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
-from gradloom.plan.costs import best_team, gain
-from gradloom.plan.plan import Plan
+from gradloom.plan.needs import Needs, best_team, gain
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
 from gradloom.runtime.pace import Pace
@@ -56,19 +55,17 @@ class Executable:
 
     def __init__(
         self,
-        plan: Plan,
+        needs: Needs,
         entry: Entry,
         results: Sequence[TensorType] | None = None,
         threads: int | None = None,
     ) -> None:
-        self.plan = plan
+        self.needs = needs
         self.entry = entry
-        self.inputs = [b for b in plan.buffers if b.space in ("input", "state")]
-        self.outputs = [b for b in plan.buffers if b.space == "output"]
         # Complex results have a plan of real numbers, and are arrays of complex ones.
-        self.results = [b.type for b in self.outputs] if results is None else list(results)
+        self.results = list(needs.results if results is None else results)
         # Where the table has the addresses of results, and what is made for those with axes.
-        first = len(self.inputs)
+        first = needs.inputs
         counts = Counter(self.results)
         reserves = {t: Reserve(t, n) for t, n in counts.items() if t.nbytes >= LARGE_BYTES}
         self._arrays = [
@@ -81,20 +78,17 @@ class Executable:
             if t.ndim
         ]
         self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
-        self._checked = [
-            n for n, k in enumerate(plan.kernels) if any(s.can_fault for s in k.stages)
-        ]
         self._frames: list[Frame] = []
         # Threads that run a call; an entry of Python text is run by one.
-        self.share_among(best_team(plan.effort, threads or cores()) if entry.address else 1)
-        self.flops = plan.flops
-        self.arena_bytes = plan.arena_bytes
-        self._slots = len(self.inputs) + len(self.outputs)
+        self.share_among(best_team(needs.effort, threads or cores()) if entry.address else 1)
+        self.flops = needs.flops
+        self.arena_bytes = needs.arena_bytes
+        self._slots = needs.inputs + len(needs.results)
 
     def share_among(self, threads: int) -> None:
         """Let calls be run by so many threads, whenever that is seen to be faster than one."""
         self.pace = Pace(threads) if threads > 1 else None
-        self.gain_ns = gain(self.plan.effort, threads)
+        self.gain_ns = gain(self.needs.effort, threads)
 
     def reserve(self, arena_bytes: int, extra_slots: int) -> None:
         """Let frames have a larger arena, with places for batches, and more table entries."""
@@ -112,7 +106,7 @@ class Executable:
         return frame
 
     def _new_frame(self) -> Frame:
-        words = FAULTS + len(self.plan.kernels)
+        words = FAULTS + self.needs.kernels
         raw = aligned(8 * words, 128)  # the words of a barrier have cache lines of their own
         control = (ctypes.c_int64 * words).from_buffer(raw.data)
         ctypes.memset(control, 0, 8 * words)
@@ -142,7 +136,7 @@ class Executable:
                 results[i] = result = made()
                 table[slot] = address(result)
             self.run(frame)
-            if self._checked or failure.error is not None:
+            if self.needs.faulting or failure.error is not None:
                 self.check(frame)
             for i in self._scalars:
                 results[i] = results[i][()]
@@ -156,7 +150,7 @@ class Executable:
             frame.control[word] = word in (UNTIL, BATCHES)
         for slot, place in enumerate(state):
             frame.table[slot] = place
-        for slot, result in enumerate(frame.results, len(self.inputs)):
+        for slot, result in enumerate(frame.results, self.needs.inputs):
             if result is not None:
                 frame.table[slot] = address(result)
         frame.tenant = state
@@ -193,14 +187,13 @@ class Executable:
     def check(self, frame: Frame) -> None:
         """Raise `RangeError` if a kernel met an index out of range, and what a callback raised."""
         failure.release()
-        for number in self._checked:
+        for number, where in self.needs.faulting:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0
-                kernel = self.plan.kernels[number]
                 raise RangeError(
                     message(
                         "an index is out of range",
-                        kernel.where[0],
+                        where,
                         "indices must be in -n ... n - 1 for an axis of size n; gnp.clip them",
                     )
                 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradloom.codegen import driver
+from gradloom.codegen import driver, words
 from gradloom.errors import SettingError, ShapeError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import EAGER, current
@@ -78,7 +78,7 @@ class Fit:
             else:
                 course = self._course(small, 1, order)
                 course.first_row = whole * size
-                course.mode = min(self._mode()[1], driver.GATHER)  # the order is there already
+                course.mode = min(self._mode()[1], words.GATHER)  # the order is there already
                 tail = self._drive(course, epoch * self.batches + whole)
                 losses.append((found.sum() * size + tail[0] * rest) / rows.count)
             checks += self._validated()
@@ -111,9 +111,9 @@ class Fit:
 
     def _mode(self) -> tuple[tuple[int, int], int]:
         if self.key is None:
-            return (0, 0), driver.IN_PLACE
+            return (0, 0), words.IN_PLACE
         low, high = (int(word) for word in np.asarray(self.key, np.uint32))
-        return (low, high), driver.SHUFFLE
+        return (low, high), words.SHUFFLE
 
     def _validated(self) -> list[float]:
         """The loss on held-out rows, in one compiled call; nothing without such rows."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradloom.codegen import driver
+from gradloom.codegen import words
 from gradloom.errors import ShapeError, message, user_where
 from gradloom.runtime.arrays import address
 from gradloom.runtime.executable import Executable, Frame
@@ -29,7 +29,7 @@ class Course:
     results: list[np.ndarray]  # outputs, a leading axis of batches
     batches: int
     epochs: int = 1
-    mode: int = driver.IN_PLACE
+    mode: int = words.IN_PLACE
     order: np.ndarray | None = None  # int64, one entry a row
     key: tuple[int, int] = (0, 0)
     first_epoch: int = 0
@@ -64,15 +64,15 @@ def drive(
 
 def _fill(frame: Frame, course: Course) -> None:
     control = frame.control
-    control[driver.DONE] = 0
-    control[driver.STOP] = 0
-    control[driver.BATCHES] = course.batches
-    control[driver.MODE] = course.mode
-    control[driver.ROWS] = 0 if course.order is None else len(course.order)
-    control[driver.KEY_LOW], control[driver.KEY_HIGH] = course.key
-    control[driver.EPOCH] = course.first_epoch
-    control[driver.FIRST] = course.first_row
-    control[driver.KEEP] = course.keep
+    control[words.DONE] = 0
+    control[words.STOP] = 0
+    control[words.BATCHES] = course.batches
+    control[words.MODE] = course.mode
+    control[words.ROWS] = 0 if course.order is None else len(course.order)
+    control[words.KEY_LOW], control[words.KEY_HIGH] = course.key
+    control[words.EPOCH] = course.first_epoch
+    control[words.FIRST] = course.first_row
+    control[words.KEEP] = course.keep
     for slot, place in enumerate(course.state):
         frame.table[slot] = place
     frame.tenant = None  # the control words are not those of single batches
@@ -92,9 +92,9 @@ def _in_thread(course: Course, frame: Frame, watch: Callable[[int], None] | None
         while worker.is_alive():
             worker.join(POLL_SECONDS)
             if watch:
-                watch(int(frame.control[driver.DONE]))
+                watch(int(frame.control[words.DONE]))
     except BaseException:
-        frame.control[driver.STOP] = 1
+        frame.control[words.STOP] = 1
         worker.join()
         raise
 

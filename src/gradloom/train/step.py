@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradloom.arguments import Accept, acceptor
-from gradloom.codegen import driver
 from gradloom.errors import DtypeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current, type_of
@@ -19,13 +18,16 @@ from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
 from gradloom.options import budget, parse
 from gradloom.pipeline import Program, compile_graph
-from gradloom.plan.plan import Plan
+from gradloom.plan.arena import padded
 from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Leaf, Traced, leaf_of, record
 from gradloom.train.loop import Course, drive, leading
 from gradloom.train.optim import GradientTransformation, apply_updates
 from gradloom.train.state import State, Storage
 from gradloom.transform import check_float, value_and_grad
+
+if TYPE_CHECKING:
+    from gradloom.plan.plan import Plan
 
 
 @dataclass
@@ -179,15 +181,17 @@ class TrainStep(Inspectable):
         out = Traced(graph, traced.structure.children[0], traced.captured, traced.clock)
         data = range(held, held + len(types))
 
+        # Behind the arena, where batches are gathered (`codegen.driver.staging`).
+        staged = sum(padded(leaf.type.nbytes) for leaf in types if leaf.type.ndim)
+
         def more(plan: Plan) -> int:
-            return driver.staging(plan, data)[-1] - plan.arena_bytes + state.nbytes
+            return staged + state.nbytes
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
-        text, threads = driver.training_text(data), self.options.threads
-        program = compile_graph(graph, names, text, within, threads, traced.clock)
-        staged = driver.staging(program.plan, data)[-1]
-        program.executable.reserve(staged, extra_slots=1)
+        program = compile_graph(graph, names, data, within, self.options.threads, traced.clock)
+        executable = program.executable
+        executable.reserve(executable.arena_bytes + staged, extra_slots=1)
         accept = acceptor(structure, types)
         return Compiled(out, program, types, data, has_aux, state.storage.layout, accept)
 

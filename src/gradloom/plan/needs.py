@@ -1,0 +1,68 @@
+"""What it takes to run a plan, without the plan: all that a warm start reads of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradloom.errors import Where
+from gradloom.ir.types import TensorType
+
+# Nanoseconds of a barrier of two threads on two cores, and to enter a call with a team;
+# benchmarks/team_costs.py.
+BARRIER = 200.0
+ENTER = 1000.0
+# A byte that one core has written and another reads: copies of 4 to 16 KB from the other thread's
+# memory took 0.04 to 0.18 ns a byte more than from its own.
+CROSSING_BYTE = 0.06
+# A team must be so much faster than one thread by these estimates before it is used.
+CLEAR_GAIN = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
+    dealt out in, how often the team meets, and the bytes that are not read as they are written, and
+    so by others."""
+
+    split: tuple[tuple[int, float], ...] = ()
+    barriers: float = 0.0
+    crossing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The memory of a call, and what its kernels take.
+
+    `faulting` are the numbers of the kernels that may meet an index out of range, and the user's
+    lines.
+    """
+
+    inputs: int  # the state included
+    results: tuple[TensorType, ...]
+    arena_bytes: int
+    kernels: int
+    faulting: tuple[tuple[int, Where], ...]
+    effort: Effort
+    flops: int
+
+
+def team_nanoseconds(effort: Effort, size: int) -> float:
+    """What a pass takes on a team, who all wait for whoever has most grains."""
+    work = sum(ns * -(-grains // size) / grains for grains, ns in effort.split)
+    if size == 1:
+        return work
+    crossing = effort.crossing * (1 - 1 / size) * CROSSING_BYTE
+    return work + effort.barriers * BARRIER + crossing + ENTER
+
+
+def best_team(effort: Effort, most: int) -> int:
+    """How many threads a pass is to have: one, where the gain of more is not clear."""
+    alone = team_nanoseconds(effort, 1)
+    times = {size: team_nanoseconds(effort, size) for size in range(2, most + 1)}
+    best = min(times, key=times.__getitem__, default=1)
+    return best if best > 1 and times[best] < CLEAR_GAIN * alone else 1
+
+
+def gain(effort: Effort, size: int) -> float:
+    """The nanoseconds that a pass is shorter on a team."""
+    return team_nanoseconds(effort, 1) - team_nanoseconds(effort, size)
