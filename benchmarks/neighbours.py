@@ -26,7 +26,7 @@ def measure(
     dtype: str = "float32",
     models: Iterable[str] = (),
     contenders: Iterable[str] = (),
-    seconds: float = 1.5,
+    seconds: float = 1.0,
 ) -> Report:
     """The table; about `seconds` of measuring a model alone, and as many with neighbours."""
     names = list(contenders) or list(CONTENDERS)

@@ -1,6 +1,7 @@
 """Contenders in processes of their own, driven turn by turn through pipes.
 
-So their imports, memory and thread pools do not meet, and while one has its turn the others sleep.
+So their imports, memory and thread pools do not meet.  While one has its turn the others are
+stopped: tinygrad's threads spin for as long as their process lives, OpenMP's for a while.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Worker:
     def ask(self, word: str) -> dict[str, Any]:
         """The answer to a word, with its arguments after it."""
         assert self._process.stdin is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -90,6 +92,7 @@ class Worker:
         if "cannot" in found:
             self.close()
             raise CannotError(found["cannot"])
+        os.killpg(self._process.pid, signal.SIGSTOP)
         return dict(found)
 
     def _failure(self, late: bool) -> str:

@@ -19,7 +19,7 @@ COUNTS = (1, 2, 3, 8)  # threads whose losses are held against one another; the 
 TIMED = COUNTS[:2]
 
 
-def measure(dtype: str = "float32", models: Iterable[str] = (), seconds: float = 2.0) -> Report:
+def measure(dtype: str = "float32", models: Iterable[str] = (), seconds: float = 1.0) -> Report:
     """The table; about `seconds` of measuring a model."""
     report = Report(f"team-{dtype}", f"One thread and two, {dtype}", [], [], {}, "times")
     rows, differing = [], []

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -32,19 +33,30 @@ def meetings(table, arena, control, worker, team):
         meet(control, team)
     return team
 """
+CROSSED = 4096  # bytes
+# Each of two threads copies, in turn, what it wrote the time before, or what the other wrote.
+CROSSING = f"""
+def copies(table, arena, control, worker, team):
+    source = (worker + get(control, 1)) % team
+    for i in range(get(control, 0)):
+        to = (i & 1) * {2 * CROSSED}
+        before = {2 * CROSSED} - to
+        copy(arena, to + worker * {CROSSED}, arena, before + source * {CROSSED}, {CROSSED})
+        meet(control, team)
+    return team
+"""
 KINDS = ("ptr", "ptr", "ptr", "i64", "i64")
 
 
 def measure(dtype: str = "float32", seconds: float = 8.0) -> Report:
     """Nanoseconds of each, and bytes a nanosecond."""
-    entry = load(
-        compile_object(DRIVER, "meetings", KINDS, "", {}, "", "").object, "meetings", KINDS
-    )
-    words = aligned(16 * GENERATION, 128).view(np.int64)
-    places = (0, 0, address(words), 0, 1)
+    meetings, copies = _loaded(DRIVER, "meetings"), _loaded(CROSSING, "copies")
+    words, arena = aligned(16 * GENERATION, 128).view(np.int64), aligned(4 * CROSSED, 4096)
+    words.fill(0)
+    places = (0, address(arena), address(words), 0, 1)
 
-    def enter(size: int, barriers: int) -> None:
-        words[0] = barriers
+    def enter(size: int, barriers: int, entry: Any = meetings, crossing: int = 0) -> None:
+        words[:2] = barriers, crossing
         if size == 1 or not team().run(entry.address, places, size, WORTH):
             entry(*places)
 
@@ -55,6 +67,9 @@ def measure(dtype: str = "float32", seconds: float = 8.0) -> Report:
     for size in sizes:
         calls[f"a call of {size} threads"] = partial(enter, size, 0), 1
         calls[f"a barrier of {size} threads"] = partial(enter, size, BARRIERS), BARRIERS
+    for crossing, whose in enumerate(("its own", "the other's")):
+        copy = partial(enter, 2, BARRIERS, copies, crossing)
+        calls[f"a barrier of 2 threads that copy 4 KB of {whose}"] = copy, BARRIERS
     timing = take_turns({n: repeated(c, CALLS) for n, (c, _) in calls.items()}, seconds)
     spreads = {n: timing.seconds(n) * (1e9 / CALLS / count) for n, (_, count) in calls.items()}
     spreads["a call that wakes a worker"] = _woken(partial(enter, 2, 0))
@@ -72,6 +87,10 @@ def measure(dtype: str = "float32", seconds: float = 8.0) -> Report:
         "nanoseconds",
         {"nanoseconds": {name: asdict(s) for name, s in spreads.items()}},
     )
+
+
+def _loaded(text: str, entry: str) -> Any:
+    return load(compile_object(text, entry, KINDS, "", {}, "", "").object, entry, KINDS)
 
 
 def _woken(call: Callable[[], None], rounds: int = 50) -> Spread:

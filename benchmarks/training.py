@@ -48,7 +48,7 @@ def measure(
     dtype: str = "float32",
     models: Iterable[str] = (),
     threads: Iterable[int] = (1, 2),
-    seconds: float = 4.0,
+    seconds: float = 2.5,
     contenders: Iterable[str] = (),
 ) -> Report:
     """The tables; about `seconds` of measuring a model, beside compiling it."""
@@ -59,13 +59,15 @@ def measure(
     found: dict[int, dict[str, Found]] = {count: {} for count in threads}
     with tempfile.TemporaryDirectory() as folder:
         for model in chosen:
+            absent: dict[str, str] = {}
             for count in threads:
                 start = time.perf_counter()
                 caches = Path(folder) / model
                 cold = count == threads[0]
-                some = names if cold else [n for n in names if n not in ONCE]
+                some = [n for n in names if n not in absent and (cold or n not in ONCE)]
                 one = compare(model, some, dtype, count, seconds, caches, cold)
                 found[count][model] = one
+                absent = one.absent = {**absent, **one.absent}  # who failed is not asked again
                 print(f"{progress(model, count, one)} ({time.perf_counter() - start:.0f} s)")
     made = {name: MODELS[name](dtype) for name in chosen}
     return report(dtype, made, found, {count: peaks(count, dtype) for count in threads})

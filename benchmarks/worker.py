@@ -36,7 +36,7 @@ class Worker:
         make = find(contender)
         self.imports = time.perf_counter() - started
         self.runner = make(made, int(threads))
-        self.count = made.count
+        self.count = made.count  # of the steps in a pass
         self.before = _memory("VmRSS")
         self.passes = 1
 
@@ -46,10 +46,15 @@ class Worker:
         self.runner.restart()
         result = self.runner.run()
         first = time.perf_counter() - start
-        losses = self.runner.losses(result)[:COMPARED].tolist()
+        losses = self.runner.losses(result).tolist()
+        self.count = len(losses)  # some go through the first batches only
         again, _ = self.runner.timed(1)
         self.passes = passes(self.runner)
-        return {"compile": max(first - again, 0.0), "losses": losses, "imports": self.imports}
+        return {
+            "compile": max(first - again, 0.0),
+            "losses": losses[:COMPARED],
+            "imports": self.imports,
+        }
 
     def time(self) -> dict[str, Any]:
         """A turn: seconds of a step, on the wall and of the processor."""

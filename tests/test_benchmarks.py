@@ -26,6 +26,7 @@ from benchmarks import (  # noqa: E402
     summary,
     team_costs,
     training,
+    worker,
 )
 from benchmarks.contenders import CONTENDERS, contender, missing  # noqa: E402
 from benchmarks.contenders.checks import CannotError, checksums  # noqa: E402
@@ -176,15 +177,24 @@ def test_progress_names_the_best_peer(table):
 
 def test_a_worker_answers_and_ends(tmp_path):
     arguments = ["benchmarks.worker", "gradloom, run", "xor", "float32", "1"]
-    worker = Worker(arguments, 1, tmp_path)
-    first = worker.ask("first")
+    one = Worker(arguments, 1, tmp_path)
+    first = one.ask("first")
     assert len(first["losses"]) == 20
-    wall, cpu = worker.turn()
+    wall, cpu = one.turn()
     assert wall > 0 < cpu
-    memory = worker.ask("memory")
+    memory = one.ask("memory")
     assert memory["peak"] > 0 < memory["planned"]
-    assert len(worker.ask("bits")["losses"]) == 200
-    worker.close()
+    assert len(one.ask("bits")["losses"]) == 200
+    one.close()
+
+
+def test_seconds_are_those_of_the_steps_that_are_run(monkeypatch):
+    model = {"count": 3, "hidden": 2}
+    monkeypatch.setitem(models.MODELS, "xor", lambda dtype: models.xor(dtype, **model))
+    slow = worker.Worker("gradloom, eager", "xor", "float32", "1")
+    assert slow.count == 3
+    slow.first()
+    assert slow.count == 2 == len(slow.bits()["losses"])
 
 
 def test_a_worker_that_ends_says_why(tmp_path):

@@ -154,6 +154,26 @@ def test_several_axes_of_depth(depth, dtype):
         assert (again == whole).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), [(7, 130, 20), (100, 200, 300), (13, 144, 400)])
+def test_far_rows_and_steps_of_a_are_packed(m, n, k, dtype):
+    """Packed from rows and from columns that lie pages apart, and from neither in a row."""
+    for a_strides in ((1, m + 600), (k + 1200, 1), (2, 2 * m + 600)):
+        product = plain(m, n, k, dtype, a_strides=a_strides)
+        whole = check(product)
+        assert (check(product, cuts=(0, 3, 3, 5, m)) == whole).all()
+    depth = (3, k // 4)
+    changes = {"depth": depth, "b_strides": (n * depth[1], n, 1)}
+    for a_strides in ((1, 600, 2000), (8 * k, k + 1, 1)):
+        check(plain(m, n, 3 * depth[1], dtype, a_strides=a_strides, **changes))
+
+
+def test_few_rows_of_a_large_second_operand():
+    for m in (1, 5, 20):
+        whole = check(plain(m, 2048, 300))
+        assert (check(plain(m, 2048, 300), cuts=(0, m // 2, m)) == whole).all()
+
+
 def test_overlapping_windows_as_a_product():
     """A convolution: rows of A overlap, and its depth is in two axes."""
     n, height, width, c, out, kh, kw = 2, 9, 11, 3, 20, 3, 4

@@ -117,3 +117,21 @@ def test_passes_never_grow_a_program():
             sum(n.op.kind is not Kind.SOURCE for n in g.nodes()) for g in (graph, run_passes(graph))
         )
         assert after <= before
+
+
+def test_what_follows_joined_axes_is_computed_before_they_are_joined():
+    row = parameter(TensorType((12,), "float64"))
+    turned = make(OPS["transpose"], make(OPS["exp"], X), axes=(1, 0))
+    joined = make(OPS["reshape"], turned, shape=(12,))
+    graph = Graph((X, row), (make(OPS["add"], joined, row),))
+    found = simplify(graph)
+    assert [node.op.name for node in found.nodes()][-2:] == ["add", "reshape"]
+    values = np.random.default_rng(0).normal(size=(3, 4)), np.arange(12.0)
+    for got, want in zip(interpret(found, *values), interpret(graph, *values), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_what_lies_in_memory_is_read_joined():
+    joined = make(OPS["reshape"], make(OPS["transpose"], X, axes=(1, 0)), shape=(12,))
+    node = make(OPS["exp"], joined)
+    assert simple(node) is node

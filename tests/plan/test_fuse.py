@@ -12,8 +12,10 @@ from gradloom.ir.node import make
 from gradloom.ir.op import OPS
 from gradloom.ir.source import const, parameter
 from gradloom.ir.types import TensorType
+from gradloom.ops.factor import identity_like
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
+from gradloom.plan.fuse import fuse
 from gradloom.plan.plan import Nest, Product
 from gradloom.tracing import Leaf, record
 
@@ -253,3 +255,20 @@ def test_the_same_program_has_the_same_plan_every_time():
     plans = kept[1::2]
     assert all(repr(p.kernels) == repr(plans[0].kernels) for p in plans)
     assert all(p.arena_bytes == plans[0].arena_bytes for p in plans)
+
+
+def test_what_follows_from_a_cheap_value_in_memory_follows_its_kernel():
+    """A mask that is a result is written by a kernel, which whoever reads it there must follow,
+    though it could be computed from nothing."""
+
+    def masked(x):
+        mask = identity_like(x)
+        return mask, gnp.where(mask == 0, gnp.exp(x @ x), 1.0)
+
+    leaves = [Leaf(TensorType((4, 4), "float64"), weak=False)]
+    graph = run_passes(record(lambda v: masked(*v), leaves).graph)
+    groups = fuse(graph)
+    (writer,) = [g for g in groups if graph.outputs[0] in g.stored]
+    (reader,) = [g for g in groups if graph.outputs[1] in g.stored]
+    assert writer is reader or writer.bits & reader.before
+    gl.jit(masked, verify=True)(np.arange(16.0).reshape(4, 4))

@@ -79,3 +79,27 @@ def test_summed_axes_are_merged_where_strides_allow(subscripts, shapes, depth):
     (stage,) = stages(lambda x, y: gnp.einsum(subscripts, x, y), *shapes)
     assert isinstance(stage.code, Product)
     assert stage.code.depth == depth
+
+
+def test_a_vector_times_a_matrix_is_a_product_and_a_matrix_times_a_vector_a_sum():
+    stage, *_ = stages(lambda x, y: x @ y, (300,), (300, 200))
+    assert isinstance(stage.code, Product)
+    assert stage.code.rows == 1
+    (stage,) = stages(lambda x, y: x @ y, (200, 300), (300,))
+    assert not isinstance(stage.code, Product)
+
+
+def test_weights_that_many_matrices_share_are_turned_once():
+    def function(g, w):
+        seen = gl.nn.conv2d(g, gnp.transpose(w[::-1, ::-1], (0, 1, 3, 2)), padding="same")
+        return (seen,)
+
+    found = stages(function, (4, 8, 8, 16), (3, 3, 32, 16))
+    products = [s.code for s in found if isinstance(s.code, Product)]
+    assert len(products) == 1
+    assert products[0].b_strides[-1] == 1
+
+
+def test_a_matrix_that_is_used_once_is_not_copied_before():
+    found = stages(lambda x, w: (x @ w.T,), (4, 8, 16), (32, 16))
+    assert [type(s.code) for s in found] == [Product]

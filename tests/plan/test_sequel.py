@@ -65,7 +65,7 @@ def test_numbers_are_the_interpreters(dtype, shape):
 
 
 def test_after_a_product_too():
-    x, w = RNG.normal(size=(64, 32)), RNG.normal(size=(32, 10))
+    x, w = RNG.normal(size=(64, 32)), RNG.normal(size=(32, 20))
 
     def scores(x, w):
         logits = x @ w

@@ -128,6 +128,10 @@ CONVOLUTIONS = {
     "of one element in a border": ((2, 5, 7, 4), (1, 1, 4, 5), 2, (1, 1), 1, 1),
     "far apart": ((2, 8, 9, 2), (2, 2, 2, 3), (3, 4), "valid", 1, 1),
     "one channel": ((3, 8, 8, 1), (5, 5, 1, 6), 1, "valid", 1, 1),
+    "few channels": ((2, 8, 9, 3), (5, 5, 3, 16), 1, "same", 1, 1),
+    "few channels, dilated": ((2, 8, 11, 2), (3, 4, 2, 16), (2, 1), "same", (1, 2), 1),
+    "few channels along one axis": ((2, 12, 2), (5, 2, 17), 1, ((0, 3),), 1, 1),
+    "few results": ((2, 7, 9, 4), (3, 3, 4, 3), 2, "same", 1, 1),
     "one result": ((3, 6, 6, 5), (3, 3, 5, 1), 1, "same", 1, 1),
     "one place": ((2, 3, 3, 4), (3, 3, 4, 3), 1, "valid", 1, 1),
     "one pixel": ((2, 1, 1, 4), (3, 3, 4, 2), 1, "same", 1, 1),
@@ -409,6 +413,15 @@ def test_a_batch_of_poolings():
         values, slopes = gl.jit(gl.vmap(one), verify=True)(x)
         np.testing.assert_allclose(values, [one(v)[0] for v in x])
         np.testing.assert_allclose(slopes, [one(v)[1] for v in x])
+
+
+def test_pooling_side_by_side_takes_a_pass_each_way():
+    x = np.ones((4, 8, 8, 16), "float32")
+    compiled = gl.jit(gl.grad(lambda x: (nn.max_pool(nn.relu(x), 2) ** 2).sum()))
+    kernels = compiled.program(x).plan.kernels
+    assert len(kernels) <= 4  # relu, what is largest, the cotangent; and the copy that is returned
+    # No index is kept, and the largest element is marked in a byte.
+    assert {b.type.dtype for b in compiled.program(x).plan.buffers} == {"float32", "bool"}
 
 
 @pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])

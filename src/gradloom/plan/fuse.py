@@ -57,7 +57,7 @@ def fuse(graph: Graph) -> list[Group]:
     order = graph.nodes()
     pinned = pins(graph, order)
     computed = {n for n in order if is_computed(n) or n in pinned} - set(graph.inputs)
-    computed -= _free(order) - pinned
+    computed -= _free(order, pinned)
     reads = {n: list(reads_of(n, computed)) for n in order if n in computed}
     late = _optimizer_cone(graph, reads)
     if fuse.__name__ in current_settings().disable:
@@ -72,14 +72,18 @@ def fuse(graph: Graph) -> list[Group]:
     return [g for g in parts.groups if g.stored]
 
 
-def _free(order: list[Node]) -> set[Node]:
-    """Numbers that cost less than to read them: a few operations on indices and constants."""
+def _free(order: list[Node], pinned: set[Node]) -> set[Node]:
+    """Numbers that cost less than to read them: a few operations on indices and constants.
+
+    What is in memory anyway is read, and so is not among them, nor is what is computed of it: its
+    readers must follow the kernel that writes it.
+    """
     cost: dict[Node, int] = {}
     for node in order:
         whole = all(
             n in cost or (n.op.kind is Kind.SOURCE and n.op is not PARAMETER) for n in node.inputs
         )
-        if not whole or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
+        if not whole or node in pinned or node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE):
             continue
         total = sum(cost.get(n, 0) for n in node.inputs)
         if node.op.kind is Kind.ELEMENTWISE:

@@ -11,9 +11,11 @@ from gradloom.ir.types import TensorType
 # benchmarks/team_costs.py.
 BARRIER = 200.0
 ENTER = 1000.0
-# A byte that one core has written and another reads: copies of 4 to 16 KB from the other thread's
-# memory took 0.04 to 0.18 ns a byte more than from its own.
-CROSSING_BYTE = 0.06
+# A byte that one core has written and another reads: to copy 4 KB from the other thread's memory
+# takes 0.7 us more than from its own (benchmarks/team_costs.py).  With it the estimates for two
+# threads are 50, 30 and 1,670 us for 64-128-64-10, a softmax regression of 784 x 10 and
+# 784-512-256-10, where the least of many runs took 47, 42 and 1,730, and one thread 43, 55, 2,310.
+CROSSING_BYTE = 0.18
 # A team must be so much faster than one thread by these estimates before it is used.
 CLEAR_GAIN = 0.85
 

@@ -14,8 +14,10 @@ from gradloom.plan.plan import Product
 
 # Below this many rows or columns the microkernel leaves most of its lanes idle; a nest of
 # multiply-adds with the long axis across lanes is faster.  64 x 64 times a vector: 0.7 us as a
-# nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).
+# nest, 1.6 as a product; with two columns 2.0 and 1.6 (benchmarks/lane_costs.py).  One row times so
+# many columns is a product: 512 times 512 x 512 takes 32 us as a nest, 10 as a product.
 THIN = 2
+WIDE = 64
 # Vectors of multiply-adds up to which a nest, whose loops are then written out in the driver
 # (`plan.embed`), is faster: 4 x 4 times 4 x 16 takes 15.5 ns as a product and a few as a nest, but
 # 4 x 8 times 8 x 16 20 and 29.
@@ -71,20 +73,26 @@ def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
 
 def copied(node: Node, stored: Callable[[Node], bool]) -> tuple[Node, ...]:
     """The operand of a contraction to be laid out in its own order first, if there is one: where
-    several matrices share a B whose columns do not lie side by side, each would copy it."""
-    x, y = node.inputs
-    sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
-    long = [label for label in node["result"] if sizes[label] != 1]
+    several matrices share a B whose columns do not lie side by side, each would copy it.
+
+    The reverse by x of a convolution, 64 x 64 channels on 8 x 8 in float32: 61 Gflop/s with a copy
+    for each row of places, 154 with one (`benchmarks/convolutions.py`).
+    """
+    sides = [(node["left"], node.inputs[0]), (node["right"], node.inputs[1])]
+    sizes = {n: k for term, x in sides for n, k in zip(term, x.type.shape, strict=True) if k != 1}
+    long = [label for label in node["result"] if label in sizes]
     if not node.type.is_float or not long:
         return ()
-    at_right = long[-1] in node["right"]
-    operand, term = (y, node["right"]) if at_right else (x, node["left"])
-    own = [label for label in term if sizes[label] != 1]
-    matrices = [label for label in long if label not in term]
-    if own[-1] != long[-1] or len(matrices) < 2 or stored(operand):
+    (term, operand), (others, other) = sides if long[-1] in node["left"] else sides[::-1]
+    own = [label for label in term if label in sizes]
+    if long[-1] in others or own[-1] != long[-1] or stored(operand):
         return ()
-    apart = _strides(term, _place(operand, stored))[long[-1]] != 1
-    return (operand,) if apart else ()
+    if _strides(term, _place(operand, stored))[long[-1]] == 1:
+        return ()
+    out = dict(zip(node["result"], row_strides(node.type.shape), strict=True))
+    at = _strides(others, _place(other, stored))
+    matrices = [Axis(sizes[n], at[n], 0, out[n]) for n in long if n not in term]
+    return (operand,) if len(_merged(matrices)) > 1 else ()
 
 
 def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
@@ -106,17 +114,19 @@ def _assembled(
     columns = _merged([a for n, a in axes.items() if n in right and n not in left])
     depth = _merged([a for n, a in axes.items() if n not in out])
     batch = [a for n, a in axes.items() if n in left and n in right and n in out]
-    if not columns or not rows:
+    rows = rows or [Axis(1, 0, 0, 0)]
+    if not columns:
         return None
     batch = sorted(batch + rows[:-1] + columns[:-1], key=lambda a: -a.c)
     m, n = rows[-1], columns[-1]
     if n.b != 1:  # B is read along the depth, so that is innermost where B has stride 1
         depth.sort(key=lambda a: a.b == 1)
+    too_thin = m.size < THIN and (n.size < WIDE or n.b != 1 or not depth)
     depth = depth or [Axis(1, 0, 0, 0)]
     vectors = m.size * -(-n.size // LANES) * math.prod(a.size for a in (*batch, *depth))
     if vectors <= TINY:
         return None
-    if min(m.size, n.size) < THIN or n.c != 1 or 1 not in (n.b, depth[-1].b):
+    if too_thin or n.size < THIN or n.c != 1 or 1 not in (n.b, depth[-1].b):
         return None
     return Product(
         name="",

@@ -24,11 +24,11 @@ WHOLE = (Kind.CONTROL, Kind.ROUTINE)  # whose operands are whole values in memor
 # elements these run in 140, 97 and 98 ms.
 DEEPEST = 64
 
-# Rows up to this size are finished one by one.  On one thread that is faster at any size: layer norm
-# of 4 rows in float32, kernel by kernel and by rows, takes 24 and 13 us with rows of 64 KB, 1,379
-# and 739 with 1 MB, 14.2 and 9.8 ms with 4 MB; softmax 29 and 28, 998 and 814, 12.2 and 9.9; the
-# statistics of 64 columns the same either way.  But a team shares rows, and of few long ones the
-# elements are shared better.
+# Rows up to this size are finished one by one.  On one thread that is faster at any size: layer
+# norm of 4 rows in float32, kernel by kernel and by rows, takes 24 and 13 us with rows of 64 KB,
+# 1,379 and 739 with 1 MB, 14.2 and 9.8 ms with 4 MB; softmax 29 and 28, 998 and 814, 12.2 and 9.9;
+# the statistics of 64 columns the same either way.  But a team shares rows, and of few long ones it
+# shares the elements better.
 ROW_BYTES = 1 << 20
 LINE_BYTES = 64
 

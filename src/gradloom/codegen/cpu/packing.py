@@ -51,7 +51,8 @@ def emit_pack_rows(
 
     `void (i64 start, i64 stop, i64 last, ptr a, i64 sam, i64 k, i64 sak, ptr buffer, i64 depth)`:
     the tile of rows from i on begins at `a + min(i, last) * sam` and goes to `buffer +
-    (i - start) * depth`.  `unit` names the stride that is 1: "m", "k" or neither.
+    (i - start) * depth`.  `unit` names the stride that is 1: "m", "k" or neither; with "k" a tile
+    overhangs into the next, so that one must be copied later.
     """
     lanes = target.lanes(dtype)
     name = f"pack_rows_{dtype}x{lanes}_{rows}{unit}"

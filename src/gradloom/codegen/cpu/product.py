@@ -21,17 +21,19 @@ from gradloom.plan.plan import Product
 # 195), operands aligned to 64 bytes, given as rows x columns x depth; the alternatives of one line
 # were measured in turn.
 
-# Blocks of k and of rows. A block of A (256 KB in float32) stays in the second-level cache while
-# strips of B (64 KB) pass by. Depth 128, 256, 512 with B in panels: 512 x 512 x 512 179, 179, 180;
-# 1024 x 1024 x 1024 133, 138, 149, but a packed strip lies on the stack, hence 256. Rows 128, 256,
-# 512: 1024 x 1024 x 1024 141, 139, 135.
+# Blocks of k and of rows. A strip of B, 256 bytes a step, and a tile of A fit in the first-level
+# cache of 48 KB; a block of A stays in the second-level cache while strips pass by. Percent of the
+# peak by tiles of 6 x 4 vectors, 128, 171, 256 and 341 deep: 512 x 512 x 512 86, 86, 82, 84;
+# 1024 x 1024 x 1024 81, 85, 75, 74; but 256 x 256 x 256 in two blocks 82, in one 83.
 DEPTH_BLOCK = 172
 ROW_BLOCK = 504
 
-# Where a step of k moves A at least this far, as in A transposed, each step meets another page.
-# Blocks of A are then packed, on the stack, if so many columns use the copy; else shorter blocks
-# keep the pages of a block within the first-level page table. Depth 64 and 256, unpacked:
-# 784 x 128 x 512 152, 129; 784 x 256 x 256 160, 141; 1024 x 1024 x 1024 126, 111.
+# Where a step of k moves A at least this far, as in A transposed, each step meets another page;
+# where rows lie as far apart as pages, they collide in few sets of the cache. Blocks of A are then
+# packed, on the stack, if so many columns use the copy: 1024 x 1024 x 1024 with 62, without 53
+# percent of the peak, A transposed; 85 and 73, not transposed; 512 x 512 x 512, not transposed,
+# 84 and 86. With fewer columns shorter blocks keep the pages of a block within the first-level
+# page table. Depth 64 and 256: 784 x 128 x 512 152, 129; 784 x 256 x 256 160, 141.
 FAR_STEP_BYTES = 2048
 FAR_ROW_BYTES = 4096
 FAR_DEPTH_BLOCK = 64
@@ -41,12 +43,23 @@ PACKED_BYTES = 256 * 1024
 # Rows of B at least this far apart are first copied close together, if so many rows of A use the
 # copy. With and without, 256 deep: 64 x 1024 148, 107; 256 x 1024 174, 156; 256 x 512 183, 174;
 # 64 x 512 173, 180; 64 x 256 176, 193; 32 x 512 158, 187.
+# Weights that lay in panels throughout would save the copy: 128 x 512 x 784 632, 590 us,
+# 128 x 256 x 512 195, 183; of the products of a step of 784-512-256-10 that is 2.5 percent.
 PACK_STRIDE_BYTES = 1536
 PACK_ROWS = 64
 
-# Rows of a tile by its number of vectors, for 32 and for 16 vector registers: as many sums as fit
-# beside a row of B and an element of A. 144 x 144 x 144 in panels of 48: 8 x 3 194, 4 x 3 189; as
-# 8 x 2 only 179. One vector, 64 x 10 x 64 (counting the 10 columns only): 16 rows 97, 8 rows 85.
+# Where few rows use B, and it outgrows the second-level cache, a short block of its far rows is
+# read to their ends before the next. In one block and by 8, 16, 32: 2 x 2048 x 2048 15, 21, 24, 24;
+# 8 x 2048 x 2048 26, 47, 55, 62; 16 x 2048 x 2048 31, 54, 63, 66; but 8 x 512 x 512, of which B is
+# 1 MB, 98, 73, 85, 87.
+FEW_ROWS = PACK_ROWS - 1
+FEW_DEPTH_BLOCK = 32
+FEW_BYTES = 2 * 1024 * 1024
+
+# Vectors of a strip, and rows of a tile by its number of vectors, for 32 and for 16 vector
+# registers: as many sums as fit beside a row of B and an element of A. Percent of the peak with
+# strips of 2, 3 and 4 vectors: 256 x 256 x 256 77, 82, 83; 512 x 512 x 512 82, 85, 86. One vector,
+# 64 x 10 x 64 (counting the 10 columns only): 16 rows 97, 8 rows 85 Gflop/s.
 TILE_ROWS = {32: {1: 16, 2: 12, 3: 8, 4: 6}, 16: {1: 8, 2: 4, 3: 4}}
 WIDEST = {32: 4, 16: 3}
 
@@ -188,6 +201,9 @@ class _ProductFunction:
         apart = abs(self.sam) * itemsize >= FAR_ROW_BYTES
         self.packs_rows = (far or apart) and product.columns >= PACK_COLUMNS
         most = FAR_DEPTH_BLOCK if far and not self.packs_rows else DEPTH_BLOCK
+        large = prod(product.depth) * product.columns * itemsize > FEW_BYTES
+        if product.rows <= FEW_ROWS and large and self._far_rows_of_b():
+            most = FEW_DEPTH_BLOCK
         self.cut, self.step = depth_block(product.depth, most)
         self.inner = product.depth[self.cut + 1 :]
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -205,15 +221,20 @@ class _ProductFunction:
 
     def _buffer(self) -> ir.Value | None:
         """Stack for a packed strip of B, if B must or should be packed."""
-        product = self.product
-        far = max(map(abs, self.b_depth)) * ITEMSIZE[product.dtype] >= PACK_STRIDE_BYTES
-        if self.next_column == 1 and not (far and product.rows >= PACK_ROWS):
+        copied = self._far_rows_of_b() and self.product.rows >= PACK_ROWS
+        if self.next_column == 1 and not copied:
             return None
         depth = self.step * prod(self.inner) + self.lanes - 1  # a transposed square may overhang
         size = depth * self.lanes * max(TILE_ROWS[self.target.registers])
         buffer = self.builder.alloca(ir.ArrayType(self.item, size))
         buffer.align = self.target.vector_bytes
         return buffer
+
+    def _far_rows_of_b(self) -> bool:
+        """Whether B has vectors along its rows, which lie far apart."""
+        item = ITEMSIZE[self.product.dtype]
+        apart = max(map(abs, self.b_depth)) * item
+        return self.next_column == 1 and apart >= PACK_STRIDE_BYTES
 
     def _height(self, vectors: int) -> int:
         """The rows of a tile of so many vectors; one height for all tiles where A is packed."""
@@ -263,7 +284,7 @@ class _ProductFunction:
     def _pack_rows(self, block: _Block) -> None:
         """A block of A to its buffer, by stretches of the innermost axis of depth."""
         builder, strides = self.builder, self.a_depth[self.cut :]
-        unit = "m" if self.sam == 1 else "k" if strides[-1] == 1 else ""
+        unit = "m" if self.sam == 1 else "k" if strides == [1] else ""
         height = self._height(1)
         pack = emit_pack_rows(builder.module, self.product.dtype, height, unit, self.target)
         source, target = block.a, self.row_buffer
