@@ -1,4 +1,4 @@
-"""The driver: a plan's kernels in order, as Python text that Numba compiles and pdb steps
+"""The driver: a plan's kernels in order, as Python text that is compiled as it stands, and that pdb steps
 through."""
 
 from __future__ import annotations
