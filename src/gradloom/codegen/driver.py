@@ -1,5 +1,5 @@
-"""The driver: a plan's kernels in order, as Python text that is compiled as it stands, and that pdb steps
-through."""
+"""The driver: a plan's kernels in order, as Python text that is compiled as it stands and that pdb
+steps through."""
 
 from __future__ import annotations
 
