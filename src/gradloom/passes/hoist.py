@@ -19,7 +19,13 @@ from gradloom.ir.graph import Graph, graphs_of, topological, users, with_graphs
 from gradloom.ir.node import Node, make
 from gradloom.ir.op import OPS, Kind
 from gradloom.ir.source import ITEM
+from gradloom.ops.arithmetic import add
+from gradloom.ops.contract import CONTRACT
+from gradloom.ops.move import TRANSPOSE
+from gradloom.ops.reduce import SUM
 from gradloom.passes.loops import prune_loops, rebuilt
+
+ADD = OPS[add.__name__]
 
 # Products that sum more than this in a round are left in the loop: what they cost beside their
 # operations is then small, and the rows take memory.  A training step of an LSTM, time in the loop
@@ -99,7 +105,7 @@ class _Hoisted:
             return make(ITEM, self.made, where=self.loop.where, index=index)
         total = self.loop.inputs[self.free + index]
         for term in self.sums[index]:
-            total = make(OPS["add"], total, self._summed(term), where=term.node.where)
+            total = make(ADD, total, self._summed(term), where=term.node.where)
         return total
 
     def _summed(self, term: _Term) -> Node:
@@ -109,7 +115,7 @@ class _Hoisted:
         values = [self._whole(n) for n in term.operands]
         if any(n in self.fixed for n in term.operands):
             moving = next(i for i, n in enumerate(term.operands) if n not in self.fixed)
-            values[moving] = make(OPS["sum"], values[moving], where=node.where, axes=(0,))
+            values[moving] = make(SUM, values[moving], where=node.where, axes=(0,))
         else:
             more = next(c for c in string.ascii_letters if c not in "".join(labels))
             labels = tuple(more + label for label in labels)
@@ -166,7 +172,7 @@ def _addends(total: Node, param: Node, readers: dict[Node, list[Node]]) -> list[
     node = param
     while node is not total:
         others = [n for r in readers.get(node, ()) for n in r.inputs if n is not node]
-        if len(others) != 1 or readers[node][0].op is not OPS["add"]:
+        if len(others) != 1 or readers[node][0].op is not ADD:
             return []
         found += others
         (node,) = readers[node]
@@ -181,7 +187,7 @@ def _term(node: Node, moving: set[Node], fixed: set[Node]) -> _Term | None:
     while inner.op.kind is Kind.MOVE:
         moves.append(inner)
         (inner,) = inner.inputs
-    if inner not in moving or inner.op is not OPS["contract"] or _depth(inner) > DEEPEST:
+    if inner not in moving or inner.op is not CONTRACT or _depth(inner) > DEEPEST:
         return None
     pairs = zip(inner.inputs, (inner["left"], inner["right"]), strict=True)
     operands, labels = zip(*(_upright(n, term) for n, term in pairs), strict=True)
@@ -192,7 +198,7 @@ def _term(node: Node, moving: set[Node], fixed: set[Node]) -> _Term | None:
 
 def _upright(node: Node, labels: str) -> tuple[Node, str]:
     """What an operand is a transpose of, and the labels of its axes."""
-    while node.op is OPS["transpose"]:
+    while node.op is TRANSPOSE:
         at = dict(zip(node["axes"], labels, strict=True))
         labels = "".join(at[axis] for axis in range(len(labels)))
         (node,) = node.inputs

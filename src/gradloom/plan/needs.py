@@ -46,6 +46,7 @@ class Needs:
     faulting: tuple[tuple[int, Where], ...]
     effort: Effort
     flops: int
+    libraries: bool  # whether a routine calls what other libraries bring
 
 
 def team_nanoseconds(effort: Effort, size: int) -> float:

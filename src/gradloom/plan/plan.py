@@ -364,6 +364,7 @@ class Plan:
             ),
             self.effort,
             self.flops,
+            any("invoke_" in text for text in self.routines()),
         )
 
     @property

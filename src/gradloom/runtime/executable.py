@@ -6,6 +6,7 @@ import ctypes
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from gradloom.ir.types import TensorType
 from gradloom.plan.needs import Needs, best_team, gain
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
+from gradloom.runtime.libraries import one_thread
 from gradloom.runtime.pace import Pace
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.team import team
@@ -157,6 +159,13 @@ class Executable:
 
     def run(self, frame: Frame) -> None:
         """One pass over the kernels."""
+        if self.needs.libraries:
+            with one_thread():
+                self._run(frame)
+        else:
+            self._run(frame)
+
+    def _run(self, frame: Frame) -> None:
         if self.pace is None:
             self.entry(*frame.addresses)
         else:
@@ -164,6 +173,10 @@ class Executable:
 
     def run_all(self, frame: Frame, passes: int) -> None:
         """So many batches of a training driver, or fewer, if STOP is set."""
+        with one_thread() if self.needs.libraries else nullcontext():
+            self._run_all(frame, passes)
+
+    def _run_all(self, frame: Frame, passes: int) -> None:
         control, done = frame.control, 0
         while done < passes and not control[STOP]:
             size, count = (1, passes) if self.pace is None else self.pace.next(passes - done)
