@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradloom.ir.affine import Affine, linear
-from gradloom.ir.node import Node
+from gradloom.ir.node import Node, blaming
 from gradloom.ir.op import OPS, Kind
 from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
@@ -49,7 +49,8 @@ class Lowering:
             Kind.ROUTINE: self._routine,
         }
         chosen = closed[kind] if group.closed else self._contraction if group.head else self._nest
-        stages, block = chosen(group)
+        with blaming(group.members[0].where):  # scratch memory too is for a line
+            stages, block = chosen(group)
         nodes = self._covered(group)
         lines = tuple(dict.fromkeys(n.where for n in nodes if n.where is not None))
         return Kernel(self._hint(group), tuple(stages), block, lines, _flops(nodes))
