@@ -637,7 +637,7 @@ print(tidy(str(sgd_step.memory())))
 
 # %% [markdown]
 # `source()` is the whole program as a Python module: each kernel as plain loops, and the driver
-# that calls them, which is the same text that Numba compiles. Here is the kernel with the hidden
+# that calls them, which is the same text that is compiled. Here is the kernel with the hidden
 # layer's activation,
 
 # %%
