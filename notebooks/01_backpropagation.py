@@ -653,12 +653,14 @@ assert re.search(r"= np\.float64\(1\.0\) - ", activation_kernel)
 # the sweeps must be run one after the other. They are one graph, and its steps run in whatever
 # order suits the machine, as long as each comes after what it reads.
 #
-# And this is the driver's loop over batches. It finds where the batch lies, and then every line
-# calls a kernel or a part of one: forward, reverse and update, in the order that was planned.
+# And this is the driver's loop over batches. It finds where the batch lies, and then the kernels are
+# called: forward, reverse and update, in the order that was planned. A network as small as this one
+# runs on one thread; the same text is what each worker of a team runs, on its own share of the rows,
+# and `meet` is where they wait for one another.
 
 # %%
 driver_text = next(text for text in functions if "def program(" in text)
-print(tidy(driver_text[driver_text.index("        for batch in") :]))
+print(tidy(driver_text[driver_text.index("    for done in") :]))
 
 # %% [markdown]
 # Since it is Python, it can be stepped through. We load the text as a module and put the standard

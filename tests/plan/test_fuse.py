@@ -17,6 +17,7 @@ from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.fuse import fuse
 from gradloom.plan.plan import Nest, Product
+from gradloom.plan.verify import verify_plan
 from gradloom.tracing import Leaf, record
 
 
@@ -272,3 +273,11 @@ def test_what_follows_from_a_cheap_value_in_memory_follows_its_kernel():
     (reader,) = [g for g in groups if graph.outputs[1] in g.stored]
     assert writer is reader or writer.bits & reader.before
     gl.jit(masked, verify=True)(np.arange(16.0).reshape(4, 4))
+
+
+def test_a_fold_of_one_element_stays_within_what_guards_it():
+    plan = planned(lambda x: gnp.pad(x.max(-1), 2), (33, 1))
+    assert len(plan.kernels) == 1
+    verify_plan(plan)
+    padded = gl.jit(lambda x: gnp.pad(x.max(-1), 2), verify=True)(np.arange(33.0)[:, None])
+    np.testing.assert_array_equal(padded, np.pad(np.arange(33.0), 2))

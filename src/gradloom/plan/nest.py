@@ -88,7 +88,7 @@ class Draft:
         if node.op.kind is Kind.GATHER:
             return self._gathered(node, index, guards)
         if node.op.kind is Kind.REDUCE:
-            return self._folded(node, index)
+            return self._folded(node, index, guards)
         if node.op.kind is Kind.CONTRACT:
             return self._contracted(node, index)
         assert node.op.kind is Kind.ELEMENTWISE, node
@@ -148,7 +148,7 @@ class Draft:
         term = self.emit(Apply(times, (left, right), node.type.dtype))
         return self.emit(Fold(plus, term, node.type.dtype)) if self.reduced else term
 
-    def _folded(self, node: Node, index: Index) -> int:
+    def _folded(self, node: Node, index: Index, guards: Guards) -> int:
         """The fold of a step; over axes of size one alone, the step itself."""
         (x,) = node.inputs
         kept = iter(index)
@@ -157,7 +157,7 @@ class Draft:
             (Affine.axis(next(loops)) if n != 1 else Affine()) if d in node["axes"] else next(kept)
             for d, n in enumerate(x.type.shape)
         )
-        step = self.value(x, inner)
+        step = self.value(x, inner, guards)
         return self.emit(Fold(node.op.name, step, node.type.dtype)) if folded_axes(node) else step
 
     def store(self, node: Node, buffer: int, index: Index) -> None:
