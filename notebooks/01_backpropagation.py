@@ -653,10 +653,10 @@ assert re.search(r"= np\.float64\(1\.0\) - ", activation_kernel)
 # the sweeps must be run one after the other. They are one graph, and its steps run in whatever
 # order suits the machine, as long as each comes after what it reads.
 #
-# And this is the driver's loop over batches. It finds where the batch lies, and then the kernels are
-# called: forward, reverse and update, in the order that was planned. A network as small as this one
-# runs on one thread; the same text is what each worker of a team runs, on its own share of the rows,
-# and `meet` is where they wait for one another.
+# And this is the driver's loop over batches. It finds where the batch lies, and then the kernels
+# are called: forward, reverse and update, in the order that was planned. A network as small as this
+# one runs on one thread; the same text is what each worker of a team runs, on its own share of the
+# rows, and `meet` is where they wait for one another.
 
 # %%
 driver_text = next(text for text in functions if "def program(" in text)
