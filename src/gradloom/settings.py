@@ -9,7 +9,8 @@ may change a number is an argument of the function that compiles, and part of th
 |                          | and after the passes, the buffers; 4 + the source; 5 + LLVM        |
 | `GRADLOOM_DUMP=a,b`      | write these stages to files in `GRADLOOM_DUMP_DIR`                 |
 | `GRADLOOM_DUMP_DIR`      | where to; `gradloom-dump` unless set                               |
-| `GRADLOOM_DISABLE=a,b`   | skip these passes, to find the one at fault                        |
+| `GRADLOOM_DISABLE=a,b`   | skip these passes, to find the one at fault; `lower_text`: Numba   |
+|                          | lowers the driver                                                  |
 | `GRADLOOM_VERIFY=0..2`   | 1 verify the plan; 2 verify after every stage and poison the arena |
 | `GRADLOOM_INTERPRET=0,1` | run the program's Python text instead of compiled code             |
 | `GRADLOOM_CACHE=0,1`     | whether compiled programs are kept on disk                         |

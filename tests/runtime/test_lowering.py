@@ -1,19 +1,24 @@
 """The driver's language lowered here: as Python runs it, and as Numba compiles it."""
 
 import ctypes
+from unittest import mock
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+import gradloom as gl
+from gradloom import pipeline
 from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.codegen.primitives import namespace
+from gradloom.runtime import build
 from gradloom.runtime.build import lower_by_numba
 from gradloom.runtime.compile import driver_texts
 from gradloom.runtime.load import load
 from gradloom.runtime.lowering import Unlowered, lower_text
 from gradloom.runtime.native import make_object
+from gradloom.settings import settings
 
 WORDS = 64
 
@@ -199,3 +204,32 @@ def test_what_is_beyond_the_language_is_numbas():
 
 def test_the_text_is_a_module_of_its_own():
     llvm.parse_assembly(lower_text(TEXTS["helpers"], "run", ("i64", "i64", "ptr"), {}))
+
+
+@pytest.mark.slow
+def test_numba_compiles_whole_training_steps_to_the_same_bits():
+    def loss(params, x, y):
+        hidden = np.tanh(x @ params["w"])
+        return (((hidden @ params["v"])[:, 0] - y) ** 2).mean()
+
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(5, 24)), "v": rng.normal(size=(24, 1))}
+    data = rng.normal(size=(50, 5)), rng.normal(size=50)
+
+    def trained(**options):
+        with settings(cache=False, **options):
+            step = gl.train_step(loss, gl.optim.adam(1e-2))
+            state = step.init(params)
+            key = gl.random.key(0)
+            state, history = step.fit(state, data, batch_size=16, epochs=3, shuffle=key)
+        return history["loss"], state.params
+
+    ours = trained()
+    pipeline._loaded.clear()
+    with mock.patch.object(build, "lower_by_numba", side_effect=build.lower_by_numba) as lowered:
+        theirs = trained(disable=["lower_text"])
+    pipeline._loaded.clear()
+    assert lowered.called
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    for name in params:
+        np.testing.assert_array_equal(ours[1][name], theirs[1][name])

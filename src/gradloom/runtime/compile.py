@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -12,6 +13,7 @@ from gradloom.errors import InternalError
 from gradloom.runtime.barrier import BARRIER, barrier_text
 from gradloom.runtime.lowering import Externals, Unlowered, lower_text
 from gradloom.runtime.native import Build, keep_only, make_object
+from gradloom.settings import current as current_settings
 
 Kinds = tuple[str, ...]
 
@@ -54,14 +56,15 @@ def driver_texts(driver: str, entry: str, arguments: Kinds, externals: Externals
     """The LLVM texts of function `entry` and of those it calls.
 
     Of the driver of 64-128-64-10 with Adam (190 lines), `lower_text` makes LLVM in 13 ms, Numba in
-    430 after 210 for its import.
+    430 after 210 for its import.  Numba does what `lower_text` refuses, and everything where
+    `GRADLOOM_DISABLE=lower_text` says so.
     """
-    try:
-        return [lower_text(driver, entry, arguments, externals)]
-    except Unlowered:
-        from gradloom.runtime.build import lower_by_numba
+    if lower_text.__name__ not in current_settings().disable:
+        with suppress(Unlowered):
+            return [lower_text(driver, entry, arguments, externals)]
+    from gradloom.runtime.build import lower_by_numba
 
-        return lower_by_numba(driver, entry, arguments, externals)
+    return lower_by_numba(driver, entry, arguments, externals)
 
 
 @cache
