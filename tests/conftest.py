@@ -18,11 +18,13 @@ settings.register_profile("gradloom", deadline=None, derandomize=True, database=
 settings.register_profile("long", settings.get_profile("gradloom"), max_examples=1000)
 settings.load_profile("gradloom")
 
+import gradloom.control  # noqa: E402
 import gradloom.ops  # noqa: E402
 
 # Tests that are generated from the tables see all of them, also what is imported late.
-for _module in pkgutil.walk_packages(gradloom.ops.__path__, "gradloom.ops."):
-    importlib.import_module(_module.name)
+for _package in (gradloom.ops, gradloom.control):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        importlib.import_module(_module.name)
 
 
 @pytest.fixture

@@ -137,3 +137,13 @@ def test_random_loops_and_their_gradients_with_and_without(seed):
     np.testing.assert_allclose([value, called], [meant, meant], rtol=1e-11, atol=1e-12)
     for one, other in zip(grads, called_grads, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [4, 6, 16])
+@pytest.mark.parametrize("columns", [3, 10, 16])
+def test_short_rows_across_lanes_are_called(rows, columns):
+    def softmax(x):
+        powers = gnp.exp(x - x.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+
+    gl.jit(softmax, verify=True)(np.random.default_rng(0).normal(size=(rows, columns)))

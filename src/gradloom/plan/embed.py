@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gradloom.ir.op import OPS
+from gradloom.plan.loops import across
 from gradloom.plan.plan import (
     ANY,
     Apart,
@@ -100,6 +101,10 @@ class _Embedding:
     def _fits(self, stage: Stage) -> bool:
         if stage.can_fault or not stage.extent or stage.grain:
             return False  # what the team shares is called for a range
+        nest = stage.code
+        assert isinstance(nest, Nest)
+        if nest.vector is not None and across(nest, nest.vector):
+            return False  # short rows are transposed by whole squares of lanes
         return rounds(stage) <= ROUNDS and work(stage) <= min(SMALL, self.left)
 
     def stage(self, stage: Stage) -> Stage:

@@ -45,8 +45,7 @@ def row_of(nest: Nest, width: int | None) -> Row:
     lanes = {nest.vector: width or 1}
     vectors = [-(-n // lanes.get(a, 1)) for a, n in enumerate(nest.sizes)][first:]
     whole = passes(nest)
-    # An embedded nest has as many lanes as there are rows, and squares want a power of two.
-    lying = nest.vector is not None and not nest.embedded and across(nest, nest.vector)
+    lying = nest.vector is not None and across(nest, nest.vector)
     if math.prod(vectors) <= UNROLLED or nest.embedded or lying:
         return Row(whole, unrolled=True, across=lying)
     points = math.prod(vectors) * (width or 1)
