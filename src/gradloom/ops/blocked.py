@@ -80,8 +80,8 @@ def cholesky(x: Any, potrf: Any, trsm: Any) -> Any:
 
 
 def cholesky_slope(g: Any, factor: Any, leaf: Callable[[Any, Any], Any]) -> Any:
-    """Twice the gradient, symmetric, by a real matrix of which `factor` is the Cholesky factor, from
-    `g`, that by the factor; `leaf` gives it for one block.
+    """Twice the gradient by a real symmetric matrix, from that by its Cholesky factor; `leaf` gives
+    it for one block.
 
     The reverse of `cholesky` takes twice its operations, where the formula for one block takes
     twelve times as many [Murray, Differentiation of the Cholesky decomposition, 2016, section 4.2].
