@@ -11,7 +11,7 @@ from math import prod
 from llvmlite import ir
 
 from gradloom.codegen.cpu.microkernel import emit_microkernel
-from gradloom.codegen.cpu.packing import emit_pack, emit_pack_rows, emit_transpose
+from gradloom.codegen.cpu.packing import emit_pack_rows, emit_transpose
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I1, I64, POINTER, Tile, counted, least, private
 from gradloom.ir.types import ITEMSIZE, row_strides
@@ -177,6 +177,7 @@ class _Block:
     stop: ir.Value
     depth: tuple[ir.Value, ...]  # of each axis that the microkernel runs over
     resume: ir.Value
+    next: ir.Value  # what is read of B after this
 
 
 class _ProductFunction:
@@ -296,12 +297,11 @@ class _ProductFunction:
                     a_block = self._move(a_block, k, self.a_depth[axis])
                     b_block = self._move(b_block, k, self.b_depth[axis])
                 whole = (depth, *map(I64, self.inner))
-                block = _Block(a_block, b_block, c, i, end, whole, resume)
-                if self.packs_rows:
-                    self._pack_rows(block)
-                self._columns(block)
+                below = self._move(b_block, I64(self.step), self.b_depth[self.cut])
+                block = _Block(a_block, b_block, c, i, end, whole, resume, below)
+                self._columns(self._pack_rows(block) if self.packs_rows else block)
 
-    def _pack_rows(self, block: _Block) -> None:
+    def _pack_rows(self, block: _Block) -> _Block:
         """A block of A to its buffer, by stretches of the innermost axis of depth."""
         builder, strides = self.builder, self.a_depth[self.cut :]
         unit = "m" if self.sam == 1 else "k" if strides == [1] else ""
@@ -318,6 +318,8 @@ class _ProductFunction:
             rows = [block.start, block.stop, I64(self.product.rows - height)]
             place = [source, I64(self.sam), depth, I64(strides[-1]), target]
             builder.call(pack, [*rows, *place, self._steps(block)])
+        first = builder.mul(block.start, self._steps(block))
+        return replace(block, a=self._move(self.row_buffer, builder.neg(first), 1))
 
     def _steps(self, block: _Block) -> ir.Value:
         """All steps of the depth of a block."""
@@ -369,72 +371,79 @@ class _ProductFunction:
             with counted(self.builder, I64(strips.first), I64(stop), wide) as j:
                 used = least(self.builder, I64(wide), self.builder.sub(I64(columns), j))
                 b, c = self._move(block.b, j, self.next_column), self._move(block.c, j, 1)
-                within = replace(block, b=b, c=c)
-                plain = [I64(stride) for stride in self.b_depth[self.cut :]]
+                further = self.builder.icmp_signed("<", self.builder.add(j, I64(wide)), I64(columns))
+                beside = self._move(b, I64(wide), self.next_column)
+                ahead = self.builder.select(further, beside, block.next)
+                within = replace(block, b=b, c=c, next=ahead)
                 if self.buffer is None:
-                    self._rows(within, strips, plain, used)
+                    self._rows(within, strips, used)
+                elif self.next_column != 1:
+                    self._turn(within, strips, used)
+                    b = self.buffer
+                    self._rows(replace(within, b=b), strips, used, self._in_buffer(strips))
                 else:
-                    b, ldb = self._packed(within, strips, plain, used)
-                    self._rows(replace(within, b=b), strips, ldb, used)
+                    self._copying(within, strips, used)
 
-    def _packed(
-        self, block: _Block, strips: Strips, plain: list[ir.Value], used: ir.Value
-    ) -> tuple[ir.Value, list[ir.Value]]:
-        """B and its strides: in the buffer where it must be, or where enough rows pay for it."""
-        builder, wide = self.builder, strips.vectors * self.lanes
-        strides = [I64(wide * stride) for stride in row_strides((0, *self.inner))]
-        if self.next_column != 1:
-            self._copy(block, strips, strides, used)
-            return self.buffer, strides
-        before, rows = builder.block, builder.sub(block.stop, block.start)
-        with builder.if_then(builder.icmp_signed(">=", rows, I64(PACK_ROWS))):
-            self._copy(block, strips, strides, used)
-            copied = builder.block
-        chosen = []
-        for there, here in ((block.b, self.buffer), *zip(plain, strides, strict=True)):
-            phi = builder.phi(there.type)
-            phi.add_incoming(there, before)
-            phi.add_incoming(here, copied)
-            chosen.append(phi)
-        return chosen[0], chosen[1:]
+    def _in_buffer(self, strips: Strips) -> list[ir.Value]:
+        """How far apart the elements of each axis of depth lie in the buffer."""
+        wide = strips.vectors * self.lanes
+        return [I64(wide * stride) for stride in row_strides((0, *self.inner))]
 
-    def _copy(self, block: _Block, strips: Strips, strides: list[ir.Value], used: ir.Value) -> None:
-        """A strip of B to the buffer, by stretches of the innermost axis of depth."""
+    def _copying(self, block: _Block, strips: Strips, used: ir.Value) -> None:
+        """The first tile copies its strip of B for those after it, if enough rows pay for it."""
+        builder = self.builder
+        enough = builder.icmp_signed(">=", builder.sub(block.stop, block.start), I64(PACK_ROWS))
+        with builder.if_else(enough) as (copied, read):
+            with copied:
+                height = self._height(strips.vectors)
+                second = builder.add(block.start, I64(height))
+                copy = self._in_buffer(strips)
+                self._rows(replace(block, stop=second), strips, used, copy=copy)
+                self._rows(replace(block, start=second, b=self.buffer), strips, used, copy)
+            with read:
+                self._rows(block, strips, used)
+
+    def _turn(self, block: _Block, strips: Strips, used: ir.Value) -> None:
+        """A strip of B transposed to the buffer, by stretches of the innermost axis of depth."""
         builder, dtype = self.builder, self.product.dtype
         source, target = block.b, self.buffer
+        strides = self._in_buffer(strips)
         *outer, depth = block.depth
         with ExitStack() as loops:
             for size, there, here in zip(outer, self.b_depth[self.cut :], strides, strict=False):
                 k = loops.enter_context(counted(builder, I64(0), size, 1))
                 source, target = self._move(source, k, there), self._move(target, k, here.constant)
-            if self.next_column != 1:
-                transpose = emit_transpose(builder.module, dtype, self.target)
-                place = [source, I64(self.next_column), target, strides[-1], used]
-                builder.call(transpose, [depth, *place])
-                return
-            tile = Tile(dtype, 1, strips.vectors, strips.ragged, strips.tail)
-            pack = emit_pack(builder.module, tile, self.target)
-            place = [source, I64(self.b_depth[-1]), target, strides[-1]]
-            builder.call(pack, [depth, *place, self._width(strips, used)])
+            transpose = emit_transpose(builder.module, dtype, self.target)
+            place = [source, I64(self.next_column), target, strides[-1], used]
+            builder.call(transpose, [depth, *place])
 
-    def _rows(self, block: _Block, strips: Strips, ldb: list[ir.Value], used: ir.Value) -> None:
+    def _rows(
+        self,
+        block: _Block,
+        strips: Strips,
+        used: ir.Value,
+        ldb: list[ir.Value] | None = None,
+        copy: list[ir.Value] | None = None,
+    ) -> None:
         """The rows of one strip, tile by tile."""
         builder, product = self.builder, self.product
         height = self._height(strips.vectors)
         tile = Tile(product.dtype, height, strips.vectors, strips.ragged, strips.tail)
-        kernel = emit_microkernel(builder.module, tile, self.target, len(block.depth))
+        kernel = emit_microkernel(
+            builder.module, tile, self.target, len(block.depth), copies=copy is not None
+        )
         last = I64(product.rows - height)
         a, strides = [block.a, I64(self.sam), last, I64(self.sam)], self.a_depth[self.cut :]
         if self.packs_rows:
-            steps = self._steps(block)
-            first = builder.sub(I64(0), builder.mul(block.start, steps))
-            before = builder.gep(self.row_buffer, [first], source_etype=self.item)
-            a = [before, steps, block.stop, I64(1)]
+            a = [block.a, self._steps(block), block.stop, I64(1)]
             strides = [height * stride for stride in row_strides((0, *self.inner))]
         c = [block.c, I64(product.c_strides[-2]), self._width(strips, used), block.resume]
-        axes = zip(block.depth, map(I64, strides), ldb, strict=True)
-        depth = [number for axis in axes for number in axis]
-        builder.call(kernel, [block.start, block.stop, last, *a, block.b, *c, *depth])
+        plain = [I64(stride) for stride in self.b_depth[self.cut :]]
+        axes = [block.depth, map(I64, strides), ldb or plain, plain, *([copy] if copy else [])]
+        depth = [number for axis in zip(*axes, strict=True) for number in axis]
+        ahead = [block.next, *([self.buffer] if copy else [])]
+        rows = [block.start, block.stop, last]
+        builder.call(kernel, [*rows, *a, block.b, *c, *ahead, *depth])
 
     def _width(self, strips: Strips, used: ir.Value) -> ir.Value:
         """Lanes of the last vector of a strip of which `used` columns exist."""
