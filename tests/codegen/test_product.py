@@ -254,6 +254,25 @@ def test_bits_do_not_depend_on_the_ranges(product):
         assert (check(product, cuts=cuts) == whole).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("wide", "m", "k"), [(64, 70, 300), (48, 9, 33), (112, 130, 1200)])
+def test_a_batch_of_groups_of_columns_is_one_product(wide, m, k, dtype):
+    n = 5 * wide
+    for a_strides, b_strides in (((k, 1), (n, 1)), ((1, m + 600), (1, k)), ((1, m), (n, 1))):
+        groups = plain(
+            m,
+            wide,
+            k,
+            dtype,
+            batch=(5,),
+            a_strides=(0, *a_strides),
+            b_strides=(wide * b_strides[-1], *b_strides),
+            c_strides=(wide, n, 1),
+        )
+        whole = check(groups)
+        assert (check(groups, cuts=(0, 1, 1, 4, 5)) == whole).all()
+
+
 def test_a_partial_range_writes_its_rows_only():
     product = plain(20, 33, 8)
     rng = np.random.default_rng(0)

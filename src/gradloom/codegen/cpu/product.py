@@ -132,8 +132,9 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
 
     `void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: the range is of `batch[0]`, or of the
     rows where there is no batch; the pointers are those of the whole operands, and C overlaps
-    neither A nor B. Panels want to begin at a multiple of the vector's bytes: 512 x 512 x 512 gives
-    182 Gflop/s so, 166 otherwise. B transposed, with stride 1 along k rather than n, costs a copy
+    neither A nor B. A batch of groups of columns of one product runs as that product would, over
+    a range of its columns. Panels want to begin at a multiple of the vector's bytes: 512 x 512 x
+    512 gives 182 Gflop/s so, 166 otherwise. B transposed, with stride 1 along k rather than n, costs a copy
     of B per call: 64 x 64 x 128 169 where B with stride 1 along n gives 191.
 
     Raises ValueError if no axis of B, or not the columns of C, have stride 1.
@@ -196,10 +197,13 @@ class _ProductFunction:
         )
         if product.columns == 1:
             self.next_column = 1
+        self.groups = self._in_groups()
+        self.count: ir.Value = I64(0)  # of groups in the range
         itemsize = ITEMSIZE[product.dtype]
         far = abs(self.a_depth[-1]) * itemsize >= FAR_STEP_BYTES
         apart = abs(self.sam) * itemsize >= FAR_ROW_BYTES
-        self.packs_rows = (far or apart) and product.columns >= PACK_COLUMNS
+        columns = product.columns * (product.batch[0] if self.groups else 1)
+        self.packs_rows = (far or apart) and columns >= PACK_COLUMNS
         most = FAR_DEPTH_BLOCK if far and not self.packs_rows else DEPTH_BLOCK
         large = prod(product.depth) * product.columns * itemsize > FEW_BYTES
         if product.rows <= FEW_ROWS and large and self._far_rows_of_b():
@@ -218,6 +222,15 @@ class _ProductFunction:
             size = self.row_block * depth + self.lanes * self.lanes
             self.row_buffer = self.builder.alloca(ir.ArrayType(self.item, size))
             self.row_buffer.align = self.target.vector_bytes
+
+    def _in_groups(self) -> bool:
+        """Whether the batch is one matrix product, so many of its columns at a time."""
+        product = self.product
+        if product.panel or len(product.batch) != 1 or product.columns <= 1:
+            return False
+        across = product.columns * self.next_column, product.columns
+        found = product.b_strides[0], product.c_strides[0]
+        return product.a_strides[0] == 0 and found == across
 
     def _buffer(self) -> ir.Value | None:
         """Stack for a packed strip of B, if B must or should be packed."""
@@ -247,6 +260,13 @@ class _ProductFunction:
         """Loop over the batch, then over the blocks of each matrix."""
         product = self.product
         start, stop, a, b, c = self.function.args
+        if self.groups:
+            b = self._move(b, start, product.b_strides[0])
+            c = self._move(c, start, product.c_strides[0])
+            self.count = self.builder.sub(stop, start)
+            self._matrix(a, b, c, I64(0), I64(product.rows))
+            self.builder.ret_void()
+            return
         with ExitStack() as loops:
             for axis, size in enumerate(product.batch):
                 bounds = (I64(0), I64(size)) if axis else (start, stop)
@@ -315,19 +335,31 @@ class _ProductFunction:
         ]
 
     def _columns(self, block: _Block) -> None:
-        """All columns of a block, panel by panel where B is in panels."""
+        """All columns of a block, panel by panel, or group by group, where B is in those."""
         product = self.product
-        if not product.panel:
+        if self.groups:
+            strides = product.b_strides[0], product.columns
+            self._each(block, (I64(0), self.count), strides, product.columns)
+        elif product.panel:
+            panels, rest = divmod(product.columns, product.panel)
+            strides = prod(product.depth) * product.panel, product.panel
+            if panels:
+                self._each(block, (I64(0), I64(panels)), strides, product.panel)
+            if rest:
+                self._each(block, (I64(panels), I64(panels + 1)), strides, rest)
+        else:
             self._strips(block, product.columns)
-            return
-        panels, rest = divmod(product.columns, product.panel)
-        for first, last, columns in ((0, panels, product.panel), (panels, panels + 1, rest)):
-            if first == last or not columns:
-                continue
-            with counted(self.builder, I64(first), I64(last), 1) as panel:
-                b = self._move(block.b, panel, prod(product.depth) * product.panel)
-                c = self._move(block.c, panel, product.panel)
-                self._strips(replace(block, b=b, c=c), columns)
+
+    def _each(
+        self, block: _Block, bounds: tuple[ir.Value, ir.Value], strides: tuple[int, int], wide: int
+    ) -> None:
+        """Panels or groups of `wide` columns, `strides` apart in B and in C."""
+        with counted(self.builder, *bounds, 1) as number:
+            b, c = (
+                self._move(pointer, number, stride)
+                for pointer, stride in zip((block.b, block.c), strides, strict=True)
+            )
+            self._strips(replace(block, b=b, c=c), wide)
 
     def _strips(self, block: _Block, columns: int) -> None:
         """Columns of one panel, or of all of B, strip by strip."""
