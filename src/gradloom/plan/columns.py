@@ -17,10 +17,10 @@ from gradloom.plan.nest import named
 from gradloom.plan.plan import Kernel, Nest, Product, Stage
 
 GROUP = 128  # columns: whole strips of the microkernels, or nearly
-# B must have so many bytes, and so many times the columns and the depth that there are rows.  A step
-# by two threads with and without groups, in microseconds: the 64 x 1024 x 1024 of `wide`, whose B
-# is twice a second-level cache, 7,510 and 9,600; the 128 x 512 x 784 of `mnist` 1,420 and 1,600.
-# By one thread there is no difference (benchmarks/team.py).
+# B must have so many bytes, and so many times the columns and the depth that there are rows.  Steps
+# by two threads with and without groups, in microseconds: with products of 64 x 1024 x 1024, whose
+# B is twice a second-level cache, 7,510 and 9,600; with one of 128 x 512 x 784 1,420 and 1,600.  By
+# one thread there is no difference (the models `wide` and `mnist` of benchmarks/team.py).
 LARGE_BYTES = 1 << 20
 LARGER = 4
 
@@ -46,10 +46,11 @@ def _grouped(stage: Stage, product: Product) -> Stage:
     code, groups = stage.code, product.columns // GROUP
     if code == product:
         return replace(stage, code=_product(product, groups), extent=groups)
-    if isinstance(code, Nest) and not code.reduced and code.vector == 1:
-        if (stage.extent, *code.sizes[1:]) == (product.rows, product.columns):
-            return replace(stage, code=_nest(code, stage.extent, groups), extent=groups)
-    return stage
+    if not isinstance(code, Nest) or code.reduced or code.vector != 1:
+        return stage
+    if (stage.extent, *code.sizes[1:]) != (product.rows, product.columns):
+        return stage
+    return replace(stage, code=_nest(code, stage.extent, groups), extent=groups)
 
 
 def _product(product: Product, groups: int) -> Product:
