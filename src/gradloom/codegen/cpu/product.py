@@ -134,8 +134,8 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
     rows where there is no batch; the pointers are those of the whole operands, and C overlaps
     neither A nor B. A batch of groups of columns of one product runs as that product would, over
     a range of its columns. Panels want to begin at a multiple of the vector's bytes: 512 x 512 x
-    512 gives 182 Gflop/s so, 166 otherwise. B transposed, with stride 1 along k rather than n, costs a copy
-    of B per call: 64 x 64 x 128 169 where B with stride 1 along n gives 191.
+    512 gives 182 Gflop/s so, 166 otherwise. B transposed, with stride 1 along k rather than n,
+    costs a copy of B per call: 64 x 64 x 128 169 where B with stride 1 along n gives 191.
 
     Raises ValueError if no axis of B, or not the columns of C, have stride 1.
     """
