@@ -59,3 +59,13 @@ def test_a_profile_leaves_the_state_alone():
     before = state.params
     profile(step.program())
     np.testing.assert_array_equal(state.params, before)
+
+
+def test_what_calls_another_library_is_left_out_of_a_profile():
+    f = gl.jit(lambda x: np.sum(gl.linalg.cholesky(x)))
+    found = profile(f.program(np.eye(3)))
+    left = [t.name for t in found.timings if t.seconds is None]
+    assert len(left) == 1
+    assert "cholesky" in left[0]
+    assert "another library" in str(found)
+    assert found.seconds > 0

@@ -12,7 +12,7 @@ from gradloom.clock import Clock
 from gradloom.codegen import driver
 from gradloom.pipeline import native_entry
 from gradloom.plan.explain import moved_bytes
-from gradloom.plan.plan import Buffer, Plan
+from gradloom.plan.plan import Buffer, Plan, calls_out
 from gradloom.program import Program
 from gradloom.runtime.arrays import address
 from gradloom.runtime.executable import Executable
@@ -24,10 +24,13 @@ ROUNDS = 5  # of which the fastest counts: neighbours only ever slow a kernel do
 
 @dataclass(frozen=True)
 class Timing:
-    """One kernel: seconds a run, its operations, and the bytes that it reads and writes."""
+    """One kernel: seconds a run, its operations, and the bytes that it reads and writes.
+
+    The seconds are None of a kernel that was not run.
+    """
 
     name: str
-    seconds: float
+    seconds: float | None
     flops: int
     moved_bytes: int
 
@@ -40,12 +43,15 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        return sum(t.seconds for t in self.timings)
+        return sum(t.seconds or 0.0 for t in self.timings)
 
     def __str__(self) -> str:
         total = max(self.seconds, 1e-12)
         lines = [f"{'kernel':<28}{'us':>10}{'share':>8}{'Gflop/s':>10}{'GB/s':>8}"]
         for t in self.timings:
+            if t.seconds is None:
+                lines.append(f"{t.name:<28}  not run: it calls a function of another library")
+                continue
             rate, traffic = (x / t.seconds / 1e9 for x in (t.flops, t.moved_bytes))
             share = f"{t.seconds / total:.0%}"
             lines.append(
@@ -57,7 +63,8 @@ class Profile:
 def profile(program: Program) -> Profile:
     """Run every kernel of a program alone, on ones, with everything else warm in the caches.
 
-    The state of a training step is not touched: the kernels run on memory of their own.
+    The state of a training step is not touched: the kernels run on memory of their own.  Those that
+    call a function by its address, as LAPACK's, are left out: ones are no addresses.
     """
     plan = program.plan
     entry, _ = native_entry(plan, _text(plan), Clock())
@@ -76,8 +83,10 @@ def profile(program: Program) -> Profile:
 
     found = []
     for number, kernel in enumerate(plan.kernels):
-        repeats = max(int(MEASURED_SECONDS / max(run(number, 1), 1e-7)), 1)
-        seconds = min(run(number, repeats) for _ in range(ROUNDS)) / repeats
+        seconds = None
+        if not any(map(calls_out, kernel.stages)):
+            repeats = max(int(MEASURED_SECONDS / max(run(number, 1), 1e-7)), 1)
+            seconds = min(run(number, repeats) for _ in range(ROUNDS)) / repeats
         found.append(Timing(kernel.name, seconds, kernel.flops, moved_bytes(plan, kernel)))
     return Profile(tuple(found))
 

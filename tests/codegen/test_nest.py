@@ -40,6 +40,17 @@ def test_nothing_outside_the_range_is_read_or_written(columns):
     assert (out[5:] == -5).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 20, 33), (16, 64), (17, 5), (2, 40, 1)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_read_along_columns_is_gone_over_by_columns(shape, threads):
+    x = np.random.default_rng(0).normal(size=shape)
+    y = x.swapaxes(-1, -2).copy()
+    found = gl.jit(lambda x, y: 2 * x - gnp.swapaxes(y, -1, -2), threads=threads)
+    np.testing.assert_array_equal(found(x, y), x)
+    (nest,) = (s.code for k in found.program(x, y).plan.kernels for s in k.stages)
+    assert nest.vector != len(nest.sizes) - 1 or 1 in shape
+
+
 def test_the_vector_axis_may_be_the_range():
     nest = Nest(
         "double",

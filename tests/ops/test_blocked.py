@@ -90,6 +90,19 @@ def test_derivatives_of_both_orders():
     np.testing.assert_allclose(curve(s), (slope(s + h) - slope(s - h)) / (2 * h), rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_the_gradient_in_blocks_is_that_of_one_block(n, batch, monkeypatch):
+    x, g = positive(n, batch=batch), RNG.normal(size=(*batch, n, n))
+
+    def slope():
+        return gl.jit(gl.grad(lambda x: (g * gnp.linalg.cholesky(x)).sum()))(x)
+
+    found = slope()
+    monkeypatch.setattr(blocked, "LEAF", 4 * n)
+    np.testing.assert_allclose(found, slope(), atol=1e-10)
+
+
 def test_a_graph_of_small_matrices_stays_as_it_is():
     program = gl.jit(gnp.linalg.cholesky).program(positive(LEAF))
     again = cut_into_blocks(program.traced)

@@ -13,7 +13,7 @@ import numpy as np
 from gradloom.frontend.apply import apply, apply_many
 from gradloom.ir.op import Kind, Op
 from gradloom.ir.routine import Code
-from gradloom.ir.types import TensorType, TupleType
+from gradloom.ir.types import COMPLEX, TensorType, TupleType
 from gradloom.ops import blocked, lapack
 from gradloom.ops.complex import conjugate
 from gradloom.ops.composite import ones_like, zeros_like
@@ -97,11 +97,18 @@ def _cholesky_code(x: TensorType, potrf: TensorType, trsm: TensorType) -> Code:
 
 @conjugated
 def _cholesky_vjp(g: Any, out: Any, x: Any, potrf: Any, trsm: Any) -> tuple[Any, None, None]:
-    """Murray, Differentiation of the Cholesky decomposition, 2016, eq. 10."""
+    if out.dtype.name in COMPLEX:
+        return halved(_cholesky_slope(g, out)), None, None
+    return halved(blocked.cholesky_slope(g, out, _cholesky_slope)), None, None
+
+
+def _cholesky_slope(g: Any, out: Any) -> Any:
+    """Twice the gradient by a Hermitian matrix, from that by its factor [Murray, Differentiation of
+    the Cholesky decomposition, 2016, eq. 10]."""
     inner = halved(matmul(adjoint(out), tril(g)))
     left = triangular(conjugate(out), inner, lower=1, trans=1)
     whole = adjoint(triangular(conjugate(out), adjoint(left), lower=1, trans=1))
-    return of_lower(whole), None, None
+    return whole + adjoint(whole)
 
 
 CHOLESKY: Op = define_with_pairs(

@@ -26,7 +26,33 @@ WIDEST_BYTES = 64  # plans are made for 64-byte vectors; narrower machines only 
 def shaped(nest: Nest, fixed: int = 0) -> Nest:
     """Merge loops, leaving the first `fixed` axes alone, and choose the vector axis."""
     nest = _merged(nest, fixed)
-    return replace(nest, vector=vector_axis(nest))
+    nest = replace(nest, vector=vector_axis(nest))
+    return _turned(nest) if _reads_turned(nest, fixed) else nest
+
+
+def _reads_turned(nest: Nest, fixed: int) -> bool:
+    """Whether something is read along columns, and lies in rows along the loop around the lanes'.
+
+    The lanes of such a read lie in as many cache lines, whose other elements are those of the next
+    rounds of that loop.  Made the inner one it finds them in the cache: (x + x.T) / 2 in float32 of
+    64 rows takes 1 us either way, of 128 6.1 and 3.2, of 256 59 and 14, of 512 236 and 104, of 1024
+    6,590 and 725.
+    """
+    last = len(nest.sizes) - 1
+    if nest.reduced or last <= fixed or nest.vector != last:
+        return False
+    loads = [s.at for s in nest.steps if isinstance(s, Load)]
+    return any(abs(at.coefficient(last)) > 1 and abs(at.coefficient(last - 1)) == 1 for at in loads)
+
+
+def _turned(nest: Nest) -> Nest:
+    """The nest with its two innermost loops exchanged."""
+    last = len(nest.sizes) - 1
+    terms = {a: Affine.axis(a) for a in range(last - 1)}
+    terms |= {last - 1: Affine.axis(last), last: Affine.axis(last - 1)}
+    sizes = (*nest.sizes[: last - 1], nest.sizes[last], nest.sizes[last - 1])
+    nest = map_affines(nest, lambda at: at.renumber(terms))
+    return replace(nest, sizes=sizes, vector=last - 1)
 
 
 def ranged(nest: Nest) -> tuple[Nest, int]:

@@ -202,6 +202,11 @@ class Stage:
         return isinstance(self.code, Nest) and self.code.picks
 
 
+def calls_out(stage: Stage) -> bool:
+    """Whether it calls functions of other libraries, whose addresses are among its operands."""
+    return isinstance(stage.code, Routine) and any("invoke_" in p for p in stage.code.parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Stages that run together on blocks of `block` iterations of their outermost axis."""
@@ -366,7 +371,7 @@ class Plan:
             ),
             self.effort,
             self.flops,
-            any("invoke_" in text for text in self.routines()),
+            any(calls_out(stage) for kernel in self.kernels for stage in kernel.stages),
         )
 
     @property
