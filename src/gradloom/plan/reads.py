@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gradloom.ir.affine import Affine, Index, linear
 from gradloom.ir.graph import Graph
@@ -14,7 +15,7 @@ from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
 from gradloom.ir.types import ITEMSIZE, row_strides
 from gradloom.plan.nest import access, broadcast, domain, domain_index, folded_axes, locate
-from gradloom.plan.product import copied
+from gradloom.plan.product import as_product, copied
 from gradloom.plan.rows import Axes, Rows, Sizes
 
 WHOLE = (Kind.CONTROL, Kind.ROUTINE)  # whose operands are whole values in memory
@@ -117,10 +118,10 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
         index = domain_index(node.type.shape)
         if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
             pinned.add(node.inputs[0])
-        addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
-        for operand in node.inputs[:addressed]:
-            pinned.add(_addressable(operand, pinned))
+        if node.op.kind is Kind.GATHER:
+            pinned.add(_addressable(node.inputs[0], pinned))
         if node.op.kind is Kind.CONTRACT:
+            pinned.update(_factors(node, pinned))
             pinned.update(copied(node, lambda n: in_memory(n, pinned)))
     return {n for n in pinned if n.op is not PARAMETER}
 
@@ -128,16 +129,36 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
 def _addressable(node: Node, pinned: set[Node]) -> Node:
     """What must be in memory so that every element of `node` has an address: behind moves, up to
     the first that reads outside of its operand or takes more than an index expression."""
-    index = domain_index(node.type.shape)
+    return _addressables(node, pinned)[-1]
+
+
+def _addressables(node: Node, pinned: set[Node]) -> list[Node]:
+    """The same for a reader that checks the guards of moves up to there; the furthest first."""
+    index, found = domain_index(node.type.shape), []
     while not in_memory(node, pinned) and node.op.kind is Kind.MOVE:
-        found = access(node, index)
-        if found is None:  # the same elements in the same order
-            return node.inputs[0]
-        index, guards = found
+        moved = access(node, index)
+        if moved is None:  # the same elements in the same order
+            node = node.inputs[0]
+            break
+        index, guards = moved
         if guards:
-            return node
+            found.append(node)
         (node,) = node.inputs
-    return node
+    return [node, *reversed(found)]
+
+
+def _factors(node: Node, pinned: set[Node]) -> list[Node]:
+    """What a product needs in memory: as little of the borders of its operands as it can."""
+    choices = [_addressables(operand, pinned) for operand in node.inputs]
+    chosen = [choice[-1] for choice in choices]
+    for side, choice in enumerate(choices):
+        for base in choice[:-1]:
+            bases = [base if side == n else other for n, other in enumerate(chosen)]
+            stored = partial(in_memory, pinned={*bases, *pinned})
+            if as_product(node, stored) is not None:
+                chosen = bases
+                break
+    return chosen
 
 
 def _whole_operands(node: Node, pinned: set[Node]) -> set[Node]:
