@@ -7,6 +7,7 @@ from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
 from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
+from gradloom.passes.turn import turn_operands
 
 PASSES = (
     inline,  # before anything looks at a graph: it shows what calls hold
@@ -18,6 +19,7 @@ PASSES = (
     bind_constants,
     prune_loops,  # also of the operands that were constants
     hoist_sums,  # after pruning: what nobody reads need not be summed
+    turn_operands,  # after sums have left the loops
     halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )

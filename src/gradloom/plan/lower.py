@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
 from gradloom.plan.fuse import Group
-from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
+from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate, named
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
 from gradloom.plan.reads import is_computed
@@ -116,9 +115,8 @@ class Lowering:
             Operand(made),
         )
         product = found.product
-        digest = hashlib.sha256(repr(product).encode()).hexdigest()[:8]
         extent = product.batch[0] if product.batch else product.rows
-        return Stage(replace(product, name=f"product_{digest}"), operands, (2,), extent)
+        return Stage(named(product, "product"), operands, (2,), extent)
 
     def _join(self, group: Group) -> tuple[list[Stage], int]:
         (node,) = group.members
