@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
 from gradloom.ir.affine import Affine, Guard, linear
 from gradloom.ir.op import OPS
-from gradloom.ir.types import row_strides
 from gradloom.plan.loops import arguments, depends
 from gradloom.plan.plan import (
     Apply,
@@ -378,18 +376,11 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     axes = [*batch, "m", *depth, "n"]
     a, b, c = _apart(names, {*axes, "total"})
 
-    def place(
-        strides: Sequence[int], inner: Sequence[str], panels: Sequence[str] = (), before: int = 0
-    ) -> str:
+    def place(strides: Sequence[int], inner: Sequence[str], before: int = 0) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))
-        return affine_text(linear(index, tuple(strides)) + before, axes, panels)
+        return affine_text(linear(index, tuple(strides)) + before, axes)
 
-    if wide := product.panel:
-        panels = [f"{prod(product.depth) * wide} * (n // {wide})"]
-        rows = [wide * stride for stride in row_strides(product.depth)]
-        at_b = f"{place((*product.b_strides, *rows), depth, panels)} + n % {wide}"
-    else:
-        at_b = place(product.b_strides, [*depth, "n"], before=product.before[1])
+    at_b = place(product.b_strides, [*depth, "n"], product.before[1])
     text = _Lines()
     text.open(f"def {product.name}(start, stop, {a}, {b}, {c}):")
     bounds = ["start, stop", *product.batch[1:], *([product.rows] if batch else [])]
@@ -398,7 +389,7 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     text.add(f"total = {literal(0, product.dtype)}")
     for number, (axis, size) in enumerate(zip(depth, product.depth, strict=True)):
         text.open(f"for {axis} in range({_limited(product, number, size, batch)}):")
-    at_a = place(product.a_strides, ["m", *depth], before=product.before[0])
+    at_a = place(product.a_strides, ["m", *depth], product.before[0])
     text.add(f"total = total + {a}[{at_a}] * {b}[{at_b}]")
     text.depth -= len(depth)
     text.add(f"{c}[{place(product.c_strides, 'mn')}] = total")

@@ -170,10 +170,6 @@ class Product:
     A range of columns of one product is one of a batch: `columns` is then the size of a group,
     the stride of the batch is 0 in A, and in B and C that of so many columns.
 
-    With `panel`, B lies in panels of that many columns: element (k, n) of a batch, with `k` counted
-    through all axes of depth, at `(n // panel) * K * panel + k * panel + n % panel` for K steps in
-    all, zero in the padding, and `b_strides` has the batch strides only.
-
     Beyond `limits` there is nothing to sum, nor memory to read: A and B begin `before` elements
     from where their operands do, perhaps in front of them.
     """
@@ -187,7 +183,6 @@ class Product:
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
     c_strides: tuple[int, ...]
-    panel: int = 0
     limits: tuple[Limit, ...] = ()
     before: tuple[int, int] = (0, 0)
 
