@@ -241,3 +241,19 @@ def test_a_value_of_the_body_that_leaks_out():
 
 def test_a_body_that_branches_in_python():
     raises(gl.TracingError, lambda: gl.scan(lambda c, x: (c if x.sum() > 0 else -c, None), H, XS))
+
+
+def test_what_is_cheap_to_compute_of_the_rest_is_not_stacked():
+    def loss(w, xs):
+        def step(h, x):
+            gate = np.tanh(h @ w + x)  # whose slope is 1 - gate * gate
+            return gate * gate * gate, None
+
+        return gl.scan(step, np.zeros((2, 3)), xs)[0].sum()
+
+    w, xs = RNG.normal(size=(3, 3)), RNG.normal(size=(5, 2, 3))
+    slope = gl.jit(gl.grad(loss), verify=True)
+    slope(w, xs)
+    forward, _ = (n for n in slope.program(w, xs).graph.nodes() if n.op.flow == "for")
+    stacked = len(forward["body"].outputs) - forward["carries"]
+    assert stacked == 2  # the gate and the carry

@@ -41,3 +41,23 @@ def test_a_first_window_is_short():
     pace = Pace(2)
     got = passes(pace, {1: 100e3, 2: 1e6}, 100)
     assert got[2] * 1e6 <= FIRST + 2 * TRIAL * 1e6
+
+
+def test_trials_of_long_passes_are_single_and_rare():
+    got = passes(Pace(2), {1: 12e6, 2: 9e6}, 100, most=4)
+    assert got[1] <= 0.03 * got[2]
+
+
+def test_one_slow_pass_costs_few():
+    """A way that lost by chance is tried again soon."""
+    pace = Pace(2)
+    passes(pace, {1: 12e6, 2: 30e6}, 4)
+    assert pace.size == 1
+    got = passes(pace, {1: 12e6, 2: 9e6}, 100)
+    assert got[1] <= 0.1 * got[2]
+
+
+def test_the_first_call_does_not_count():
+    pace = Pace(2)
+    pace.tell(*pace.next(), 1e9)
+    assert passes(pace, {1: 12e6, 2: 9e6}, 100)[1] <= 3

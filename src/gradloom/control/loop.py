@@ -10,6 +10,7 @@ takes the place of the original (`passes.twins`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,10 @@ from gradloom.ops.elementwise import add, multiply
 from gradloom.ops.move import broadcast_to, expand_dims, moveaxis
 
 Ids = tuple[Any, ...]
+
+# What so many additions an element make anew of what is kept anyway is not kept: to write it in one
+# sweep and to read it in the other costs as much, and more once the stacks outgrow a cache.
+CHEAP = 4
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,8 @@ def _frontier(
 ) -> tuple[Node, ...]:
     """The body's values that the sweep reads and that change from step to step.
 
-    Views are taken apart, so that what is kept is no larger than what was computed.
+    Views are taken apart, so that what is kept is no larger than what was computed.  What is cheap
+    to compute of the rest is not kept.
     """
     moving = {*own.carry, *own.xs}
     linear = set(cotangents)
@@ -212,6 +218,19 @@ def _frontier(
             linear.add(node)  # or computed again, so that it need not be kept
         elif any(n in moving for n in node.inputs):
             moving.add(node)
+    whole = _met(outputs, moving, linear, set())
+    kept, given = set(whole), set(own.xs)
+    for node in topological(whole):
+        if node in kept - given and _price(node, kept - {node} | given, moving) <= CHEAP:
+            kept.discard(node)
+    return _met(outputs, moving, linear, set(whole) - kept)
+
+
+def _met(
+    outputs: Sequence[Node], moving: set[Node], linear: set[Node], again: set[Node]
+) -> tuple[Node, ...]:
+    """What of the body one meets first on the way back from `outputs`, except for views and for
+    what is computed `again`."""
     found: dict[Node, None] = {}
     seen: set[Node] = set()
     stack = list(outputs)
@@ -220,11 +239,26 @@ def _frontier(
         if node in seen:
             continue
         seen.add(node)
-        if node in moving and not _is_view(node) and node not in linear:
+        if node in moving and not _is_view(node) and node not in linear | again:
             found[node] = None
         elif node in linear or node in moving:
             stack += node.inputs
     return tuple(found)
+
+
+def _price(node: Node, given: set[Node], moving: set[Node]) -> float:
+    """Additions an element that a value takes when these are given; more than CHEAP if it takes
+    other things."""
+    if node in given or node not in moving:
+        return 0
+    if node.op.kind not in (Kind.ELEMENTWISE, Kind.MOVE) or node.op.apart:
+        return math.inf
+    total = float(node.op.cost) if node.op.kind is Kind.ELEMENTWISE else 0.0
+    for operand in node.inputs:
+        if total > CHEAP:
+            break
+        total += _price(operand, given, moving)
+    return total
 
 
 def _is_view(node: Node) -> bool:

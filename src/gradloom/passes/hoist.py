@@ -190,13 +190,13 @@ def _term(node: Node, moving: set[Node], fixed: set[Node]) -> _Term | None:
     if inner not in moving or inner.op is not CONTRACT or _depth(inner) > DEEPEST:
         return None
     pairs = zip(inner.inputs, (inner["left"], inner["right"]), strict=True)
-    operands, labels = zip(*(_upright(n, term) for n, term in pairs), strict=True)
+    operands, labels = zip(*(upright(n, term) for n, term in pairs), strict=True)
     if not all(n in moving or n in fixed for n in operands):
         return None
     return _Term(inner, operands, labels, tuple(moves))
 
 
-def _upright(node: Node, labels: str) -> tuple[Node, str]:
+def upright(node: Node, labels: str) -> tuple[Node, str]:
     """What an operand is a transpose of, and the labels of its axes."""
     while node.op is TRANSPOSE:
         at = dict(zip(node["axes"], labels, strict=True))

@@ -7,6 +7,8 @@ from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
 from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
+from gradloom.passes.symmetry import fold_symmetric
+from gradloom.passes.turn import turn_operands
 
 PASSES = (
     inline,  # before anything looks at a graph: it shows what calls hold
@@ -14,10 +16,12 @@ PASSES = (
     split_complex,  # what follows knows real numbers only
     cut_into_blocks,  # before the pieces and products that come of it are simplified
     simplify,
+    fold_symmetric,  # before anything cuts folds or moves them out of loops
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,
     prune_loops,  # also of the operands that were constants
     hoist_sums,  # after pruning: what nobody reads need not be summed
+    turn_operands,  # after sums have left the loops
     halve_reductions,  # after what would join the reshapes that come of it with others
     number,  # last: no pass after it makes two values one
 )

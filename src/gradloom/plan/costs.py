@@ -26,7 +26,7 @@ from gradloom.plan.plan import (
     Stage,
     rounds_of,
 )
-from gradloom.plan.touch import accesses
+from gradloom.plan.touch import Access, accesses
 
 # One core with AVX-512, float32.  An addition in all lanes, in which `Op.cost` counts, takes 0.19
 # ns, a load of a vector 0.8 additions and a store 1.5 (benchmarks/lane_costs.py).
@@ -98,21 +98,40 @@ def effort(parts: Iterable[Part], buffers: Sequence[Buffer]) -> Effort:
     """What a pass takes, by the number of grains that it is dealt out in, and its barriers."""
     split: dict[int, float] = {}
     meetings = 0.0
-    written: dict[int, set[tuple[int, int]]] = {}  # of a buffer: how its writers are split
-    read: list[tuple[int, tuple[int, int], float]] = []
     for kernel, rounds in rounds_of(parts):
         for stage in kernel.stages:
             grains = -(-stage.extent // stage.grain) if stage.grain else 1
             split[grains] = split.get(grains, 0.0) + rounds * nanoseconds(stage, buffers)
             meetings += rounds * bool(stage.barrier)
+    meetings += _of_regions(parts, 1)
+    return Effort(tuple(sorted(split.items())), meetings, _crossing(parts, buffers))
+
+
+def _crossing(parts: Iterable[Part], buffers: Sequence[Buffer]) -> float:
+    """Bytes that others read than wrote them, while they lie in the writer's cache: each once,
+    since whoever has read them has them."""
+    touched: list[tuple[Access, int, int]] = []  # with the bytes so far, and its own
+    total = 0
+    for kernel, rounds in rounds_of(parts):
+        for stage in kernel.stages:
             for access in accesses(stage, buffers, stage.grain):
-                way = access.grains, access.step
-                if access.writes:
-                    written.setdefault(access.buffer, set()).add(way)
-                else:
-                    read.append((access.buffer, way, rounds * (access.stop - access.start)))
-    crossing = sum(nbytes for b, way, nbytes in read if written.get(b, set()) - {way})
-    return Effort(tuple(sorted(split.items())), meetings + _of_regions(parts, 1), crossing)
+                nbytes = access.stop - access.start
+                touched.append((access, total, rounds * nbytes))
+                total += nbytes
+    written: dict[int, tuple[tuple[int, int], int]] = {}  # of a buffer: how, and when
+    for access, at, _ in touched:
+        if access.writes:  # by the pass before
+            written[access.buffer] = (access.grains, access.step), at - total
+    crossed: dict[int, int] = {}
+    for access, at, nbytes in touched:
+        way = access.grains, access.step
+        if access.writes:
+            written[access.buffer] = way, at
+        elif access.buffer in written:
+            how, when = written[access.buffer]
+            if how != way and at - when < CACHE_BYTES:
+                crossed[access.buffer] = max(crossed.get(access.buffer, 0), nbytes)
+    return sum(crossed.values())
 
 
 def _of_regions(parts: Iterable[Part], rounds: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
 from gradloom.plan.fuse import Group
-from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate
+from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate, named
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
 from gradloom.plan.reads import is_computed
@@ -116,9 +115,8 @@ class Lowering:
             Operand(made),
         )
         product = found.product
-        digest = hashlib.sha256(repr(product).encode()).hexdigest()[:8]
         extent = product.batch[0] if product.batch else product.rows
-        return Stage(replace(product, name=f"product_{digest}"), operands, (2,), extent)
+        return Stage(named(product, "product"), operands, (2,), extent)
 
     def _join(self, group: Group) -> tuple[list[Stage], int]:
         (node,) = group.members
@@ -270,8 +268,7 @@ def _block(product: Product, epilogue: list[Stage]) -> int:
     if extent != product.rows:
         return 0
     *_, depth_stride, column_stride = product.b_strides
-    copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE
-    if copied and not product.panel:
+    if column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE:
         return 0  # the product copies B in each range, so there must be one
     rows = BLOCK_BYTES // (product.columns * ITEMSIZE[product.dtype])
     return max(rows // BLOCK_ROWS, 1) * BLOCK_ROWS

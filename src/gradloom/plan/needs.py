@@ -12,9 +12,10 @@ from gradloom.ir.types import TensorType
 BARRIER = 200.0
 ENTER = 1000.0
 # A byte that one core has written and another reads: to copy 4 KB from the other thread's memory
-# takes 0.7 us more than from its own (benchmarks/team_costs.py).  With it the estimates for two
-# threads are 50, 30 and 1,670 us for 64-128-64-10, a softmax regression of 784 x 10 and
-# 784-512-256-10, where the least of many runs took 47, 42 and 1,730, and one thread 43, 55, 2,310.
+# takes 0.7 us more than from its own (benchmarks/team_costs.py).  With it two threads should be 1.9
+# times as fast as one for 784-512-256-10, 1.6 for a transformer of two layers and for a residual
+# network, 1.4 for a convolutional one and 0.95 for a Gaussian process; they were 1.6, 1.65, 1.6,
+# 1.5 and 1.0 times as fast (benchmarks/team.py).
 CROSSING_BYTE = 0.18
 # A team must be so much faster than one thread by these estimates before it is used.
 CLEAR_GAIN = 0.85

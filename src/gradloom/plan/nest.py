@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,12 +25,14 @@ from gradloom.plan.plan import (
     Operand,
     Pick,
     Position,
+    Product,
     Stage,
     Step,
     Store,
 )
 
 Guards = tuple[Guard, ...]
+Named = TypeVar("Named", Nest, Product)
 
 
 @dataclass
@@ -187,10 +190,10 @@ class Draft:
         return Stage(named(nest, hint), tuple(self.operands), writes, extent)
 
 
-def named(nest: Nest, hint: str) -> Nest:
-    """The nest under a name that its contents decide."""
-    digest = hashlib.sha256(repr(nest).encode()).hexdigest()[:8]
-    return replace(nest, name=f"{hint}_{digest}")
+def named(code: Named, hint: str) -> Named:
+    """The nest or product under a name that its contents decide."""
+    digest = hashlib.sha256(repr(replace(code, name="")).encode()).hexdigest()[:8]
+    return replace(code, name=f"{hint}_{digest}")
 
 
 def broadcast(index: Index, x: Node) -> Index:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gradloom.errors import InternalError
+from gradloom.plan.columns import by_columns
 from gradloom.plan.costs import effort, nanoseconds, worth_sharing
 from gradloom.plan.lower import ROW_TILE
 from gradloom.plan.plan import (
@@ -52,8 +53,11 @@ FEWEST = 4  # grains, if a coarser one is only to fit the tiles of products
 
 def split(plan: Plan) -> Plan:
     """The plan with a grain for every stage that can be split, and barriers where they must be."""
+    off = current_settings().disable
+    if by_columns.__name__ not in off:
+        plan = replace(plan, parts=tuple(each_kernel(part, by_columns) for part in plan.parts))
     parts = _meeting(_dealt(plan), plan.buffers)
-    if lighten.__name__ not in current_settings().disable:
+    if lighten.__name__ not in off:
         parts = _meeting(lighten(parts, plan.buffers), plan.buffers)
     return replace(plan, parts=parts, effort=effort(parts, plan.buffers))
 

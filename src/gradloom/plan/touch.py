@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradloom.ir.affine import Affine
@@ -17,19 +16,26 @@ ARENA = -1
 @dataclass(frozen=True, slots=True)
 class Reach:
     """What one iteration of a stage's outermost axis touches of an operand, in bytes from the
-    operand's first on: `step * iteration + low` to `step * iteration + high`."""
+    operand's first on: `step * iteration + low` to `step * iteration + high`.
+
+    With a `pitch` the iterations are columns of a matrix with rows so far apart: each touches
+    `width` bytes of every row, and all of them together no more than a row.
+    """
 
     operand: int
     step: int
     low: int
     high: int
     writes: bool
+    pitch: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Bytes that the team touches: grain `g` those of `[low, high) + g * step` within
-    `[start, stop)`, which is of the array `root`, or of the arena.
+    `[start, stop)`, which is of the array `root`, or of the arena; with a `pitch` only the first
+    `width` of every so many.
 
     Bytes of a `row` that moves from round to round count from the row's first; then `start` and
     `stop` are those of all that it moves over.  A row of another round than this is `past`.
@@ -43,6 +49,8 @@ class Access:
     high: int
     grains: int
     writes: bool
+    pitch: int = 0
+    width: int = 0
     row: int = ANY
     past: int = ANY
     buffer: int = field(default=ANY, compare=False)
@@ -67,11 +75,13 @@ class Access:
         if self.grains == 1:
             return True
         step = abs(self.step)
-        return (
-            self.step == other.step
-            and self.high - other.low <= step
-            and other.high - self.low <= step
-        )
+        if self.step != other.step:
+            return False
+        if self.pitch and self.pitch == other.pitch:
+            apart = (other.low - self.low + step) % self.pitch - step  # along a row
+            together = max(self.width, apart + other.width) - min(0, apart)
+            return together <= step and self.grains * step <= self.pitch
+        return self.high - other.low <= step and other.high - self.low <= step
 
 
 def accesses(
@@ -101,12 +111,13 @@ def placed(buffers: Sequence[Buffer], number: int, reach: Reach, extent: int, gr
     root, at = (ARENA, base.offset) if base.space == "arena" else (number, 0)
     if moves:
         whole = at, at + base.type.nbytes
-        found = Access(root, *whole, step, first, last, grains, reach.writes, buffer)
+        found = Access(root, *whole, step, first, last, grains, reach.writes, row=buffer)
     else:
         at += offset
         bytes_ = at + low, at + high, step, at + first, at + last
         found = Access(root, *bytes_, grains, reach.writes)
-    return replace(found, buffer=buffer)
+    width = reach.width + inside if reach.pitch else 0
+    return replace(found, pitch=reach.pitch, width=width, buffer=buffer)
 
 
 # ---- the reach of each kind of stage
@@ -141,7 +152,24 @@ def reach_of(access: Load | Store, nest: Nest, extent: int) -> Reach:
     step = access.at.coefficient(0) if kept else 0
     item = ITEMSIZE[access.dtype]
     writes = isinstance(access, Store)
-    return Reach(access.operand, step * item, low * item, (high + 1) * item, writes)
+    found = Reach(access.operand, step * item, low * item, (high + 1) * item, writes)
+    if access.picks:
+        return found
+    sizes = sizes_of(nest, extent)
+    inner = [(c, sizes[axis]) for axis, c in access.at.terms if axis or not kept]
+    return _by_columns(found, extent, inner, item)
+
+
+def _by_columns(reach: Reach, extent: int, inner: Iterable[tuple[int, int]], item: int) -> Reach:
+    """With the pitch of the rows, if iterations are columns; `inner` are the strides and sizes of
+    the axes within one, in elements."""
+    axes = sorted((stride * item, size) for stride, size in inner if size > 1)
+    if not axes or axes[0][0] < 0 or reach.step <= 0:
+        return reach
+    pitch = axes.pop()[0]
+    width = item + sum(stride * (size - 1) for stride, size in axes)
+    fits = reach.step * (extent - 1) + width <= pitch
+    return replace(reach, pitch=pitch, width=width) if fits else reach
 
 
 def nest_accesses(nest: Nest) -> Iterator[Load | Store]:
@@ -168,21 +196,18 @@ def span(
 def _of_product(product: Product) -> Iterator[Reach]:
     item = ITEMSIZE[product.dtype]
     batch, rows, columns, depth = product.batch, product.rows, product.columns, product.depth
-    panels: tuple[int, ...] = (*batch, *depth, columns)
-    strides_of_b = product.b_strides
-    if product.panel:
-        strides_of_b = (*product.b_strides, 1)
-        panels = (*batch, -(-columns // product.panel) * product.panel * math.prod(depth))
     operands = (
         (0, product.a_strides, (*batch, rows, *depth), True),
-        (1, strides_of_b, panels, bool(batch)),
+        (1, product.b_strides, (*batch, *depth, columns), bool(batch)),
         (2, product.c_strides, (*batch, rows, columns), True),
     )
     for number, strides, sizes, split in operands:
         spans = [s * (n - 1) for s, n in zip(strides, sizes, strict=True)][split:]
         low, high = sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans)
         step = strides[0] if split else 0
-        yield Reach(number, step * item, low * item, (high + 1) * item, number == 2)
+        found = Reach(number, step * item, low * item, (high + 1) * item, number == 2)
+        inner = list(zip(strides, sizes, strict=True))[split:]
+        yield _by_columns(found, sizes[0], inner, item) if split else found
 
 
 def _of_all(stage: Stage, buffers: Sequence[Buffer]) -> Iterator[Reach]:
