@@ -53,6 +53,16 @@ def test_a_profile_has_a_time_for_every_kernel():
     assert str(found).count("\n") == len(found.timings) + 2
 
 
+def test_a_team_is_profiled_too():
+    with gl.settings(disable=("lighten",)):
+        f = gl.jit(lambda x: np.sum(np.tanh(x @ x)))
+        program = f.program(np.ones((64, 64)))
+    assert any(s.grain for k in program.plan.kernels for s in k.stages)
+    found = profile(program, threads=2)
+    assert [t.name for t in found.timings] == [k.name for k in program.plan.kernels]
+    assert all(t.seconds > 0 for t in found.timings)
+
+
 def test_a_profile_leaves_the_state_alone():
     step = gl.train_step(lambda p, x: np.sum((p * x) ** 2), gl.optim.adam(0.1))
     state, _ = step(step.init(np.ones(5)), np.ones(5))
