@@ -23,7 +23,7 @@ from gradloom.ops.contract import contract
 from gradloom.ops.move import broadcast_to, flip, moveaxis, reshape, take_slice
 from gradloom.ops.public import as_operand, wrong_shape
 from gradloom.ops.windows import frame, overlap_add, skew, spread_out, undilated, windows
-from gradloom.train.sliding import Sliding, bordered, sliding
+from gradloom.train.sliding import Sizes, Sliding, bordered, sliding
 
 # Labels of the axes: examples, groups, channels of x and of the result; of axes that slide over x,
 # the places of windows, blocks of places, elements within a window and within a block.
@@ -80,14 +80,14 @@ class Form:
         around = bordered(g, self.ahead, start, reach)
         seen = windows(around, self.ahead, blocks, terms, dilation=dilation)
 
-        # Channels of x are neighbours in the result, so they should be in the weights.
-        w = moveaxis(w, many, -1)
-        w = spread_out(w, tuple(range(many)), size)
-        w = frame(w, 0, (0,) * many, tuple(j * s for j, s in zip(terms, own.step, strict=True)))
-        pairs = [n for pair in zip(terms, own.step, strict=True) for n in pair]
-        w = flip(reshape(w, (*pairs, *w.shape[many:])), tuple(range(0, 2 * many, 2)))
+        # Channels of x, and elements of a block along the last axis, are neighbours in the result,
+        # so they are in the weights.
+        w = moveaxis(spread_out(w, tuple(range(many)), size), many, -1)
+        w = _in_blocks(w, many - 1, terms[-1:], own.step[-1:])
+        w = _in_blocks(moveaxis(w, many, -2), 0, terms[:-1], own.step[:-1])
         group, places, inside, within = self.group, PLACES[:many], INSIDE[:many], BLOCKS[:many]
-        both = "".join(a + b for a, b in zip(inside, within, strict=True)) + f"{group}oc"
+        both = "".join(a + b for a, b in zip(inside[:-1], within[:-1], strict=True))
+        both += f"{inside[-1]}{group}o{within[-1]}c"
         out = "".join(a + b for a, b in zip(places, within, strict=True))
         n, more = AHEAD[:1], AHEAD[1 : self.ahead]  # the rows of a product are not at a border
         found = contract(
@@ -140,6 +140,15 @@ class Form:
         leaves, structure = flatten(others)
         signature = Signature(function, structure)
         return call(_Derivative(self, by, signature), signature, leaves)
+
+
+def _in_blocks(w: Any, first: int, terms: Sizes, step: Sizes) -> Any:
+    """The axes from `first` on each as two: the blocks, of which the last comes first, and the
+    elements of one."""
+    many, pairs = len(terms), [n for pair in zip(terms, step, strict=True) for n in pair]
+    w = frame(w, first, (0,) * many, tuple(j * s for j, s in zip(terms, step, strict=True)))
+    w = reshape(w, (*w.shape[:first], *pairs, *w.shape[first + many :]))
+    return flip(w, tuple(first + 2 * d for d in range(many)))
 
 
 @dataclass(frozen=True, eq=False)
