@@ -68,7 +68,7 @@ class Read:
         if self.along is None:
             return False
         if self.same:
-            return self.loops in (rows.wide, rows.narrow)
+            return self.loops in (rows.wide, rows.narrow, rows.flat)
         whole = tuple(range(len(self.loops)))
         if self.loops != rows.wide or {self.own, self.along} != {whole, rows.kept}:
             return False
@@ -285,7 +285,11 @@ def loops_of(node: Node, operand: Node) -> tuple[Sizes, Axes, Axes]:
 
 
 def _along(node: Node, index: Index, loops: Sizes, order: Axes) -> Axes | None:
-    """The loops that a node is read along, if each of its axes is one of them, in their order."""
+    """The loops that a node is read along, if each of its axes is one of them, in their order, or
+    its one axis is all of them."""
+    whole = Rows(loops, order[: len(loops)])
+    if order == tuple(range(len(loops))) and index == whole.index(node.type.shape):
+        return order
     axes = []
     for at, size in zip(index, node.type.shape, strict=True):
         if size == 1:
