@@ -83,11 +83,12 @@ class Form:
         # Channels of x, and elements of a block along the last axis, are neighbours in the result,
         # so they are in the weights.
         w = moveaxis(spread_out(w, tuple(range(many)), size), many, -1)
-        w = _in_blocks(w, many - 1, terms[-1:], own.step[-1:])
-        w = _in_blocks(moveaxis(w, many, -2), 0, terms[:-1], own.step[:-1])
+        if many:
+            w = moveaxis(_in_blocks(w, many - 1, terms[-1:], own.step[-1:]), many, -2)
+        w = _in_blocks(w, 0, terms[:-1], own.step[:-1])
         group, places, inside, within = self.group, PLACES[:many], INSIDE[:many], BLOCKS[:many]
         both = "".join(a + b for a, b in zip(inside[:-1], within[:-1], strict=True))
-        both += f"{inside[-1]}{group}o{within[-1]}c"
+        both += f"{inside[-1:]}{group}o{within[-1:]}c"
         out = "".join(a + b for a, b in zip(places, within, strict=True))
         n, more = AHEAD[:1], AHEAD[1 : self.ahead]  # the rows of a product are not at a border
         found = contract(
