@@ -48,9 +48,7 @@ def _turned(loop: Node) -> Node:
     if not found:
         return loop
     outside = dict(zip(fixed, loop.inputs, strict=False))
-    more = [
-        make(TRANSPOSE, outside[param], where=param.where, axes=axes) for param, axes in turned
-    ]
+    more = [make(TRANSPOSE, outside[param], where=param.where, axes=axes) for param, axes in turned]
     inputs = (*fixed, *turned.values(), *body.inputs[free:])
     wider = rebuilt(Graph(inputs, body.outputs), lambda n: found.get(n, n))
     attrs = {**dict(loop.attrs), "body": wider, "free": free + len(more)}
