@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rounds import Runner, passes
+from benchmarks.rounds import Runner, filling
 from benchmarks.serving import serve
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ class Multiplier:
     def __init__(self, contender: str, dtype: str, threads: str) -> None:
         self.make = MAKERS[contender]
         self.dtype, self.threads = dtype, int(threads)
-        self.runner, self.passes, self.pairs = Runner(lambda: None), 1, 1
+        self.runner, self.turn, self.pairs = Runner(lambda: None), (1, 1), 1
 
     def prepare(self, rows: str, depth: str, columns: str, form: str) -> dict[str, Any]:
         """Operands stored as `form` says, and the sum of all products, to be compared."""
@@ -45,13 +45,13 @@ class Multiplier:
         run = self.make(a.astype(self.dtype), b.astype(self.dtype), form, self.threads)
         self.runner = Runner(run)
         result = [np.asarray(c, "float64") for c in run()]
-        self.passes = passes(self.runner)
+        self.turn = filling(self.runner)
         return {"sizes": [float(np.linalg.norm(c)) for c in result]}
 
     def time(self) -> dict[str, Any]:
         """A turn: seconds of a product."""
         before = time.process_time()
-        wall, cpu = self.runner.timed(self.passes)
+        wall, cpu = self.runner.timed(*self.turn)
         found = {"wall": wall / self.pairs, "cpu": cpu / self.pairs}
         return {**found, "before": before, "after": time.process_time()}
 

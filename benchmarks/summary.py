@@ -27,6 +27,7 @@ def report(
     models: dict[str, Model],
     found: dict[int, Table],
     peaks: dict[int, dict[str, float]],
+    floors: dict[str, int],
 ) -> Report:
     """Sections for each number of threads, then compile times and memory."""
     sections = []
@@ -38,7 +39,7 @@ def report(
             fractions(title, models, table, peaks[threads]),
         ]
     first = next(iter(found.values()))
-    sections += [compiling(first), memory(first)]
+    sections += [compiling(first), memory(first, floors)]
     return Report(
         f"training-{dtype}",
         f"A training step of {len(models)} models, {dtype}",
@@ -142,21 +143,20 @@ def compiling(table: Table) -> Section:
     )
 
 
-def memory(table: Table) -> Section:
-    """Peak resident memory beyond imports and data, and beyond what the smallest model takes."""
+def memory(table: Table, floors: dict[str, int]) -> Section:
+    """Peak memory beyond imports and data, and beyond what XOR takes."""
     names = contenders(table)
-    floors = {n: min(f.peak[n] for f in table.values() if n in f.peak) for n in names}
     rows = [
         [
             model,
-            *(_megabytes(f.peak[n] - floors[n] if n in f.peak else None) for n in names),
+            *(_megabytes(f.peak[n] - floors.get(n, 0) if n in f.peak else None) for n in names),
             _megabytes(f.planned.get(OURS)),
         ]
         for model, f in table.items()
     ]
-    floor = ["floor", *(_megabytes(floors[n]) for n in names), ""]
+    floor = ["floor", *(_megabytes(floors.get(n)) for n in names), ""]
     columns = ["", *names, f"{OURS}: planned"]
-    return Section("Peak memory beyond the floor, MB", columns, [*rows, floor])
+    return Section("Peak memory beyond XOR's, MB", columns, [*rows, floor])
 
 
 def notes(
@@ -164,11 +164,7 @@ def notes(
 ) -> list[str]:
     everything = [f for table in found.values() for f in table.values()]
     difference = max(f.difference for f in everything)
-    idle = max(
-        spent / (sum(map(sum, f.timing.wall.values())) or 1.0)
-        for f in everything
-        for spent in f.idle.values()
-    )
+    idle = max(share for f in everything for share in f.idle.values())
     reasons: dict[tuple[str, str], list[str]] = {}
     for threads, table in found.items():
         for model, f in table.items():
@@ -180,8 +176,8 @@ def notes(
         "Medians of interleaved rounds, quartiles in parentheses; a ratio is taken within each "
         "round, the median of the rounds counts.",
         f"The first losses of all agree within {difference:.1e} of their median, relatively.",
-        f"While others were measured nobody computed for more than {idle:.1%} of their time.",
-        "The floor is the least that a contender took for any of these models.",
+        f"While others were measured nobody computed for more than {idle:.1%} of the time.",
+        "The floor is what a contender takes for XOR: what its libraries load when they first run.",
         *(
             f"Left out: {name}, of {', '.join(where)}: {why}."
             for (name, why), where in reasons.items()
@@ -206,7 +202,7 @@ def raw(found: dict[int, Table], peaks: dict[int, dict[str, float]]) -> dict[str
                 "busy": f.timing.busy(n),
                 "rounds": len(f.timing.wall[n]),
                 "compile_seconds": f.cold.get(n),
-                "warm_start_seconds": f.warm[n],
+                "warm_start_seconds": f.warm.get(n),
                 "peak_bytes": f.peak[n],
                 "planned_bytes": f.planned[n],
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ from benchmarks.rounds import Timing, interleave, number
 OURS = "gradloom, run"
 TOLERANCE = {"float32": 2e-3, "float64": 1e-8}  # of the first losses, relatively
 ONCE = ("gradloom, eager",)  # in the first table only: it has one thread anyway
-LIMITS = {"torch, compile": 60.0}  # seconds for an answer, where compiling may take minutes
+SLOW = {"torch, compile": 60.0}  # seconds for an answer, where compiling may take minutes
+SMALLEST = "xor"  # the model whose memory is that of the libraries
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Found:
     warm: dict[str, float]  # the same in a later process
     peak: dict[str, int]  # bytes beyond imports and data
     planned: dict[str, int | None]
-    idle: dict[str, float]  # processor seconds while others were measured
+    idle: dict[str, float]  # processor seconds while others were measured, of one of measuring
     difference: float  # the largest relative one of the first losses
     absent: dict[str, str]  # who is not there, and why
 
@@ -58,19 +59,84 @@ def measure(
     threads = list(threads)
     found: dict[int, dict[str, Found]] = {count: {} for count in threads}
     with tempfile.TemporaryDirectory() as folder:
+        caches = Path(folder)
+        firsts = compile_all(chosen, names, dtype, threads, caches)
         for model in chosen:
-            absent: dict[str, str] = {}
+            absent = firsts[model].absent
             for count in threads:
                 start = time.perf_counter()
-                caches = Path(folder) / model
-                cold = count == threads[0]
-                some = [n for n in names if n not in absent and (cold or n not in ONCE)]
-                one = compare(model, some, dtype, count, seconds, caches, cold)
+                some = [n for n in names if n not in absent]
+                some = [n for n in some if count == threads[0] or n not in ONCE]
+                one = compare(model, some, dtype, count, seconds, caches / model)
+                first = count == threads[0]  # others may begin with more or less on disk
+                one.cold, one.warm = (firsts[model].compiled, one.warm) if first else ({}, {})
                 found[count][model] = one
                 absent = one.absent = {**absent, **one.absent}  # who failed is not asked again
-                print(f"{progress(model, count, one)} ({time.perf_counter() - start:.0f} s)")
+                taken = time.perf_counter() - start
+                print(f"{progress(model, count, one)} ({taken:.0f} s)", flush=True)
+        least = floors(names, dtype, threads[0], caches, found[threads[0]])
     made = {name: MODELS[name](dtype) for name in chosen}
-    return report(dtype, made, found, {count: peaks(count, dtype) for count in threads})
+    return report(dtype, made, found, {n: peaks(n, dtype) for n in threads}, least)
+
+
+@dataclass
+class Firsts:
+    """What everyone's first run of a model gave, nothing cached: seconds, or why there is none."""
+
+    compiled: dict[str, float]
+    absent: dict[str, str]
+
+
+def compile_all(
+    models: Iterable[str], names: Iterable[str], dtype: str, threads: list[int], caches: Path
+) -> dict[str, Firsts]:
+    """Let everyone who keeps compiled code on disk compile every model once.
+
+    Ours are alone; the others run as many at a time as there are cores, each on one.  What counts
+    are the seconds for the first number of threads; for the others, `SLOW` compile anew.
+    """
+    start = time.perf_counter()
+    found = {model: Firsts({}, {}) for model in models}
+    alone, together = _parted(n for n in names if CONTENDERS[n].caches)
+    for count in threads:
+        some = [n for n in together if count == threads[0] or n in SLOW]
+        tasks = [(name, model) for name in some for model in models]
+        if count == threads[0]:
+            for model in models:
+                for name in alone:
+                    _compile(found[model], name, [model, dtype, str(count)], caches / model)
+
+        def one(task: tuple[str, str], lane: int, count: int = count) -> None:
+            name, model = task
+            if name not in found[model].absent:
+                _compile(found[model], name, [model, dtype, str(count)], caches / model, lane)
+
+        in_lanes(one, tasks)
+    print(f"everything compiled once ({time.perf_counter() - start:.0f} s)", flush=True)
+    return found
+
+
+def _compile(
+    found: Firsts, name: str, what: list[str], caches: Path, lane: int | None = None
+) -> None:
+    try:
+        worker = _worker(name, what, caches, lane)
+        seconds = worker.ask("first")["compile"]
+    except CannotError as error:
+        found.absent[name] = str(error)
+        return
+    worker.close()
+    found.compiled.setdefault(name, seconds)
+
+
+def floors(
+    names: Iterable[str], dtype: str, threads: int, caches: Path, found: dict[str, Found]
+) -> dict[str, int]:
+    """Everyone's bytes for XOR, which has no arrays to speak of: what libraries load late."""
+    if SMALLEST in found:
+        return found[SMALLEST].peak
+    with started(SMALLEST, names, dtype, threads, caches / SMALLEST) as ready:
+        return {name: worker.ask("memory")["peak"] for name, worker in ready.workers.items()}
 
 
 def progress(model: str, threads: int, found: Found) -> str:
@@ -93,22 +159,23 @@ def compare(
     threads: int,
     seconds: float,
     caches: Path,
-    cold: bool,
 ) -> Found:
-    """Measure one model; with `cold`, everyone starts once more beforehand, to compile."""
-    with started(model, names, dtype, threads, caches, cold) as ready:
+    """Measure one model."""
+    with started(model, names, dtype, threads, caches) as ready:
         firsts, workers = ready.firsts, ready.workers
         losses = {name: first["losses"] for name, first in firsts.items()}
         difference = check(losses, dtype)
         memory = {name: worker.ask("memory") for name, worker in workers.items()}
+        start = time.perf_counter()
         timing = interleave({name: worker.turn for name, worker in workers.items()}, seconds)
+        taken = time.perf_counter() - start
     return Found(
         timing,
-        ready.compiled,
+        {},
         {name: first["compile"] for name, first in firsts.items()},
         {name: found["peak"] for name, found in memory.items()},
         {name: found["planned"] for name, found in memory.items()},
-        {name: worker.idle for name, worker in workers.items()},
+        {name: worker.idle / taken for name, worker in workers.items()},
         difference,
         ready.absent,
     )
@@ -120,40 +187,35 @@ class Ready:
 
     workers: dict[str, Worker]
     firsts: dict[str, dict[str, Any]]
-    compiled: dict[str, float]
     absent: dict[str, str]
 
 
 @contextmanager
 def started(
-    model: str, names: Iterable[str], dtype: str, threads: int, caches: Path, cold: bool = False
+    model: str, names: Iterable[str], dtype: str, threads: int, caches: Path
 ) -> Iterator[Ready]:
     """Contenders that have run once; whoever cannot is absent.
 
-    Ours start alone.  The others, some of which compile for half a minute, start as many at a time
-    as there are cores, each on one.
+    Ours start alone, the others as many at a time as there are cores, each on one.
     """
-    ready = Ready({}, {}, {}, {})
+    ready = Ready({}, {}, {})
     names = list(names)
-    alone = [name for name in names if name.startswith("gradloom")]
-    lanes: Queue[int] = Queue()
-    for core in cores(os.cpu_count() or 1):
-        lanes.put(core)
+    alone, together = _parted(names)
 
-    def start(name: str) -> None:
-        lane = lanes.get()
+    def start(name: str, lane: int | None = None) -> None:
         try:
-            _start(ready, name, [model, dtype, str(threads)], caches, cold, lane)
+            worker = _worker(name, [model, dtype, str(threads)], caches, lane)
+            ready.workers[name] = worker
+            ready.firsts[name] = worker.ask("first")
+            worker.hold_to(cores(threads))
         except CannotError as error:
             ready.absent[name] = str(error)
-        finally:
-            lanes.put(lane)
+            ready.workers.pop(name, None)
 
     try:
         for name in alone:
             start(name)
-        with ThreadPoolExecutor(lanes.qsize()) as pool:
-            list(pool.map(start, [name for name in names if name not in alone]))
+        in_lanes(start, together)
         ready.workers = {name: ready.workers[name] for name in names if name in ready.workers}
         yield ready
     finally:
@@ -161,25 +223,38 @@ def started(
             worker.close()
 
 
-def _start(ready: Ready, name: str, what: list[str], caches: Path, cold: bool, lane: int) -> None:
+def _parted(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Ours, and the others."""
+    names = list(names)
+    ours = [name for name in names if name.startswith("gradloom")]
+    return ours, [name for name in names if name not in ours]
+
+
+def in_lanes(work: Callable[[Any, int], None], tasks: Iterable[Any]) -> None:
+    """`work(task, core)` of each task, as many at a time as there are cores."""
+    lanes: Queue[int] = Queue()
+    for core in cores(os.cpu_count() or 1):
+        lanes.put(core)
+
+    def one(task: Any) -> None:
+        lane = lanes.get()
+        try:
+            work(task, lane)
+        finally:
+            lanes.put(lane)
+
+    with ThreadPoolExecutor(lanes.qsize()) as pool:
+        list(pool.map(one, tasks))
+
+
+def _worker(name: str, what: list[str], caches: Path, lane: int | None) -> Worker:
+    """A process of a contender, held to a core of its own while it begins if it has one thread."""
     if why := missing(name):
         raise CannotError(why)
     threads = int(what[-1])
-
-    def worker() -> Worker:
-        limit = LIMITS.get(name, 90.0)
-        on = [lane] if threads == 1 else cores(threads)
-        return Worker(
-            ["benchmarks.worker", name, *what], threads, caches, interpreter(name), limit, on
-        )
-
-    if cold and CONTENDERS[name].caches:
-        compiling = worker()
-        ready.compiled[name] = compiling.ask("first")["compile"]
-        compiling.close()
-    ready.workers[name] = worker()
-    ready.firsts[name] = ready.workers[name].ask("first")
-    ready.workers[name].hold_to(cores(threads))
+    on = [lane] if threads == 1 and lane is not None else cores(threads)
+    limit = SLOW.get(name, 90.0)
+    return Worker(["benchmarks.worker", name, *what], threads, caches, interpreter(name), limit, on)
 
 
 def check(losses: dict[str, list[float]], dtype: str) -> float:

@@ -1,7 +1,7 @@
 """One contender with one model in a process of its own, which does as it is told.
 
 `python -m benchmarks.worker CORE,CORE CONTENDER MODEL DTYPE THREADS` answers `first` (the first
-run), `time` (some passes), `memory` (the peak of two passes), `bits` (the losses as they are).
+run), `time` (a turn), `memory` (the peak of two runs), `bits` (the losses as they are).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ if __name__ == "__main__" and sys.argv[1]:
     os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
 
 import ctypes  # noqa: E402
+import gc  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from benchmarks.rounds import passes  # noqa: E402
+from benchmarks.rounds import filling  # noqa: E402
 from benchmarks.serving import serve  # noqa: E402
 
 COMPARED = 20  # how many first losses are reported
@@ -36,9 +37,10 @@ class Worker:
         make = find(contender)
         self.imports = time.perf_counter() - started
         self.runner = make(made, int(threads))
-        self.count = made.count  # of the steps in a pass
-        self.before = _memory("VmRSS")
-        self.passes = 1
+        self.count = made.count  # of the steps in a run
+        _free()
+        self.before = _memory("RssAnon")
+        self.turn = (1, 1)
 
     def first(self) -> dict[str, Any]:
         """The seconds that the first run took beyond a second one, and the first losses."""
@@ -49,7 +51,7 @@ class Worker:
         losses = self.runner.losses(result).tolist()
         self.count = len(losses)  # some go through the first batches only
         again, _ = self.runner.timed(1)
-        self.passes = passes(self.runner)
+        self.turn = filling(self.runner)
         return {
             "compile": max(first - again, 0.0),
             "losses": losses[:COMPARED],
@@ -59,16 +61,20 @@ class Worker:
     def time(self) -> dict[str, Any]:
         """A turn: seconds of a step, on the wall and of the processor."""
         before = time.process_time()
-        wall, cpu = self.runner.timed(self.passes)
+        wall, cpu = self.runner.timed(*self.turn)
         found = {"wall": wall / self.count, "cpu": cpu / self.count}
         return {**found, "before": before, "after": time.process_time()}
 
     def memory(self) -> dict[str, Any]:
-        """The most memory that training took beyond the imports and the data, in bytes."""
-        ctypes.CDLL(None).malloc_trim(0)  # what compiling left free counts for nobody
+        """The most memory that two runs took beyond the imports and the data, in bytes.
+
+        Memory is what a process alone has: pages of files, which are the code of libraries, are
+        the system's, and come and go as it likes.
+        """
+        _free()  # what compiling left counts for nobody
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins again
         self.runner.timed(2)
-        peak = _memory("VmHWM")
+        peak = _memory("VmHWM") - _memory("RssFile") - _memory("RssShmem")
         return {"peak": peak - self.before, "planned": self.runner.planned_bytes()}
 
     def bits(self) -> dict[str, Any]:
@@ -76,6 +82,12 @@ class Worker:
         self.runner.restart()
         losses = self.runner.losses(self.runner.run())
         return {"losses": [float(loss).hex() for loss in losses]}
+
+
+def _free() -> None:
+    """Give memory that nothing uses back to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _memory(name: str) -> int:

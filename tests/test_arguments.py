@@ -5,7 +5,7 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.arguments import acceptor
+from gradloom.arguments import acceptor, stack_acceptor
 from gradloom.frontend.pytree import flatten
 from gradloom.tracing import leaf_of
 
@@ -121,3 +121,45 @@ def test_steps_and_runs_in_turn():
     assert again == 0.03125
     with pytest.raises(gl.StateError):
         step(other.replace(), np.ones(2)) and step(other, x) and step(other, x)
+
+
+def accept_stacks(tree, other):
+    leaves, structure = flatten(tree)
+    return stack_acceptor(structure, list(map(leaf_of, leaves)))(other)
+
+
+def test_stacks_of_any_length_are_given_without_a_copy():
+    stacks = (np.zeros((5, 2, 3)), np.zeros(5))
+    for one, other in zip(accept_stacks((X, X[0, 0]), stacks), stacks, strict=True):
+        assert one is other
+    assert len(accept_stacks((X,), (np.zeros((0, 2, 3)),))[0]) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (),
+        (X, X),
+        (np.zeros((5, 2, 3)),),
+        (np.zeros((5, 2, 3)), np.zeros((4, 2, 3))),
+        (np.zeros((5, 2, 3)), np.zeros((5, 3, 2))),
+        (np.zeros((5, 2, 3)), np.zeros((5, 2, 3), "f4")),
+        (np.zeros((5, 2, 3)), np.zeros((5, 2, 6))[..., ::2]),
+        (np.zeros((5, 2, 3)), np.zeros((5, 2, 3)).tolist()),
+        (np.zeros(()), np.zeros(())),
+    ],
+    ids=lambda other: " ".join(str(np.shape(x)) for x in other),
+)
+def test_all_other_stacks_take_the_long_way(other):
+    assert accept_stacks((X, X), other) is None
+
+
+def test_stacks_where_numbers_were_take_the_long_way():
+    assert accept_stacks((2.5,), (np.zeros(4),)) is None
+
+
+def test_stacks_of_other_lengths_are_refused_on_either_way():
+    step = gl.train_step(lambda p, x, y: ((p * x - y) ** 2).mean(), gl.optim.sgd(0.1))
+    state, _ = step.run(step.init(np.ones(3)), np.ones((4, 3)), np.ones((4, 3)))
+    with pytest.raises(gl.GradloomError, match="the leading axes do not agree"):
+        step.run(state, np.ones((4, 3)), np.ones((5, 3)))

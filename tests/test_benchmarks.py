@@ -33,7 +33,15 @@ from benchmarks.contenders.checks import CannotError, checksums  # noqa: E402
 from benchmarks.machine import cores, describe, threads_environment  # noqa: E402
 from benchmarks.processes import Worker, cache_environment  # noqa: E402
 from benchmarks.report import Report, Section  # noqa: E402
-from benchmarks.rounds import Runner, Spread, Timing, number, take_turns, words  # noqa: E402
+from benchmarks.rounds import (  # noqa: E402
+    Runner,
+    Spread,
+    Timing,
+    filling,
+    number,
+    take_turns,
+    words,
+)
 
 TINY = {
     "xor": {"count": 3},
@@ -158,13 +166,21 @@ def test_the_summary_row_has_geometric_means(table):
 def test_a_report_of_everything(table, tmp_path):
     made = {name: tiny(name, "float32") for name in table}
     top = {"flops": 1e11, "bytes": 1e10}
-    report = summary.report("float32", made, {1: table, 2: table}, {1: top, 2: top})
+    report = summary.report("float32", made, {1: table, 2: table}, {1: top, 2: top}, {})
     text = report.markdown(describe())
     assert "small models (xor): best JAX form, least | 8.00 |" in text
     assert "Left out: torch, compile, of xor (1), chain (1), xor (2), chain (2): too slow." in text
     assert [path.suffix for path in report.save(tmp_path)] == [".md", ".json", ".png"]
     saved = json.loads((tmp_path / "training-float32.json").read_text())
     assert saved["threads"]["2"]["xor"]["contenders"]["jax, scan"]["ratio"]["median"] == 8
+
+
+def test_memory_is_that_beyond_the_floor(table):
+    floors = {"gradloom, run": 4_000_000, "jax, scan": 5_500_000}
+    section = summary.memory(table, floors)
+    assert section.columns[1:4] == ["gradloom, run", "gradloom, step", "torch, eager"]
+    assert section.rows[0] == ["xor", "1.0", "", "5.0", "-0.5", "7.0"]
+    assert section.rows[-1] == ["floor", "4.0", "", "", "5.5", ""]
 
 
 def test_progress_names_the_best_peer(table):
@@ -183,7 +199,8 @@ def test_a_worker_answers_and_ends(tmp_path):
     wall, cpu = one.turn()
     assert wall > 0 < cpu
     memory = one.ask("memory")
-    assert memory["peak"] > 0 < memory["planned"]
+    assert 0 < memory["peak"] < 50e6
+    assert memory["planned"] > 0
     assert len(one.ask("bits")["losses"]) == 200
     one.close()
 
@@ -209,9 +226,45 @@ def test_a_worker_that_ends_says_why(tmp_path):
 def test_who_is_missing_is_absent(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "missing", lambda name: "not installed" if "jax" in name else "")
     names = ["gradloom, run", "jax, scan"]
-    one = training.compare("xor", names, "float32", 1, 0.0, tmp_path, cold=False)
+    one = training.compare("xor", names, "float32", 1, 0.0, tmp_path)
     assert one.absent == {"jax, scan": "not installed"}
     assert len(one.timing.wall["gradloom, run"]) == 5
+
+
+def test_everyone_compiles_once_and_who_cannot_is_absent(monkeypatch, tmp_path):
+    started = []
+
+    class Fake:
+        def __init__(self, arguments, threads, *_):
+            self.what = (*arguments[1:3], threads)
+            if "tinygrad" in arguments and "chain" in arguments:
+                raise CannotError("perceptrons only")
+
+        def ask(self, word):
+            started.append(self.what)
+            return {"compile": float(len(started))}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(training, "Worker", Fake)
+    monkeypatch.setattr(training, "missing", lambda name: "")
+    names = ["gradloom, run", "gradloom, step", "torch, eager", "torch, compile", "tinygrad"]
+    found = training.compile_all(["xor", "chain"], names, "float32", [1, 2], tmp_path)
+    assert found["chain"].absent == {"tinygrad": "perceptrons only"}
+    assert found["xor"].compiled.keys() == {"gradloom, run", "torch, compile", "tinygrad"}
+    assert started[:2] == [("gradloom, run", "xor", 1), ("gradloom, run", "chain", 1)]
+    assert {w for w in started if w[2] == 2} == {
+        ("torch, compile", "xor", 2),
+        ("torch, compile", "chain", 2),
+    }
+    assert found["xor"].compiled["torch, compile"] < 6, "the later figure replaced the first"
+
+
+def test_what_xor_takes_is_the_floor(tmp_path, table):
+    assert training.floors([], "float32", 1, tmp_path, table) == table["xor"].peak
+    (floor,) = training.floors(["gradloom, run"], "float32", 1, tmp_path, {}).values()
+    assert 0 < floor < 50e6
 
 
 def test_every_library_hears_of_threads_and_caches(tmp_path):
@@ -325,6 +378,16 @@ def test_rounds_time_everybody_as_often():
     assert len(timing.wall["a"]) == len(timing.cpu["b"]) == 3
     assert min(calls.values()) >= 5
     assert timing.ratio("a", "a") == Spread(1, 1, 1)
+
+
+def test_runs_follow_each_other_after_a_start(monkeypatch):
+    calls = []
+    runner = Runner(lambda: calls.append("run"), lambda: calls.append("start"))
+    runner.timed(2, 3)
+    assert calls == ["start", "run", "run", "run"] * 2
+    seconds = iter([0.0, 0.0004, 0.0, 0.03, 0.0, 0.005])  # each second one counts
+    monkeypatch.setattr(Runner, "timed", lambda *_: (next(seconds), 0.0))
+    assert [filling(runner) for _ in range(3)] == [(5, 10), (1, 1), (1, 4)]
 
 
 def test_numbers_in_words():

@@ -30,6 +30,7 @@ def scan(model: Model, threads: int) -> Runner:
 
     def restart() -> None:
         nonlocal carry
+        carry = None  # there is never a second one
         carry = jax.block_until_ready(start())
 
     return Runner(run, restart)
@@ -55,6 +56,7 @@ def step(model: Model, threads: int) -> Runner:
 
     def restart() -> None:
         nonlocal carry
+        carry = None  # there is never a second one
         carry = jax.block_until_ready(start())
 
     return Runner(run, restart)

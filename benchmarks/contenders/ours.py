@@ -24,6 +24,7 @@ class Training:
         self.state: Any = None
 
     def restart(self) -> None:
+        self.state = None  # there is never a second one
         self.state = self.step.init(self.model.params)
 
     def run(self) -> Array:

@@ -50,3 +50,30 @@ def acceptor(structure: Structure, leaves: Sequence[Leaf]) -> Accept:
         return arrays
 
     return accept
+
+
+def stack_acceptor(structure: Structure, leaves: Sequence[Leaf]) -> Accept:
+    """A function that gives the arrays of a tree of this structure of stacks: each has a leading
+    axis, as long as the others', of such leaves.
+
+    None of any other tree, as `acceptor`'s.
+    """
+    take = taker(structure)
+    wanted = [(NATIVE[leaf.type.dtype], leaf.type.shape) for leaf in leaves]
+    if any(leaf.weak for leaf in leaves):  # a stack of Python's numbers is an array, and not weak
+        return lambda tree: None
+
+    def accept(tree: Any) -> list[np.ndarray] | None:
+        found = take(tree)
+        if not found or type(found[0]) is not np.ndarray:
+            return None
+        ahead = found[0].shape[:1]
+        for leaf, (dtype, shape) in zip(found, wanted, strict=True):
+            if type(leaf) is not np.ndarray or leaf.dtype is not dtype:
+                return None
+            flags = leaf.flags
+            if not (ahead and flags.c_contiguous and flags.aligned) or leaf.shape != ahead + shape:
+                return None
+        return list(found)
+
+    return accept

@@ -1,4 +1,4 @@
-"""Matrix products against NumPy: shapes, strides, batches, panels and ranges."""
+"""Matrix products against NumPy: shapes, strides, batches and ranges."""
 
 import ctypes
 import itertools
@@ -53,20 +53,6 @@ def operand(rng, shape, strides, dtype):
     return buffer, view
 
 
-def packed(b, panel):
-    """B[.., k, n] in zero-padded panels of `panel` columns, between NaNs, and its batch strides."""
-    *batch, depth, columns = b.shape
-    panels = -(-columns // panel)
-    wide = np.zeros((*batch, depth, panels * panel), b.dtype)
-    wide[..., :columns] = b
-    split = np.moveaxis(wide.reshape(*batch, depth, panels, panel), -2, -3)
-    buffer = np.full(split.size + 2 * POISON, np.nan, b.dtype)
-    buffer[POISON : POISON + split.size] = split.ravel()
-    size = panels * depth * panel
-    strides = tuple(size * int(np.prod(batch[i + 1 :])) for i in range(len(batch)))
-    return buffer, strides
-
-
 def run(function, cuts, a, b, c):
     start = [x.ctypes.data + POISON * x.itemsize for x in (a, b, c)]
     for low, high in itertools.pairwise(cuts):
@@ -80,13 +66,8 @@ def check(product, seed=0, cuts=None):
     k = int(np.prod(depth))
     a_buffer, a = operand(rng, (*batch, m, *depth), product.a_strides, product.dtype)
     a = a.reshape(*batch, m, k)
-    if product.panel:
-        b = rng.standard_normal((*batch, k, n)).astype(product.dtype)
-        b_buffer, b_strides = packed(b, product.panel)
-        product = replace(product, b_strides=b_strides)
-    else:
-        b_buffer, b = operand(rng, (*batch, *depth, n), product.b_strides, product.dtype)
-        b = b.reshape(*batch, k, n)
+    b_buffer, b = operand(rng, (*batch, *depth, n), product.b_strides, product.dtype)
+    b = b.reshape(*batch, k, n)
     c_buffer, c = operand(rng, (*batch, m, n), product.c_strides, product.dtype)
     c[...] = np.nan
     outermost = (*batch, m)[0]
@@ -148,7 +129,6 @@ def test_several_axes_of_depth(depth, dtype):
         whole = check(plain(m, n, k, dtype, **changes, b_strides=b_strides))
         check(plain(m, n, k, dtype, **changes, b_strides=(*(600 * r for r in rows), 1)))
         check(plain(m, n, k, dtype, **changes, b_strides=(*rows, k + 1)))
-        check(plain(m, n, k, dtype, **changes, panel=48, b_strides=()))
         cuts = (0, 4, m)
         again = check(plain(m, n, k, dtype, **changes, b_strides=b_strides), cuts=cuts)
         assert (again == whole).all()
@@ -214,13 +194,6 @@ def test_operands_without_contiguous_rows_are_refused():
         emit_product(module, plain(4, 4, 4, c_strides=(1, 4)), host_target())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("panel", [16, 24, 32, 48, 100])
-def test_packed_panels(panel, dtype):
-    for m, n, k in ((9, 130, 31), (8, 48, 64), (17, 7, 300), (5, 33, 0)):
-        check(plain(m, n, k, dtype, panel=panel, b_strides=()))
-
-
 def test_batches():
     m, n, k = 5, 19, 33
     whole = {"a_strides": (2 * m * k, m * k, k, 1), "c_strides": (2 * m * n, m * n, n, 1)}
@@ -229,7 +202,6 @@ def test_batches():
     check(product, cuts=(0, 1, 1, 3))
     check(replace(product, b_strides=(0, 0, n, 1)))
     check(replace(product, b_strides=(0, k * n, n, 1), a_strides=(m * k, 0, 1, m)))
-    check(replace(product, panel=48, b_strides=()))
     check(replace(product, batch=(3, 0)))
 
 
@@ -239,7 +211,6 @@ def test_batches():
         plain(64, 100, 700),
         plain(130, 33, 9, "float64"),
         plain(600, 48, 130, a_strides=(1, 600)),
-        plain(50, 130, 300, panel=48, b_strides=()),
         plain(3, 640, 64),
         plain(90, 400, 260),
         plain(20, 50, 300, b_strides=(1, 300)),

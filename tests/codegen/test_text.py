@@ -317,32 +317,23 @@ def test_any_nest_against_numpy(code):
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
-@pytest.mark.parametrize("panel", [0, 4])
-def test_products(batch, panel):
+def test_products(batch):
     m, n, k = 5, 6, 7
     a, b = array(*batch, m, k), array(*batch, k, n, seed=1)
     out = np.zeros((*batch, m, n), "float32")
     a_strides, b_strides, c_strides = (row_strides(x.shape) for x in (a, b, out))
-    stored = b
-    if panel:
-        wide = np.zeros((*batch, k, 8), "float32")
-        wide[..., :n] = b
-        stored = np.moveaxis(wide.reshape(*batch, k, 2, panel), -2, -3).copy()
-        b_strides = row_strides(stored.shape)[: len(batch)]
-    code = Product("stage", "float32", batch, m, n, (k,), a_strides, b_strides, c_strides, panel)
-    run(code, a, stored, out, cuts=(0, 1, extent(code)))
+    code = Product("stage", "float32", batch, m, n, (k,), a_strides, b_strides, c_strides)
+    run(code, a, b, out, cuts=(0, 1, extent(code)))
     np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("panel", [0, 4])
-def test_products_over_several_axes_of_depth(panel):
+def test_products_over_several_axes_of_depth():
     m, n, depth = 5, 8, (2, 3)
     a, b = array(3, m, 2), array(*depth, n, seed=1)
-    stored = np.moveaxis(b.reshape(6, 2, panel), 1, 0).copy() if panel else b
     out = np.zeros((m, n), "float32")
-    b_strides = () if panel else row_strides(b.shape)
-    code = Product("stage", "float32", (), m, n, depth, (2, 1, 2 * m), b_strides, (n, 1), panel)
-    run(code, a, stored, out)
+    strides = (2, 1, 2 * m), row_strides(b.shape), (n, 1)
+    code = Product("stage", "float32", (), m, n, depth, *strides)
+    run(code, a, b, out)
     np.testing.assert_allclose(out, np.einsum("hmg,ghn->mn", a, b), rtol=1e-5, atol=1e-5)
 
 

@@ -173,14 +173,12 @@ def _product(p: Product, start: int, stop: int) -> Iterator[tuple[int, np.ndarra
     else:
         rows = np.arange(start, stop)
     depth, columns = [np.arange(n) for n in p.depth], np.arange(p.columns)
-    if p.panel:
-        whole = -(-p.columns // p.panel) * p.panel * int(np.prod(p.depth))
-        right = (*p.b_strides, 1), [*batch, np.arange(whole)]
-    else:
-        right = p.b_strides, [*batch, *depth, columns]
-    for number, (strides, axes) in enumerate(
-        ((p.a_strides, [*batch, rows, *depth]), right, (p.c_strides, [*batch, rows, columns]))
-    ):
+    operands = (
+        (p.a_strides, [*batch, rows, *depth]),
+        (p.b_strides, [*batch, *depth, columns]),
+        (p.c_strides, [*batch, rows, columns]),
+    )
+    for number, (strides, axes) in enumerate(operands):
         total = np.zeros(1, np.int64)
         for stride, axis in zip(strides, axes, strict=True):
             total = np.unique(np.add.outer(total, axis * stride))

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
 from gradloom.ir.affine import Affine, Guard, linear
 from gradloom.ir.op import OPS
-from gradloom.ir.types import row_strides
 from gradloom.plan.loops import arguments, depends
 from gradloom.plan.plan import (
     Apply,
@@ -378,16 +376,11 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     axes = [*batch, "m", *depth, "n"]
     a, b, c = _apart(names, {*axes, "total"})
 
-    def place(strides: Sequence[int], inner: Sequence[str], panels: Sequence[str] = ()) -> str:
+    def place(strides: Sequence[int], inner: Sequence[str]) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))
-        return affine_text(linear(index, tuple(strides)), axes, panels)
+        return affine_text(linear(index, tuple(strides)), axes)
 
-    if wide := product.panel:
-        panels = [f"{prod(product.depth) * wide} * (n // {wide})"]
-        rows = [wide * stride for stride in row_strides(product.depth)]
-        at_b = f"{place((*product.b_strides, *rows), depth, panels)} + n % {wide}"
-    else:
-        at_b = place(product.b_strides, [*depth, "n"])
+    at_b = place(product.b_strides, [*depth, "n"])
     text = _Lines()
     text.open(f"def {product.name}(start, stop, {a}, {b}, {c}):")
     bounds = ["start, stop", *product.batch[1:], *([product.rows] if batch else [])]

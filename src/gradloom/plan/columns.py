@@ -36,7 +36,7 @@ def by_columns(kernel: Kernel) -> Kernel:
 def _large(product: Product) -> bool:
     """Whether B outweighs A and C, and can be cut."""
     depth = math.prod(product.depth)
-    whole = not product.batch and not product.panel and product.columns % GROUP == 0
+    whole = not product.batch and product.columns % GROUP == 0
     nbytes = depth * product.columns * ITEMSIZE[product.dtype]
     larger = LARGER * product.rows <= min(product.columns, depth)
     return whole and larger and nbytes >= LARGE_BYTES

@@ -282,8 +282,7 @@ def _block(product: Product, epilogue: list[Stage]) -> int:
     if extent != product.rows:
         return 0
     *_, depth_stride, column_stride = product.b_strides
-    copied = column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE
-    if copied and not product.panel:
+    if column_stride != 1 or depth_stride * ITEMSIZE[product.dtype] >= COPIED_STRIDE:
         return 0  # the product copies B in each range, so there must be one
     rows = BLOCK_BYTES // (product.columns * ITEMSIZE[product.dtype])
     return max(rows // BLOCK_ROWS, 1) * BLOCK_ROWS

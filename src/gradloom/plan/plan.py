@@ -152,10 +152,6 @@ class Product:
     along (*batch, m, n); that of `n` in C is 1, and in B that of `n` or of the last axis of depth.
     A range of columns of one product is one of a batch: `columns` is then the size of a group,
     the stride of the batch is 0 in A, and in B and C that of so many columns.
-
-    With `panel`, B lies in panels of that many columns: element (k, n) of a batch, with `k` counted
-    through all axes of depth, at `(n // panel) * K * panel + k * panel + n % panel` for K steps in
-    all, zero in the padding, and `b_strides` has the batch strides only.
     """
 
     name: str
@@ -167,7 +163,6 @@ class Product:
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
     c_strides: tuple[int, ...]
-    panel: int = 0
 
 
 @dataclass(frozen=True, slots=True)

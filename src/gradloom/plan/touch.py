@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -197,14 +196,9 @@ def span(
 def _of_product(product: Product) -> Iterator[Reach]:
     item = ITEMSIZE[product.dtype]
     batch, rows, columns, depth = product.batch, product.rows, product.columns, product.depth
-    panels: tuple[int, ...] = (*batch, *depth, columns)
-    strides_of_b = product.b_strides
-    if product.panel:
-        strides_of_b = (*product.b_strides, 1)
-        panels = (*batch, -(-columns // product.panel) * product.panel * math.prod(depth))
     operands = (
         (0, product.a_strides, (*batch, rows, *depth), True),
-        (1, strides_of_b, panels, bool(batch)),
+        (1, product.b_strides, (*batch, *depth, columns), bool(batch)),
         (2, product.c_strides, (*batch, rows, columns), True),
     )
     for number, strides, sizes, split in operands:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 
+from gradloom.ops.lapack import bindings
+
 _lock = Lock()
 _inside = {"calls": 0, "threads": 0}
 
@@ -42,9 +44,8 @@ def one_thread() -> Iterator[None]:
 @cache
 def _counts() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How the OpenBLAS that SciPy brings is asked for its thread count, and told it."""
-    from scipy.linalg import cython_lapack
-
-    library = ctypes.CDLL(cython_lapack.__file__)  # its names, and those of what it is linked with
+    # Its names, and those of what it is linked with.
+    library = ctypes.CDLL(bindings("lapack").__file__)
     for prefix in ("scipy_openblas", "openblas"):
         for suffix in ("", "64_"):
             try:

@@ -63,24 +63,16 @@ def drive(
 
 
 def _fill(frame: Frame, course: Course) -> None:
-    control = frame.control
-    control[words.DONE] = 0
-    control[words.STOP] = 0
-    control[words.BATCHES] = course.batches
-    control[words.MODE] = course.mode
-    control[words.ROWS] = 0 if course.order is None else len(course.order)
-    control[words.KEY_LOW], control[words.KEY_HIGH] = course.key
-    control[words.EPOCH] = course.first_epoch
-    control[words.FIRST] = course.first_row
-    control[words.KEEP] = course.keep
-    for slot, place in enumerate(course.state):
-        frame.table[slot] = place
+    rows = 0 if course.order is None else len(course.order)
+    done = stop = start = until = 0
+    course_words = course.first_epoch, course.first_row, course.keep
+    head = (done, stop, start, until, course.batches, course.mode, rows, *course.key, *course_words)
+    words.HEAD.pack_into(frame.control, 0, *head)
     frame.tenant = None  # the control words are not those of single batches
-    slot = len(course.state) - 1
-    for slot, array in enumerate((*course.arrays, *course.results), len(course.state)):
-        frame.table[slot] = address(array)
+    places = [*course.state, *map(address, course.arrays), *map(address, course.results)]
     if course.order is not None:
-        frame.table[slot + 1] = address(course.order)
+        places.append(address(course.order))
+    frame.table[: len(places)] = places
 
 
 def _in_thread(course: Course, frame: Frame, watch: Callable[[int], None] | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradloom.arguments import Accept, acceptor
+from gradloom.arguments import Accept, acceptor, stack_acceptor
 from gradloom.errors import DtypeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current, type_of
@@ -41,6 +41,7 @@ class Compiled:
     has_aux: bool
     layout: int  # of the state
     accept: Accept
+    accept_stacks: Accept
 
 
 class TrainStep(Inspectable):
@@ -97,21 +98,25 @@ class TrainStep(Inspectable):
         and aux if there is any, stacked likewise.
         """
         state.check()
-        leaves, structure = flatten(batches)
-        arrays = [np.asarray(leaf) for leaf in leaves]
-        count = leading(arrays, "the stack of batches")
         if current() is EAGER:
-            return self._eager_run(state, arrays, structure, count)
-        compiled = self._find(state, [_first(a) for a in arrays], structure)
-        arrays = [contiguous(v, t.type.dtype) for v, t in zip(arrays, compiled.types, strict=True)]
-        captured = [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
+            return self._eager_run(state, batches)
+        storage, compiled, arrays = state.storage, self._latest, None
+        if compiled is not None and compiled.layout == storage.layout:
+            arrays = compiled.accept_stacks(batches)
+        if compiled is None or arrays is None:
+            leaves, structure, _ = _stacks(batches)
+            compiled = self._find(state, [_first(leaf) for leaf in leaves], structure)
+            pairs = zip(leaves, compiled.types, strict=True)
+            arrays = [contiguous(leaf, kind.type.dtype) for leaf, kind in pairs]
+        count = len(arrays[0])
+        if compiled.traced.captured:
+            arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
         if count and self.options.verify:
-            self._verify(compiled, state, [*(a[0] for a in arrays), *captured])
+            data = len(compiled.types)
+            self._verify(compiled, state, [*(a[0] for a in arrays[:data]), *arrays[data:]])
         executable = compiled.program.executable
         results = [np.empty((count, *t.shape), t.dtype) for t in executable.results]
-        course = Course(
-            executable, state.storage.addresses, [*arrays, *captured], results, count, keep=True
-        )
+        course = Course(executable, storage.addresses, arrays, results, count, keep=True)
         results = drive(course, interruptible=True)
         return state.spend(count), _result(compiled, results)
 
@@ -192,8 +197,8 @@ class TrainStep(Inspectable):
         program = compile_graph(graph, names, data, within, self.options.threads, traced.clock)
         executable = program.executable
         executable.reserve(executable.arena_bytes + staged, extra_slots=1)
-        accept = acceptor(structure, types)
-        return Compiled(out, program, types, data, has_aux, state.storage.layout, accept)
+        accept = acceptor(structure, types), stack_acceptor(structure, types)
+        return Compiled(out, program, types, data, has_aux, state.storage.layout, *accept)
 
     def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
         from gradloom.verification import verify
@@ -238,9 +243,8 @@ class TrainStep(Inspectable):
             view[...] = leaf
         return (value, aux) if has_aux else value
 
-    def _eager_run(
-        self, state: State, arrays: list[np.ndarray], structure: Structure, count: int
-    ) -> tuple[State, Any]:
+    def _eager_run(self, state: State, batches: Any) -> tuple[State, Any]:
+        arrays, structure, count = _stacks(batches)
         results = []
         for i in range(count):
             out = self.eager_update(state, unflatten(structure, [a[i] for a in arrays]))
@@ -299,6 +303,13 @@ def _check_real(leaf: Any, path: str) -> None:
                 "keep its real and imaginary parts as two parameters, and join them in the loss",
             )
         )
+
+
+def _stacks(batches: Any) -> tuple[list[np.ndarray], Structure, int]:
+    """The leaves as arrays, their structure, and how many batches they hold."""
+    leaves, structure = flatten(batches)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    return arrays, structure, leading(arrays, "the stack of batches")
 
 
 def _first(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from math import prod
 from llvmlite import ir
 
 from gradloom.codegen.cpu.microkernel import emit_microkernel
-from gradloom.codegen.cpu.packing import emit_pack, emit_pack_rows, emit_transpose
+from gradloom.codegen.cpu.packing import emit_pack_rows, emit_transpose
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I1, I64, POINTER, Tile, counted, least, private
 from gradloom.ir.types import ITEMSIZE, row_strides
@@ -43,8 +43,9 @@ PACKED_BYTES = 256 * 1024
 # Rows of B at least this far apart are first copied close together, if so many rows of A use the
 # copy. With and without, 256 deep: 64 x 1024 148, 107; 256 x 1024 174, 156; 256 x 512 183, 174;
 # 64 x 512 173, 180; 64 x 256 176, 193; 32 x 512 158, 187.
-# Weights that lay in panels throughout would save the copy: 128 x 512 x 784 632, 590 us,
-# 128 x 256 x 512 195, 183; of the products of a step of 784-512-256-10 that is 2.5 percent.
+# The first tile copies what it reads, and each tile fetches some of the next strip: 128 x 512 x 784
+# 182, with a copy before and nothing fetched 172; 64 x 1024 x 1024 174, 157; operands in the
+# third-level cache 128 x 512 x 784 180, 163.
 PACK_STRIDE_BYTES = 1536
 PACK_ROWS = 64
 
@@ -133,9 +134,8 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
     `void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: the range is of `batch[0]`, or of the
     rows where there is no batch; the pointers are those of the whole operands, and C overlaps
     neither A nor B. A batch of groups of columns of one product runs as that product would, over
-    a range of its columns. Panels want to begin at a multiple of the vector's bytes: 512 x 512 x
-    512 gives 182 Gflop/s so, 166 otherwise. B transposed, with stride 1 along k rather than n, costs a copy
-    of B per call: 64 x 64 x 128 169 where B with stride 1 along n gives 191.
+    a range of its columns. B transposed, with stride 1 along k rather than n, costs a copy of B
+    per call: 64 x 64 x 128 169 Gflop/s where B with stride 1 along n gives 191.
 
     Raises ValueError if no axis of B, or not the columns of C, have stride 1.
     """
@@ -144,7 +144,7 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
     single = product.columns <= 1
     c_fits = single or product.c_strides[-1] == 1
     flat = prod(product.depth) <= 1
-    b_fits = single or product.panel or flat or 1 in product.b_strides[-2:]
+    b_fits = single or flat or 1 in product.b_strides[-2:]
     if not (b_fits and c_fits):
         raise ValueError(
             f"{product.name}: strides {product.b_strides} of B and {product.c_strides} of C leave "
@@ -159,7 +159,7 @@ def _empty(product: Product) -> Product:
     """The same product of nothing, over one axis of depth."""
     axes = len(product.depth)
     a_strides = (*product.a_strides[:-axes], 0)
-    b_strides = (*product.b_strides[: -axes - 1], 0, 1) if not product.panel else product.b_strides
+    b_strides = (*product.b_strides[: -axes - 1], 0, 1)
     return replace(product, depth=(0,), a_strides=a_strides, b_strides=b_strides)
 
 
@@ -177,6 +177,7 @@ class _Block:
     stop: ir.Value
     depth: tuple[ir.Value, ...]  # of each axis that the microkernel runs over
     resume: ir.Value
+    next: ir.Value  # what is read of B after this
 
 
 class _ProductFunction:
@@ -190,13 +191,10 @@ class _ProductFunction:
         self.lanes = target.lanes(product.dtype)
         axes = len(product.depth)
         self.sam, *self.a_depth = product.a_strides[-axes - 1 :]
-        *self.b_depth, self.next_column = (
-            (*(product.panel * stride for stride in row_strides(product.depth)), 1)
-            if product.panel
-            else product.b_strides[-axes - 1 :]
-        )
+        *self.b_depth, self.next_column = product.b_strides[-axes - 1 :]
         if product.columns == 1:
             self.next_column = 1
+        self.strips = strips_of(product.columns, self.lanes, target) or [Strips(0, 0, 1)]
         self.groups = self._in_groups()
         self.count: ir.Value = I64(0)  # of groups in the range
         itemsize = ITEMSIZE[product.dtype]
@@ -216,7 +214,7 @@ class _ProductFunction:
         if self.packs_rows:
             depth = self.step * prod(self.inner)
             self.row_block = PACKED_BYTES // (depth * ITEMSIZE[product.dtype])
-        height = self._height(max(s.vectors for s in self._all_strips()))
+        height = self._height(max(s.vectors for s in self.strips))
         self.row_block = max(height, self.row_block // height * height)
         if self.packs_rows:
             size = self.row_block * depth + self.lanes * self.lanes
@@ -226,7 +224,7 @@ class _ProductFunction:
     def _in_groups(self) -> bool:
         """Whether the batch is one matrix product, so many of its columns at a time."""
         product = self.product
-        if product.panel or len(product.batch) != 1 or product.columns <= 1:
+        if len(product.batch) != 1 or product.columns <= 1:
             return False
         across = product.columns * self.next_column, product.columns
         found = product.b_strides[0], product.c_strides[0]
@@ -253,7 +251,7 @@ class _ProductFunction:
         """The rows of a tile of so many vectors; one height for all tiles where A is packed."""
         most = TILE_ROWS[self.target.registers]
         if self.packs_rows:
-            vectors = max(strips.vectors for strips in self._all_strips())
+            vectors = max(strips.vectors for strips in self.strips)
         return tile_rows(self.product.rows, most[vectors])
 
     def emit(self) -> None:
@@ -296,12 +294,11 @@ class _ProductFunction:
                     a_block = self._move(a_block, k, self.a_depth[axis])
                     b_block = self._move(b_block, k, self.b_depth[axis])
                 whole = (depth, *map(I64, self.inner))
-                block = _Block(a_block, b_block, c, i, end, whole, resume)
-                if self.packs_rows:
-                    self._pack_rows(block)
-                self._columns(block)
+                below = self._move(b_block, I64(self.step), self.b_depth[self.cut])
+                block = _Block(a_block, b_block, c, i, end, whole, resume, below)
+                self._columns(self._pack_rows(block) if self.packs_rows else block)
 
-    def _pack_rows(self, block: _Block) -> None:
+    def _pack_rows(self, block: _Block) -> _Block:
         """A block of A to its buffer, by stretches of the innermost axis of depth."""
         builder, strides = self.builder, self.a_depth[self.cut :]
         unit = "m" if self.sam == 1 else "k" if strides == [1] else ""
@@ -318,123 +315,108 @@ class _ProductFunction:
             rows = [block.start, block.stop, I64(self.product.rows - height)]
             place = [source, I64(self.sam), depth, I64(strides[-1]), target]
             builder.call(pack, [*rows, *place, self._steps(block)])
+        first = builder.mul(block.start, self._steps(block))
+        return replace(block, a=self._move(self.row_buffer, builder.neg(first), 1))
 
     def _steps(self, block: _Block) -> ir.Value:
         """All steps of the depth of a block."""
         return self.builder.mul(block.depth[0], I64(prod(self.inner)))
 
-    def _all_strips(self) -> list[Strips]:
-        """The strips of every panel, or of all of B."""
-        product = self.product
-        widths = [product.columns]
-        if product.panel:
-            panels, rest = divmod(product.columns, product.panel)
-            widths = [product.panel] * bool(panels) + [rest]
-        return [s for wide in widths for s in strips_of(wide, self.lanes, self.target)] or [
-            Strips(0, 0, 1)
-        ]
-
     def _columns(self, block: _Block) -> None:
-        """All columns of a block, panel by panel, or group by group, where B is in those."""
-        product = self.product
-        if self.groups:
-            strides = product.b_strides[0], product.columns
-            self._each(block, (I64(0), self.count), strides, product.columns)
-        elif product.panel:
-            panels, rest = divmod(product.columns, product.panel)
-            strides = prod(product.depth) * product.panel, product.panel
-            if panels:
-                self._each(block, (I64(0), I64(panels)), strides, product.panel)
-            if rest:
-                self._each(block, (I64(panels), I64(panels + 1)), strides, rest)
-        else:
-            self._strips(block, product.columns)
+        """All columns of a block, group by group where there are groups."""
+        if not self.groups:
+            self._strips(block)
+            return
+        builder, product = self.builder, self.product
+        with counted(builder, I64(0), self.count, 1) as group:
+            b = self._move(block.b, group, product.b_strides[0])
+            c = self._move(block.c, group, product.c_strides[0])
+            last = builder.icmp_signed("==", group, builder.sub(self.count, I64(1)))
+            beside = self._move(b, I64(1), product.b_strides[0])
+            self._strips(replace(block, b=b, c=c, next=builder.select(last, block.next, beside)))
 
-    def _each(
-        self, block: _Block, bounds: tuple[ir.Value, ir.Value], strides: tuple[int, int], wide: int
-    ) -> None:
-        """Panels or groups of `wide` columns, `strides` apart in B and in C."""
-        with counted(self.builder, *bounds, 1) as number:
-            b, c = (
-                self._move(pointer, number, stride)
-                for pointer, stride in zip((block.b, block.c), strides, strict=True)
-            )
-            self._strips(replace(block, b=b, c=c), wide)
-
-    def _strips(self, block: _Block, columns: int) -> None:
-        """Columns of one panel, or of all of B, strip by strip."""
-        for strips in strips_of(columns, self.lanes, self.target):
+    def _strips(self, block: _Block) -> None:
+        """All columns, or those of a group, strip by strip."""
+        builder, columns = self.builder, I64(self.product.columns)
+        for strips in self.strips:
             wide = strips.vectors * self.lanes
             stop = strips.first + strips.count * wide
-            with counted(self.builder, I64(strips.first), I64(stop), wide) as j:
-                used = least(self.builder, I64(wide), self.builder.sub(I64(columns), j))
+            with counted(builder, I64(strips.first), I64(stop), wide) as j:
+                used = least(builder, I64(wide), builder.sub(columns, j))
                 b, c = self._move(block.b, j, self.next_column), self._move(block.c, j, 1)
-                within = replace(block, b=b, c=c)
-                plain = [I64(stride) for stride in self.b_depth[self.cut :]]
+                last = builder.icmp_signed(">=", builder.add(j, I64(wide)), columns)
+                beside = self._move(b, I64(wide), self.next_column)
+                ahead = builder.select(last, block.next, beside)
+                within = replace(block, b=b, c=c, next=ahead)
                 if self.buffer is None:
-                    self._rows(within, strips, plain, used)
+                    self._rows(within, strips, used)
+                elif self.next_column != 1:
+                    self._turn(within, strips, used)
+                    b = self.buffer
+                    self._rows(replace(within, b=b), strips, used, self._in_buffer(strips))
                 else:
-                    b, ldb = self._packed(within, strips, plain, used)
-                    self._rows(replace(within, b=b), strips, ldb, used)
+                    self._copying(within, strips, used)
 
-    def _packed(
-        self, block: _Block, strips: Strips, plain: list[ir.Value], used: ir.Value
-    ) -> tuple[ir.Value, list[ir.Value]]:
-        """B and its strides: in the buffer where it must be, or where enough rows pay for it."""
-        builder, wide = self.builder, strips.vectors * self.lanes
-        strides = [I64(wide * stride) for stride in row_strides((0, *self.inner))]
-        if self.next_column != 1:
-            self._copy(block, strips, strides, used)
-            return self.buffer, strides
-        before, rows = builder.block, builder.sub(block.stop, block.start)
-        with builder.if_then(builder.icmp_signed(">=", rows, I64(PACK_ROWS))):
-            self._copy(block, strips, strides, used)
-            copied = builder.block
-        chosen = []
-        for there, here in ((block.b, self.buffer), *zip(plain, strides, strict=True)):
-            phi = builder.phi(there.type)
-            phi.add_incoming(there, before)
-            phi.add_incoming(here, copied)
-            chosen.append(phi)
-        return chosen[0], chosen[1:]
+    def _in_buffer(self, strips: Strips) -> list[ir.Value]:
+        """How far apart the elements of each axis of depth lie in the buffer."""
+        wide = strips.vectors * self.lanes
+        return [I64(wide * stride) for stride in row_strides((0, *self.inner))]
 
-    def _copy(self, block: _Block, strips: Strips, strides: list[ir.Value], used: ir.Value) -> None:
-        """A strip of B to the buffer, by stretches of the innermost axis of depth."""
+    def _copying(self, block: _Block, strips: Strips, used: ir.Value) -> None:
+        """The first tile copies its strip of B for those after it, if enough rows pay for it."""
+        builder = self.builder
+        enough = builder.icmp_signed(">=", builder.sub(block.stop, block.start), I64(PACK_ROWS))
+        with builder.if_else(enough) as (copied, read):
+            with copied:
+                height = self._height(strips.vectors)
+                second = builder.add(block.start, I64(height))
+                copy = self._in_buffer(strips)
+                self._rows(replace(block, stop=second), strips, used, copy=copy)
+                self._rows(replace(block, start=second, b=self.buffer), strips, used, copy)
+            with read:
+                self._rows(block, strips, used)
+
+    def _turn(self, block: _Block, strips: Strips, used: ir.Value) -> None:
+        """A strip of B transposed to the buffer, by stretches of the innermost axis of depth."""
         builder, dtype = self.builder, self.product.dtype
         source, target = block.b, self.buffer
+        strides = self._in_buffer(strips)
         *outer, depth = block.depth
         with ExitStack() as loops:
             for size, there, here in zip(outer, self.b_depth[self.cut :], strides, strict=False):
                 k = loops.enter_context(counted(builder, I64(0), size, 1))
                 source, target = self._move(source, k, there), self._move(target, k, here.constant)
-            if self.next_column != 1:
-                transpose = emit_transpose(builder.module, dtype, self.target)
-                place = [source, I64(self.next_column), target, strides[-1], used]
-                builder.call(transpose, [depth, *place])
-                return
-            tile = Tile(dtype, 1, strips.vectors, strips.ragged, strips.tail)
-            pack = emit_pack(builder.module, tile, self.target)
-            place = [source, I64(self.b_depth[-1]), target, strides[-1]]
-            builder.call(pack, [depth, *place, self._width(strips, used)])
+            transpose = emit_transpose(builder.module, dtype, self.target)
+            place = [source, I64(self.next_column), target, strides[-1], used]
+            builder.call(transpose, [depth, *place])
 
-    def _rows(self, block: _Block, strips: Strips, ldb: list[ir.Value], used: ir.Value) -> None:
+    def _rows(
+        self,
+        block: _Block,
+        strips: Strips,
+        used: ir.Value,
+        ldb: list[ir.Value] | None = None,
+        copy: list[ir.Value] | None = None,
+    ) -> None:
         """The rows of one strip, tile by tile."""
         builder, product = self.builder, self.product
         height = self._height(strips.vectors)
         tile = Tile(product.dtype, height, strips.vectors, strips.ragged, strips.tail)
-        kernel = emit_microkernel(builder.module, tile, self.target, len(block.depth))
+        kernel = emit_microkernel(
+            builder.module, tile, self.target, len(block.depth), copies=copy is not None
+        )
         last = I64(product.rows - height)
         a, strides = [block.a, I64(self.sam), last, I64(self.sam)], self.a_depth[self.cut :]
         if self.packs_rows:
-            steps = self._steps(block)
-            first = builder.sub(I64(0), builder.mul(block.start, steps))
-            before = builder.gep(self.row_buffer, [first], source_etype=self.item)
-            a = [before, steps, block.stop, I64(1)]
+            a = [block.a, self._steps(block), block.stop, I64(1)]
             strides = [height * stride for stride in row_strides((0, *self.inner))]
         c = [block.c, I64(product.c_strides[-2]), self._width(strips, used), block.resume]
-        axes = zip(block.depth, map(I64, strides), ldb, strict=True)
-        depth = [number for axis in axes for number in axis]
-        builder.call(kernel, [block.start, block.stop, last, *a, block.b, *c, *depth])
+        plain = [I64(stride) for stride in self.b_depth[self.cut :]]
+        axes = [block.depth, map(I64, strides), ldb or plain, plain, *([copy] if copy else [])]
+        depth = [number for axis in zip(*axes, strict=True) for number in axis]
+        ahead = [block.next, *([self.buffer] if copy else [])]
+        rows = [block.start, block.stop, last]
+        builder.call(kernel, [*rows, *a, block.b, *c, *ahead, *depth])
 
     def _width(self, strips: Strips, used: ir.Value) -> ir.Value:
         """Lanes of the last vector of a strip of which `used` columns exist."""
