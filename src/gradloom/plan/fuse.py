@@ -315,9 +315,10 @@ def _lay_pieces(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[No
         found = {}
         for node, spot in spots_of(group.members[0]):
             home = parts.home.get(node)
-            if home is None or home.closed or node in pinned or readers[node] != [group]:
+            if home is None or home.closed or node in pinned:
                 continue
-            found[node] = spot
+            if [reader for reader in readers[node] if reader is not home] == [group]:
+                found[node] = spot
         homes = [parts.home[node] for node in found]
         if any(h.head or h.rows.folds or len(h.stored) > 1 for h in homes):
             group.pieces = found
