@@ -31,7 +31,7 @@ def stage_function(code: Nest | Product) -> Callable[..., None]:
         emit_product(module, code, target).linkage = ""
     machine = target_machine(target)
     linked = link([str(module)], machine)
-    keep_only(linked, code.name)
+    keep_only(linked, (code.name,))
     optimise(linked, machine)
     engine = llvm.create_mcjit_compiler(linked, machine)
     engine.finalize_object()

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,11 @@ class Worker:
             os.sched_setaffinity(int(task.name), cores)
 
     def close(self) -> None:
-        """End the process."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """End the process and those that it has started; a second time nothing happens."""
+        if self._said.closed:
+            return
+        with suppress(ProcessLookupError):  # it has ended by itself, and none is left
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         self._said.close()
 

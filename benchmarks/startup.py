@@ -49,7 +49,7 @@ state, value = step(state, np.ones((64, 64), "float32"), np.arange(64) % 10)
 """
 
 ROOT = Path(__file__).parent.parent
-ROUNDS = 7
+ROUNDS = 5
 RATES = 50
 
 # What is imported after what; the seconds are those of the last import alone.

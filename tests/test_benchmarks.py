@@ -21,9 +21,11 @@ from benchmarks import (  # noqa: E402
     models,
     multiplier,
     peaks,
+    processes,
     products,
     startup,
     summary,
+    team,
     team_costs,
     training,
     worker,
@@ -203,6 +205,7 @@ def test_a_worker_answers_and_ends(tmp_path):
     assert memory["planned"] > 0
     assert len(one.ask("bits")["losses"]) == 200
     one.close()
+    one.close()  # which is nothing
 
 
 def test_seconds_are_those_of_the_steps_that_are_run(monkeypatch):
@@ -221,6 +224,19 @@ def test_a_worker_that_ends_says_why(tmp_path):
     arguments = ["benchmarks.worker", "gradloom, run", "no such model", "float32", "1"]
     with pytest.raises(CannotError, match="KeyError"):
         Worker(arguments, 1, tmp_path)
+
+
+def test_a_worker_that_says_nothing_ends_with_its_status(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    (tmp_path / "silent.py").write_text("raise SystemExit(3)")
+    with pytest.raises(CannotError, match="ended with status 3"):
+        Worker(["silent"], 1, tmp_path)
+
+
+def test_one_thread_and_two_and_the_bits_of_eight():
+    timing, alike = team.compare("xor", "float32", 0.0)
+    assert alike
+    assert timing.wall.keys() == {"1", "2"}
 
 
 def test_who_is_missing_is_absent(monkeypatch, tmp_path):

@@ -1,10 +1,9 @@
-"""GRADLOOM_DEBUG and GRADLOOM_DUMP, and the profile."""
+"""GRADLOOM_DEBUG and GRADLOOM_DUMP."""
 
 import numpy as np
 
 import gradloom as gl
 from gradloom.inspection import STAGES
-from gradloom.profiling import profile
 from gradloom.reporting import LEVELS
 
 
@@ -43,29 +42,3 @@ def test_dump_writes_the_chosen_stages(tmp_path):
     names = sorted(file.name.rsplit("_", 1)[1] for file in tmp_path.iterdir())
     assert names == ["graph.txt", "source.txt"]
     assert set(names) <= {f"{stage}.txt" for stage in STAGES}
-
-
-def test_a_profile_has_a_time_for_every_kernel():
-    program = compiled().program()
-    found = profile(program)
-    assert [t.name for t in found.timings] == [k.name for k in program.plan.kernels]
-    assert all(t.seconds > 0 for t in found.timings)
-    assert str(found).count("\n") == len(found.timings) + 2
-
-
-def test_a_profile_leaves_the_state_alone():
-    step = gl.train_step(lambda p, x: np.sum((p * x) ** 2), gl.optim.adam(0.1))
-    state, _ = step(step.init(np.ones(5)), np.ones(5))
-    before = state.params
-    profile(step.program())
-    np.testing.assert_array_equal(state.params, before)
-
-
-def test_what_calls_another_library_is_left_out_of_a_profile():
-    f = gl.jit(lambda x: np.sum(gl.linalg.cholesky(x)))
-    found = profile(f.program(np.eye(3)))
-    left = [t.name for t in found.timings if t.seconds is None]
-    assert len(left) == 1
-    assert "cholesky" in left[0]
-    assert "another library" in str(found)
-    assert found.seconds > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -163,16 +163,18 @@ def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:
         slots = sum(b.space not in ("arena", "row") for b in plan.buffers) + 1
         text = program_source(plan, source)
         return uncompiled_entry(text, slots, words.FAULTS + len(plan.kernels)), False
-    from gradloom.runtime import cache
-    from gradloom.runtime.load import load
+    from gradloom.codegen.module import contents
+    from gradloom.runtime import cache, stages
 
     key = code_key(plan, source)
     found = loaded(key, clock)
     if found is not None:
         return found, True
-    built = build(plan, source, clock)
-    cache.store(key, built.object, entry=words.ENTRY)
-    _loaded[key] = load(built.object, words.ENTRY, words.ARGUMENTS)
+    COMPILED["programs"] += 1
+    groups = stages.groups(contents(plan), lambda names: compile_stages(plan, names, clock))
+    built = compile_driver(plan, source, clock)
+    cache.store(key, built.object, entry=words.ENTRY, stages=groups)
+    _loaded[key] = stages.load_driver(built.object, groups)
     clock.mark("load")
     return _loaded[key], False
 
@@ -187,29 +189,48 @@ def code_key(plan: Plan, source: str) -> str:
 
 def loaded(key: str, clock: Clock) -> Entry | None:
     """The machine code of that key: from this process, or from the cache."""
-    from gradloom.runtime import cache
-    from gradloom.runtime.load import load
+    from gradloom.runtime import cache, stages
 
     if key not in _loaded:
         found = cache.fetch(key)
-        if found is None:
+        groups = found.notes["stages"] if found else {}
+        if found is None or not all(map(stages.library, groups)):
             return None
-        _loaded[key] = load(found.object, words.ENTRY, words.ARGUMENTS)
+        _loaded[key] = stages.load_driver(found.object, groups)
     clock.mark("load")
     return _loaded[key]
 
 
-def build(plan: Plan, source: str, clock: Clock) -> Build:
-    """Compile for this machine, whatever is cached."""
+def compile_stages(plan: Plan, names: Collection[str], clock: Clock) -> Build:
+    """Compile stages that are functions of their own to one object, whatever is cached."""
     clock.mark("plan")
     from gradloom.codegen.cpu.target import host_target
-    from gradloom.codegen.module import kernels_text, routines, signatures
-    from gradloom.runtime.compile import compile_object
+    from gradloom.codegen.module import apart, kernels_text, routines
+    from gradloom.runtime.compile import with_routines
+    from gradloom.runtime.native import make_object
 
-    COMPILED["programs"] += 1
     target = host_target()
     clock.mark("imports")
-    kernels = kernels_text(plan, target)
+    codes = [code for name, code in apart(plan).items() if name in names]
+    text = kernels_text(codes, target)
+    called = {name: routine for name, routine in routines(plan).items() if name in names}
+    texts = with_routines([text], called)
+    clock.mark("kernels")
+    built = make_object(texts, names, target.cpu, target.features, Clock())
+    clock.book(built.seconds)
+    return built
+
+
+def compile_driver(plan: Plan, source: str, clock: Clock) -> Build:
+    """Compile the driver and the stages that are written out in it, whatever is cached."""
+    clock.mark("plan")
+    from gradloom.codegen.cpu.target import host_target
+    from gradloom.codegen.module import contents, embedded, kernels_text, routines, signatures
+    from gradloom.runtime.compile import compile_object
+
+    target = host_target()
+    clock.mark("imports")
+    kernels = kernels_text(embedded(plan), target)
     clock.mark("kernels")
     built = compile_object(
         source,
@@ -220,7 +241,24 @@ def build(plan: Plan, source: str, clock: Clock) -> Build:
         target.cpu,
         target.features,
         routines(plan),
+        contents(plan),
     )
+    clock.book(built.seconds)
+    return built
+
+
+def build(plan: Plan, source: str, clock: Clock) -> Build:
+    """Compile the whole program to one object, whatever is cached: the same code, in one piece."""
+    from gradloom.codegen.cpu.target import host_target
+    from gradloom.codegen.module import contents
+    from gradloom.runtime.native import join
+
+    parts = [
+        compile_stages(plan, contents(plan), clock),
+        compile_driver(plan, source, clock),
+    ]
+    target = host_target()
+    built = join(parts, words.ENTRY, target.cpu, target.features, Clock())
     clock.book(built.seconds)
     return built
 

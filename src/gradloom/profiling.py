@@ -61,10 +61,16 @@ class Profile:
 
 
 def profile(program: Program) -> Profile:
-    """Run every kernel of a program alone, on ones, with everything else warm in the caches.
+    """Run every kernel of a program alone, by one thread, on ones that are warm in the caches.
 
     The state of a training step is not touched: the kernels run on memory of their own.  Those that
     call a function by its address, as LAPACK's, are left out: ones are no addresses.
+
+    >>> import gradloom as gl
+    >>> f = gl.jit(lambda x: np.sum(np.tanh(x @ x), 0))
+    >>> found = profile(f.program(np.eye(20)))
+    >>> [timing.flops >= 0 and timing.seconds > 0 for timing in found.timings]
+    [True, True]
     """
     plan = program.plan
     entry, _ = native_entry(plan, _text(plan), Clock())

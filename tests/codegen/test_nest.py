@@ -116,7 +116,7 @@ def test_a_whole_training_step_compiles_for_other_processors(name):
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = target_machine(target)
-    parsed = llvm.parse_assembly(kernels_text(plan, target))
+    parsed = llvm.parse_assembly(kernels_text(plan.codes(), target))
     parsed.verify()
     assembly = machine.emit_assembly(parsed)
     fused = {"aarch64": "fmla", "x86-64-v2": "mulps"}.get(name, "vfmadd")

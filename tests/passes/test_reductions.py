@@ -41,6 +41,15 @@ def test_other_folds_stay_one(shape, axis):
     assert len(compiled.program().plan.kernels) == 1
 
 
+def test_long_rows_are_folded_by_what_computes_them():
+    x = RNG.normal(size=(100, 700)).astype("float32")
+    compiled = gl.jit(lambda x: (gnp.tanh(x).sum(), gnp.tanh(x).sum(1)), threads=1)
+    total, rows = compiled(x)
+    np.testing.assert_allclose(rows, np.tanh(x).sum(1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(total, np.tanh(x).sum(), rtol=1e-3)
+    assert all(b.type.size < x.size for b in compiled.program().plan.buffers if b.space == "arena")
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 64, 1000, 4096, 10**6, 10**6 + 3])
 def test_parts_divide_an_axis(size):
     parts = _parts(size)

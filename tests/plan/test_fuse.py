@@ -158,6 +158,20 @@ def test_updates_see_old_values_only(rules):
     assert_updates(updating(*rules))
 
 
+@pytest.mark.parametrize(("size", "passes"), [(16, 1), (512, 2)])
+def test_large_gradients_are_used_as_soon_as_they_are_made(size, passes):
+    """Small ones in one pass, after all products."""
+    step = gl.train_step(lambda p, x: ((x @ p["v"] @ p["w"]) ** 2).mean(), gl.optim.adam())
+    x = np.ones((8, size), np.float32)
+    state = step.init({"v": np.ones((size, size), "f4"), "w": np.ones((size, size), "f4")})
+    plan = step.program(state, x).plan
+    weights = {n for n, b in enumerate(plan.buffers) if b.name in ("p_v", "p_w")}
+    assert len(weights) == 2
+    assert sum(bool(kernel.touched()[1] & weights) for kernel in plan.kernels) == passes
+    gradients = [b for b in plan.buffers if b.space == "arena" and b.type.shape == (size, size)]
+    assert len({b.offset for b in gradients}) == (2 if passes == 1 else 1)
+
+
 def test_an_update_that_is_an_output_and_one_that_is_returned_as_it_was():
     x, y = (parameter(TensorType((8, 8), "float64")) for _ in range(2))
     new = half(x)

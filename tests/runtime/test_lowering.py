@@ -24,7 +24,7 @@ WORDS = 64
 
 
 def native(texts, kinds):
-    return load(make_object(texts, "run", "", "", Clock()).object, "run", kinds)
+    return load(make_object(texts, ("run",), "", "", Clock()).object, "run", kinds)
 
 
 def results(text, *numbers):

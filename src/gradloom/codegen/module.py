@@ -1,28 +1,42 @@
-"""A plan as code: one LLVM module of stage functions, and the driver that calls them in order."""
+"""A plan as code: LLVM functions of its stages, which the driver calls in order."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from llvmlite import ir
 
 from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import Target
-from gradloom.plan.plan import Nest, Plan, Routine
+from gradloom.plan.plan import Nest, Plan, Product, Routine
 
 Signatures = dict[str, tuple[str, ...]]
 
 
-def kernels_text(plan: Plan, target: Target) -> str:
-    """The LLVM text of every distinct stage, each emitted once."""
+def kernels_text(codes: Iterable[Nest | Product], target: Target) -> str:
+    """The LLVM text of these stages, each an external function."""
     module = ir.Module("gradloom")
     module.triple = target.triple
-    for code in plan.codes():
+    for code in codes:
         if isinstance(code, Nest):
             function = emit_nest(module, code, target)
         else:
             function = emit_product(module, code, target)
-        function.linkage = ""  # until the driver is linked to it
+        function.linkage = ""
     return str(module)
+
+
+def embedded(plan: Plan) -> list[Nest]:
+    """The stages that are written out where the driver calls them."""
+    return [code for code in plan.codes() if isinstance(code, Nest) and code.embedded]
+
+
+def apart(plan: Plan) -> dict[str, Nest | Product]:
+    """The stages that are functions of their own, by name."""
+    return {
+        code.name: code for code in plan.codes() if isinstance(code, Product) or not code.embedded
+    }
 
 
 def routines(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -33,6 +47,12 @@ def routines(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
             kinds = ("i64",) * (2 + len(stage.numbers)) + ("ptr",) * len(stage.operands)
             found[stage.code.name] = "\n\n".join(stage.code.parts), kinds
     return found
+
+
+def contents(plan: Plan) -> dict[str, str]:
+    """What the machine code of each function outside of the driver is made from."""
+    lanes = {name: repr(code) for name, code in apart(plan).items()}
+    return lanes | {name: f"{kinds}\n{text}" for name, (text, kinds) in routines(plan).items()}
 
 
 def signatures(plan: Plan) -> Signatures:

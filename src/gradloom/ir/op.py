@@ -63,6 +63,8 @@ class Op:
     on_bool: str | None = None  # the row that NumPy means by this one when all operands are bool
     unit: float | None = None  # op(x, unit) is x, to the bit
     commutative: bool = False
+    anticommutative: bool = False  # op(y, x) is -op(x, y), to the bit
+    negates: str = ""  # the result is negated with "each" operand, the "first", or "all" together
     constant: tuple[int, ...] = ()  # operands by which `vjp` has no derivative, and says NaN
     identity: Callable[[str], Any] | None = None  # REDUCE: the neutral element, by dtype
     flow: str = ""  # CONTROL: "for", "while" or "branch"

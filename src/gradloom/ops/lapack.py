@@ -21,13 +21,12 @@ import numpy as np
 from gradloom.frontend.tensor import Tensor
 from gradloom.frontend.trace import Trace, current
 from gradloom.ir.routine import Code
-from gradloom.ir.types import COMPLEX, ITEMSIZE, PART, TensorType
+from gradloom.ir.types import COMPLEX, ITEMSIZE, PART
 
 BLOCK = 64  # columns: the widest panels that LAPACK's blocked routines work in
 LETTER = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 # Where the name of a complex function is not that of the real one with another letter.
 UNITARY = {"orglq": "unglq", "syevd": "heevd"}
-ADDRESS = TensorType((), "int64")
 
 
 @cache

@@ -8,6 +8,7 @@ from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
 from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
+from gradloom.passes.symmetry import fold_symmetric
 from gradloom.passes.turn import turn_operands
 
 PASSES = (
@@ -17,6 +18,7 @@ PASSES = (
     cut_into_blocks,  # before the pieces and products that come of it are simplified
     simplify,
     join_pieces,  # sums of pieces come of differentiation alone
+    fold_symmetric,  # before anything cuts folds or moves them out of loops
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,
     prune_loops,  # also of the operands that were constants

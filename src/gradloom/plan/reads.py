@@ -32,6 +32,10 @@ DEEPEST = 64
 ROW_BYTES = 1 << 20
 LINE_BYTES = 64
 
+# Rounds in which a column is read from which it is first copied.  The forces of 512 bodies, whose
+# three coordinates are columns, take 208 us without copies and 146 with, of 0.1 us each.
+AGAIN = 16
+
 
 @dataclass(frozen=True)
 class Read:
@@ -124,12 +128,35 @@ def pins(graph: Graph, order: list[Node]) -> set[Node]:
         index = domain_index(node.type.shape)
         if node.op.kind is Kind.MOVE and access(node, index) is None and _relabels(node):
             pinned.add(node.inputs[0])
+        if node.op.kind is Kind.ELEMENTWISE:
+            pinned.update(_columns(node, pinned))
         addressed = {Kind.CONTRACT: 2, Kind.GATHER: 1}.get(node.op.kind, 0)
         for operand in node.inputs[:addressed]:
             pinned.add(_addressable(operand, pinned))
         if node.op.kind is Kind.CONTRACT:
             pinned.update(copied(node, lambda n: in_memory(n, pinned)))
     return {n for n in pinned if n.op is not PARAMETER}
+
+
+def _columns(node: Node, pinned: set[Node]) -> Iterator[Node]:
+    """Operands that lie apart in memory along the last loop, and that an outer loop reads again in
+    each of many rounds."""
+    loops = domain(node.type.shape)
+    if len(loops) < 2:
+        return
+    for operand in node.inputs:
+        if operand.op.kind is not Kind.MOVE or operand in pinned:
+            continue
+        place = locate(
+            operand,
+            broadcast(domain_index(node.type.shape), operand),
+            lambda n: in_memory(n, pinned),
+        )
+        if place is None or abs(place.at.coefficient(len(loops) - 1)) <= 1:
+            continue
+        again = math.prod(n for a, n in enumerate(loops) if not place.at.coefficient(a))
+        if again >= AGAIN and operand.type.size * again == node.type.size:
+            yield operand
 
 
 def _addressable(node: Node, pinned: set[Node]) -> Node:

@@ -1,7 +1,8 @@
-"""Driver text and kernels in, one native object with one C entry out."""
+"""Driver text and stages in, native objects out."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 
@@ -29,14 +30,15 @@ def compile_object(
     cpu: str,
     features: str,
     routines: dict[str, tuple[str, Kinds]] | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Build:
     """Compile function `entry` of the text `driver` to an object for `cpu` with `features`.
 
     `kernels` is the text of an LLVM module that defines a void function for each name in
     `kernel_arguments`; `routines` have a driver's text each, and what they take. Types are "i64",
-    "f64" and "ptr". The driver's entry returns an int64 status, and the object exports
-    `int64 entry(arguments...)`. Raises InternalError, with the driver's text, if any of it does not
-    compile.
+    "f64" and "ptr". Those `elsewhere` are declared only. The driver's entry returns an int64
+    status, and the object exports `int64 entry(arguments...)`. Raises InternalError, with the
+    driver's text, if any of it does not compile.
     """
     clock = Clock()
     apart = routines or {}
@@ -46,10 +48,16 @@ def compile_object(
     externals: Externals = {name: ("void", kinds) for name, kinds in kernel_arguments.items()}
     externals |= {name: ("i64", kinds) for name, (_, kinds) in apart.items()}
     texts = driver_texts(driver, entry, arguments, externals)
-    texts += [routine_text(name, *routine) for name, routine in apart.items()]
-    texts += [barrier_text()] if any(BARRIER in text for text in texts) else []
+    here = {name: routine for name, routine in apart.items() if name not in elsewhere}
+    texts = with_routines(texts, here)
     clock.mark("driver")
-    return make_object([kernels, *texts], entry, cpu, features, clock)
+    return make_object([kernels, *texts], (entry,), cpu, features, clock, elsewhere)
+
+
+def with_routines(texts: list[str], routines: dict[str, tuple[str, Kinds]]) -> list[str]:
+    """LLVM texts, those of routines, and that of the barrier if any of them has need of it."""
+    texts = [*texts, *(routine_text(name, *routine) for name, routine in routines.items())]
+    return [*texts, barrier_text()] if any(BARRIER in text for text in texts) else texts
 
 
 def driver_texts(driver: str, entry: str, arguments: Kinds, externals: Externals) -> list[str]:

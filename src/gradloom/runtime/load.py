@@ -2,7 +2,9 @@
 
 import ctypes
 import itertools
+from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -10,28 +12,43 @@ import llvmlite.binding as llvm
 C_TYPES: dict[str, Any] = {"i64": ctypes.c_int64, "f64": ctypes.c_double, "ptr": ctypes.c_void_p}
 
 _serial = itertools.count()
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def load(built: bytes, entry: str, arguments: tuple[str, ...]) -> Any:
+def load(
+    built: bytes,
+    entry: str,
+    arguments: tuple[str, ...],
+    elsewhere: Mapping[str, int] = _NOTHING,
+    keeps: Iterable[llvm.ResourceTracker] = (),
+) -> Any:
     """Function `entry` of an object, as a callable that returns its int64 status.
 
     `arguments` are type names: "i64" and "f64" take Python numbers, "ptr" takes an address. Calls
     release the GIL. Its attribute `address` is where the code begins. The code stays in memory for
-    as long as the callable does.
+    as long as the callable does, and so do the libraries `keeps`, where the functions `elsewhere`
+    lie.
     """
-    library = (
-        llvm.JITLibraryBuilder()
-        .add_object_img(built)
-        .add_current_process()
-        .export_symbol(entry)
-        # The name of a library is never free again, even after its unloading.
-        .link(linker(), f"gradloom.{next(_serial)}")
-    )
+    library = open_library(built, (entry,), elsewhere)
     kinds = [C_TYPES[name] for name in arguments]
     function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(library[entry])
     function.address = library[entry]
-    function.keeps = library
+    function.keeps = (library, *keeps)
     return function
+
+
+def open_library(
+    built: bytes, names: Iterable[str], elsewhere: Mapping[str, int] = _NOTHING
+) -> llvm.ResourceTracker:
+    """An object in memory, for as long as this lives, with the addresses of the functions `names`;
+    it calls those `elsewhere`, by their addresses."""
+    builder = llvm.JITLibraryBuilder().add_object_img(built).add_current_process()
+    for name in names:
+        builder.export_symbol(name)
+    for name, address in elsewhere.items():
+        builder.import_symbol(name, address)
+    # The name of a library is never free again, even after its unloading.
+    return builder.link(linker(), f"gradloom.{next(_serial)}")
 
 
 @cache

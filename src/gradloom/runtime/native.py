@@ -1,12 +1,13 @@
-"""LLVM texts in, one native object with one C entry out.
+"""LLVM texts in, one native object out, with the functions that are asked for.
 
-Everything but the entry is made internal, so that LLVM may inline or drop it. Invariant: the object
-needs no Numba runtime and no Python, only the C library's names in ALLOWED.
+Everything else is made internal, so that LLVM may inline or drop it. Invariant: the object needs no
+Numba runtime and no Python, only the C library's names in ALLOWED, and the stages that it is told
+lie elsewhere.
 """
 
 import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
@@ -33,23 +34,55 @@ class Build:
     seconds: Mapping[str, float]
 
 
-def make_object(texts: list[str], entry: str, cpu: str, features: str, clock: Clock) -> Build:
-    """Link `texts`, keep `entry`, optimise and emit for `cpu` with `features`."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=cpu, features=features, opt=2, reloc="pic", codemodel="default"
-    )
+def make_object(
+    texts: list[str],
+    names: Collection[str],
+    cpu: str,
+    features: str,
+    clock: Clock,
+    elsewhere: Collection[str] = (),
+) -> Build:
+    """Link `texts`, keep the functions `names`, optimise and emit for `cpu` with `features`; the
+    functions `elsewhere` are there when the object is loaded."""
+    machine = host_machine(cpu, features)
     module = link(texts, machine)
-    keep_only(module, entry)
+    keep_only(module, names)
     clock.mark("link")
     optimise(module, machine)
     clock.mark("optimise")
     text = str(module)  # before emission, which rewrites the module for the machine
+    return _emitted(module, text, machine, clock, elsewhere)
+
+
+def join(parts: list[Build], entry: str, cpu: str, features: str, clock: Clock) -> Build:
+    """One object of several, which needs no other: the same functions, with one C entry."""
+    machine = host_machine(cpu, features)
+    module = link([part.llvm for part in parts], machine)
+    keep_only(module, (entry,))
+    clock.mark("link")
+    return _emitted(module, str(module), machine, clock)
+
+
+def _emitted(
+    module: llvm.ModuleRef,
+    text: str,
+    machine: llvm.TargetMachine,
+    clock: Clock,
+    elsewhere: Collection[str] = (),
+) -> Build:
     built = machine.emit_object(module)
-    check_undefined(undefined_symbols(module, built))
+    check_undefined(undefined_symbols(module, built) - set(elsewhere))
     clock.mark("emit")
     return Build(built, text, clock.seconds)
+
+
+def host_machine(cpu: str, features: str) -> llvm.TargetMachine:
+    """A new code generator for this kind of machine."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=2, reloc="pic", codemodel="default"
+    )
 
 
 def link(texts: list[str], machine: llvm.TargetMachine) -> llvm.ModuleRef:
@@ -63,11 +96,11 @@ def link(texts: list[str], machine: llvm.TargetMachine) -> llvm.ModuleRef:
     return module
 
 
-def keep_only(module: llvm.ModuleRef, entry: str) -> None:
-    """Make every definition but `entry` internal, so that LLVM may inline or drop it."""
+def keep_only(module: llvm.ModuleRef, names: Collection[str]) -> None:
+    """Make every definition but `names` internal, so that LLVM may inline or drop it."""
     for function in module.functions:
         if not function.is_declaration:
-            function.linkage = "external" if function.name == entry else "internal"
+            function.linkage = "external" if function.name in names else "internal"
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"

@@ -148,7 +148,7 @@ def _native(entry: str, text: str, arguments: tuple[str, ...]) -> Callable[..., 
     key = objects.make_key(team=entry, text=text, host=objects.host_key())
     found = objects.fetch(key)
     if found is None:
-        native = make_object([text], entry, "", "", Clock()).object
+        native = make_object([text], (entry,), "", "", Clock()).object
         objects.store(key, native, entry=entry)
     else:
         native = found.object

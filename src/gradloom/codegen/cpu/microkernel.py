@@ -40,24 +40,25 @@ def emit_microkernel(
     """C[start:stop, vectors] (+)= A @ B by tiles of `tile.rows`, as a private function.
 
     `void (i64 start, i64 stop, i64 last, ptr a, i64 a_row, i64 a_last, i64 sam, ptr b, ptr c,
-    i64 ldc, i64 width, i1 resume, ptr next, ...)`: strides in elements; `last` is where
-    the last tile of C begins, and the tile after it begins there too, computes some rows twice and
-    stores them once.  The tile of rows from i on reads A from `a + min(i, a_last) * a_row` on, by
-    rows `sam` apart.  `width` are the lanes of the ragged vector, `resume` is to add to C rather
-    than to write it.  As many rows of B from `next` on are fetched into the second-level cache
-    meanwhile.  For each axis of depth, outer to inner, follow `i64 k, i64 sak, i64 ldb, i64 apart`:
-    its size, which may be 0, and how far apart its elements lie in A, in B, and from `next` on.
+    i64 ldc, i64 width, i1 resume, ptr next, i64 abreast, i64 rows, ...)`: strides in elements;
+    `last` is where the last tile of C begins, and the tile after it begins there too, computes some
+    rows twice and stores them once.  The tile of rows from i on reads A from `a + min(i, a_last) *
+    a_row` on, by rows `sam` apart.  `width` are the lanes of the ragged vector, `resume` is to add
+    to C rather than to write it.  From `next` on, `rows` rows of `abreast` vectors are fetched into
+    the second-level cache meanwhile.  For each axis of depth, outer to inner, follow `i64 k, i64
+    sak, i64 ldb, i64 apart`: its size, which may be 0, and how far apart its elements lie in A and
+    in B; and how far apart, from `next` on, what is fetched with them.
 
     If it `copies`, there is one tile, `start` to `stop`, and the vectors of B are copied: `ptr
-    copy` follows `next`, and how far apart its elements lie there is a fifth number of an axis.
+    copy` follows `rows`, and how far apart its elements lie there is a fifth number of an axis.
     """
     name = f"micro_{tile.name(target.lanes(tile.dtype))}" + f"_by{depth_axes}" * (depth_axes > 1)
     name += "_copying" * copies
     if name in module.globals:
         return module.globals[name]
     rows, a, c = [I64, I64, I64], [POINTER, I64, I64, I64], [POINTER, I64, I64, I1]
-    pointers = [POINTER] * (1 + copies)
-    kinds = [*rows, *a, POINTER, *c, *pointers, *[I64] * ((4 + copies) * depth_axes)]
+    ahead, numbers = [POINTER, I64, I64], [I64] * ((4 + copies) * depth_axes)
+    kinds = [*rows, *a, POINTER, *c, *ahead, *[POINTER] * copies, *numbers]
     function = private(module, name, kinds)
     _Microkernel(function, tile, target, copies).emit()
     return function
@@ -72,7 +73,7 @@ class _Microkernel:
         b = self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.start, self.stop, self.last, *rest = function.args
         self.a, self.a_row, self.a_last, self.sam, self.b, *rest = rest
-        self.c, self.ldc, width, self.resume, self.next, *rest = rest
+        self.c, self.ldc, width, self.resume, self.next, self.abreast, self.rows, *rest = rest
         numbers = 4 + copies
         self.copy, depth = rest[:copies], rest[copies:]
         self.depth = [tuple(depth[i : i + numbers]) for i in range(0, len(depth), numbers)]
@@ -95,17 +96,15 @@ class _Microkernel:
         b.ret_void()
 
     def _ahead(self, i: ir.Value) -> ir.Value:
-        """Where the tile of rows from i on begins to fetch the following vectors of B.
-
-        A tile fetches one vector of every row of a part of them, a row each UNROLL steps.
-        """
-        b, wide = self.builder, self.tile.vectors
+        """Where the tile of rows from i on begins to fetch what follows of B: one vector of each of
+        some rows, one row in UNROLL steps."""
+        b = self.builder
         number = b.udiv(b.sub(i, self.start), I64(self.tile.rows))
-        part, vector = b.udiv(number, I64(wide)), b.urem(number, I64(wide))
-        rows = b.udiv(self.depth[-1][0], I64(UNROLL))
-        self.some = b.icmp_unsigned("<", part, I64(UNROLL))
+        part, vector = b.udiv(number, self.abreast), b.urem(number, self.abreast)
+        first = b.mul(part, b.udiv(self.depth[-1][0], I64(UNROLL)))
+        self.some = b.icmp_unsigned("<", first, self.rows)
         apart = self.depth[-1][3]
-        place = b.add(b.mul(b.mul(part, rows), apart), b.mul(vector, I64(self.vectors.lanes)))
+        place = b.add(b.mul(first, apart), b.mul(vector, I64(self.vectors.lanes)))
         self.step_ahead = b.select(self.some, apart, I64(0))
         return b.select(self.some, self.vectors.at(self.next, place), self.b)
 

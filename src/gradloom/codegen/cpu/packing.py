@@ -20,30 +20,6 @@ from gradloom.codegen.cpu.vectors import (
 )
 
 
-def emit_pack(module: ir.Module, tile: Tile, target: Target) -> ir.Function:
-    """Copy k rows of `tile.vectors` vectors of B from row stride ldb to row stride wide.
-
-    `void (i64 k, ptr b, i64 ldb, ptr buffer, i64 wide, i64 width)`: lanes beyond `width` are not
-    meaningful.
-    """
-    lanes = target.lanes(tile.dtype)
-    name = f"pack_{tile.name(lanes)}"
-    if name in module.globals:
-        return module.globals[name]
-    function = private(module, name, [I64, POINTER, I64, POINTER, I64, I64])
-    k, source, ldb, buffer, wide, width = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    vectors = Vectors(b, tile, target, width)
-    with counted(b, I64(0), k, 1) as index:
-        row = vectors.at(source, b.mul(index, ldb))
-        copy = vectors.at(buffer, b.mul(index, wide))
-        for j in range(tile.vectors):
-            pointer = vectors.at(copy, I64(j * lanes))
-            b.store(vectors.load(row, j), pointer, align=vectors.align)
-    b.ret_void()
-    return function
-
-
 def emit_pack_rows(
     module: ir.Module, dtype: str, rows: int, unit: str, target: Target
 ) -> ir.Function:

@@ -45,7 +45,8 @@ PACKED_BYTES = 256 * 1024
 # 64 x 512 173, 180; 64 x 256 176, 193; 32 x 512 158, 187.
 # The first tile copies what it reads, and each tile fetches some of the next strip: 128 x 512 x 784
 # 182, with a copy before and nothing fetched 172; 64 x 1024 x 1024 174, 157; operands in the
-# third-level cache 128 x 512 x 784 180, 163.
+# third-level cache 128 x 512 x 784 180, 163.  Of B transposed, with and without fetching, from the
+# third-level cache: 64 x 1024 x 1024 144, 127; 128 x 512 x 256 157, 153.
 PACK_STRIDE_BYTES = 1536
 PACK_ROWS = 64
 
@@ -412,9 +413,15 @@ class _ProductFunction:
             strides = [height * stride for stride in row_strides((0, *self.inner))]
         c = [block.c, I64(product.c_strides[-2]), self._width(strips, used), block.resume]
         plain = [I64(stride) for stride in self.b_depth[self.cut :]]
-        axes = [block.depth, map(I64, strides), ldb or plain, plain, *([copy] if copy else [])]
+        # What follows of B lies in rows, of a step of k each, or of a column each.
+        fetched, abreast, rows = plain, I64(strips.vectors), block.depth[-1]
+        if self.next_column != 1:
+            whole = builder.add(block.depth[-1], I64(self.lanes - 1))
+            abreast, rows = builder.udiv(whole, I64(self.lanes)), I64(strips.vectors * self.lanes)
+            fetched = [*plain[:-1], I64(self.next_column)]
+        axes = [block.depth, map(I64, strides), ldb or plain, fetched, *([copy] if copy else [])]
         depth = [number for axis in zip(*axes, strict=True) for number in axis]
-        ahead = [block.next, *([self.buffer] if copy else [])]
+        ahead = [block.next, abreast, rows, *([self.buffer] if copy else [])]
         rows = [block.start, block.stop, last]
         builder.call(kernel, [*rows, *a, block.b, *c, *ahead, *depth])
 
