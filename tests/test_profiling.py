@@ -56,6 +56,15 @@ def test_a_program_for_a_team_is_measured_by_one_thread():
     assert all(t.seconds > 0 for t in two.timings)
 
 
+def test_a_team_is_measured_where_it_is_asked_for():
+    with gl.settings(disable=("lighten",)):
+        program = two_kernels().program()
+    assert any(s.grain for k in program.plan.kernels for s in k.stages)
+    found = profile(program, threads=2)
+    assert [t.name for t in found.timings] == [k.name for k in program.plan.kernels]
+    assert all(t.seconds > 0 for t in found.timings)
+
+
 def test_what_is_measured_grows_with_the_work():
     def work(size):
         function = gl.jit(lambda x: np.sin(x))

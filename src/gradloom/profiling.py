@@ -16,9 +16,11 @@ from gradloom.plan.plan import Buffer, Plan, calls_out
 from gradloom.program import Program
 from gradloom.runtime.arrays import address
 from gradloom.runtime.executable import Executable
+from gradloom.runtime.team import team
 
 # A kernel is repeated until this much time has passed, so that the call itself does not count.
 MEASURED_SECONDS = 2e-3
+WORTH_NS = 1e9  # a gain for which all of a team are waited for
 ROUNDS = 5  # of which the fastest counts: neighbours only ever slow a kernel down
 
 
@@ -60,8 +62,9 @@ class Profile:
         return "\n".join([*lines, f"{'in all':<28}{total * 1e6:>10.2f}"]) + "\n"
 
 
-def profile(program: Program) -> Profile:
-    """Run every kernel of a program alone, by one thread, on ones that are warm in the caches.
+def profile(program: Program, threads: int = 1) -> Profile:
+    """Run every kernel of a program alone, on ones that are warm in the caches: by one thread, or
+    by a team of so many, which meets before each run.
 
     The state of a training step is not touched: the kernels run on memory of their own.  Those that
     call a function by its address, as LAPACK's, are left out: ones are no addresses.
@@ -84,7 +87,8 @@ def profile(program: Program) -> Profile:
     def run(kernel: int, repeats: int) -> float:
         frame.control[driver.MODE], frame.control[driver.BATCHES] = kernel, repeats
         start = time.perf_counter()
-        entry(*frame.addresses)
+        if threads == 1 or not team().run(entry.address, frame.addresses, threads, WORTH_NS):
+            entry(*frame.addresses)
         return time.perf_counter() - start
 
     found = []
@@ -112,6 +116,7 @@ def _text(plan: Plan) -> str:
         *(f"    {line}" for line in driver.addresses(plan.buffers)),
         *(f"    {line}" for line in driver.rows(plan)),
         "    for batch in range(batches):",
+        "        meet(control, team)",
         *_branches(plan),
     ]
     return driver.routines_text(plan) + "\n".join([*lines, "    return 0"]) + "\n"

@@ -41,6 +41,26 @@ def test_other_folds_stay_one(shape, axis):
     assert len(compiled.program().plan.kernels) == 1
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_over_many_weights_is_one_pass(threads):
+    size = 1 << 17
+
+    def loss(w, x, y):
+        error = gnp.tanh(w * x) - y
+        return (error * error).mean()
+
+    rng = np.random.default_rng(1)
+    w, x, y = rng.normal(size=(3, size)).astype("float32")
+    step = gl.train_step(loss, gl.optim.sgd(0.5), threads=threads)
+    state, value = step(step.init(w), x, y)
+    error = np.tanh(w * x) - y
+    np.testing.assert_allclose(value, (error * error).mean(), rtol=1e-5)
+    slope = 2 * error * (1 - np.tanh(w * x) ** 2) * x / size
+    np.testing.assert_allclose(state.params, w - 0.5 * slope, rtol=1e-6, atol=1e-7)
+    plan = step.program().plan
+    assert all(b.type.size < size for b in plan.buffers if b.space == "arena")
+
+
 def test_long_rows_are_folded_by_what_computes_them():
     x = RNG.normal(size=(100, 700)).astype("float32")
     compiled = gl.jit(lambda x: (gnp.tanh(x).sum(), gnp.tanh(x).sum(1)), threads=1)

@@ -376,20 +376,34 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     axes = [*batch, "m", *depth, "n"]
     a, b, c = _apart(names, {*axes, "total"})
 
-    def place(strides: Sequence[int], inner: Sequence[str]) -> str:
+    def place(strides: Sequence[int], inner: Sequence[str], before: int = 0) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))
-        return affine_text(linear(index, tuple(strides)), axes)
+        return affine_text(linear(index, tuple(strides)) + before, axes)
 
-    at_b = place(product.b_strides, [*depth, "n"])
+    at_b = place(product.b_strides, [*depth, "n"], product.before[1])
     text = _Lines()
     text.open(f"def {product.name}(start, stop, {a}, {b}, {c}):")
     bounds = ["start, stop", *product.batch[1:], *([product.rows] if batch else [])]
     for axis, bound in zip((*batch, "m", "n"), (*bounds, product.columns), strict=True):
         text.open(f"for {axis} in range({bound}):")
     text.add(f"total = {literal(0, product.dtype)}")
-    for axis, size in zip(depth, product.depth, strict=True):
-        text.open(f"for {axis} in range({size}):")
-    text.add(f"total = total + {a}[{place(product.a_strides, ['m', *depth])}] * {b}[{at_b}]")
+    for number, (axis, size) in enumerate(zip(depth, product.depth, strict=True)):
+        text.open(f"for {axis} in range({_limited(product, number, size, batch)}):")
+    at_a = place(product.a_strides, ["m", *depth], product.before[0])
+    text.add(f"total = total + {a}[{at_a}] * {b}[{at_b}]")
     text.depth -= len(depth)
     text.add(f"{c}[{place(product.c_strides, 'mn')}] = total")
     return text.text()
+
+
+def _limited(product: Product, axis: int, size: int, batch: Sequence[str]) -> str:
+    """The bounds of an axis of depth, as the arguments of `range`."""
+    lows, highs = ["0"], [str(size)]
+    for limit in product.limits:
+        if limit.axis == axis:
+            for ends, at in ((lows, limit.low), (highs, limit.high)):
+                text = affine_text(at, batch)
+                ends.append(text if limit.step == 1 else f"-(-({text}) // {limit.step})")
+    if len(lows) == 1:
+        return str(size)
+    return f"max({', '.join(lows)}), min({', '.join(highs)})"

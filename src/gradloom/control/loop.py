@@ -223,7 +223,7 @@ def _frontier(
     for node in topological(whole):
         if node in kept - given and _price(node, kept - {node} | given, moving) <= CHEAP:
             kept.discard(node)
-    return _met(outputs, moving, linear, set(whole) - kept)
+    return _met(outputs, moving, linear, moving - kept - given)
 
 
 def _met(

@@ -272,7 +272,8 @@ def _parted(own: Group, other: Group, late: set[Node]) -> str:
         return "each is a product, and a kernel has one"
     if len(own.members) + len(other.members) > LARGEST:
         return f"{LARGEST} operations are enough for a kernel"
-    headed = any(g.head or g.rows.folds for g in (own, other))
+    flat = own.rows.wide == other.rows.flat or other.rows.wide == own.rows.flat
+    headed = any(g.head or (g.rows.folds and not flat) for g in (own, other))
     if headed and any(m in late for g in (own, other) for m in g.members):
         return "updates of state wait for every reader of the old values"
     return ""

@@ -122,8 +122,8 @@ class Lowering:
 
     def _product(self, found: Matrices, made: Operand) -> Stage:
         operands = (
-            Operand(self.buffer_of[found.a.base], found.a.at.const),
-            Operand(self.buffer_of[found.b.base], found.b.at.const),
+            Operand(self.buffer_of[found.a.base], max(found.a.at.const, 0)),
+            Operand(self.buffer_of[found.b.base], max(found.b.at.const, 0)),
             made,
         )
         product = found.product

@@ -15,7 +15,7 @@ function in the machine code, and a plan's text is its identity in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gradloom.errors import Where
@@ -145,6 +145,23 @@ class Nest:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Of one axis of depth only the `k` with `low <= step * k < high`, for numbers that follow from
+    the indices of batch axes; there is always one."""
+
+    axis: int
+    step: int
+    low: Affine
+    high: Affine
+
+    def bounds(self, index: Mapping[int, int]) -> tuple[int, int]:
+        """The first `k`, and the one after the last, where axes of the batch have these indices."""
+        ends = (at.const + sum(c * index[a] for a, c in at.terms) for at in (self.low, self.high))
+        first, last = (-(-end // self.step) for end in ends)
+        return first, last
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """Matrix products, for each index of the batch axes, summed over one or more axes of depth.
 
@@ -152,6 +169,9 @@ class Product:
     along (*batch, m, n); that of `n` in C is 1, and in B that of `n` or of the last axis of depth.
     A range of columns of one product is one of a batch: `columns` is then the size of a group,
     the stride of the batch is 0 in A, and in B and C that of so many columns.
+
+    Beyond `limits` there is nothing to sum, nor memory to read: A and B begin `before` elements
+    from where their operands do, perhaps in front of them.
     """
 
     name: str
@@ -163,6 +183,8 @@ class Product:
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
     c_strides: tuple[int, ...]
+    limits: tuple[Limit, ...] = ()
+    before: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import is_
 
-from gradloom.ir.affine import Affine
+from gradloom.ir.affine import Affine, Index
 from gradloom.ir.node import Node
+from gradloom.ir.op import Kind
 from gradloom.ir.types import row_strides
-from gradloom.plan.nest import Place, locate
+from gradloom.plan.limits import Within, as_limit, never_empty, within
+from gradloom.plan.nest import Place, access, locate
 from gradloom.plan.plan import Product
 
 # Below this many rows or columns the microkernel leaves most of its lanes idle; a nest of
@@ -27,12 +31,16 @@ LANES = 16  # of float32 in the widest vector
 
 @dataclass(frozen=True)
 class Axis:
-    """One label, with its stride in each of A, B and C (zero where it does not stand)."""
+    """One label, with its stride in each of A, B and C (zero where it does not stand).
+
+    One that guards are about keeps its name, and is not merged with others.
+    """
 
     size: int
     a: int
     b: int
     c: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,12 @@ def as_product(
     if not node.type.is_float:
         return None
     x, y = node.inputs
+    written = node["left"], node["right"]
     places = [_place(operand, stored) for operand in (x, y)]
     out = dict(zip(node["result"], strides or row_strides(node.type.shape), strict=True))
-    terms = [_strides(t, p) for t, p in zip((node["left"], node["right"]), places, strict=True)]
+    terms = [_strides(t, p) for t, p in zip(written, places, strict=True)]
     sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
+    guards = _guards(written, places, sizes)
     across = next((label for label in reversed(node["result"]) if sizes[label] != 1), "")
     if (across in terms[0] and across in terms[1]) or not across:
         return None
@@ -63,15 +73,23 @@ def as_product(
         places.reverse()
         terms.reverse()
     left, right = terms
+    named = {label for guard in guards for label, _ in guard.factors}
     axes = {
-        label: Axis(size, left.get(label, 0), right.get(label, 0), out.get(label, 0))
+        label: Axis(
+            size,
+            left.get(label, 0),
+            right.get(label, 0),
+            out.get(label, 0),
+            label if label in named else "",
+        )
         for label, size in sizes.items()
         if size != 1
     }
-    product = _assembled(axes, left, right, out)
+    product = _assembled(axes, left, right, out, guards)
     if product is None:
         return None
-    return Matrices(replace(product, dtype=node.type.dtype), *places)
+    before = min(places[0].at.const, 0), min(places[1].at.const, 0)
+    return Matrices(replace(product, dtype=node.type.dtype, before=before), *places)
 
 
 def copied(node: Node, stored: Callable[[Node], bool]) -> tuple[Node, ...]:
@@ -95,14 +113,39 @@ def copied(node: Node, stored: Callable[[Node], bool]) -> tuple[Node, ...]:
     out = dict(zip(node["result"], row_strides(node.type.shape), strict=True))
     at = _strides(others, _place(other, stored))
     matrices = [Axis(sizes[n], at[n], 0, out[n]) for n in long if n not in term]
-    return (operand,) if len(_merged(matrices)) > 1 else ()
+    if len(_merged(matrices)) <= 1:
+        return ()
+    return (_inside(operand, term.index(long[-1]), stored),)
+
+
+def _inside(operand: Node, column: int, stored: Callable[[Node], bool]) -> Node:
+    """What an operand is a view of with a border around it, if its columns lie side by side."""
+    index, found, node = _index(operand), operand, operand
+    while node.op.kind is Kind.MOVE and not stored(node):
+        (below,) = node.inputs
+        moved = access(node, _index(node))
+        place = locate(operand, index, partial(is_, below))
+        if moved is None or place is None or place.at.coefficient(column) != 1:
+            break
+        found = below if moved[1] else found
+        node = below
+    return found
+
+
+def _guards(terms: Sequence[str], places: Sequence[Place], sizes: dict[str, int]) -> list[Within]:
+    """Those of both operands."""
+    found = [within(g, t, sizes) for t, p in zip(terms, places, strict=True) for g in p.guards]
+    return [guard for guard in found if guard is not None]
 
 
 def _place(operand: Node, stored: Callable[[Node], bool]) -> Place:
-    index = tuple(Affine.axis(d) for d in range(operand.type.ndim))
-    place = locate(operand, index, stored)
+    place = locate(operand, _index(operand), stored)
     assert place is not None, f"{operand} is not in memory"
     return place
+
+
+def _index(node: Node) -> Index:
+    return tuple(Affine.axis(d) for d in range(node.type.ndim))
 
 
 def _strides(term: str, place: Place) -> dict[str, int]:
@@ -110,9 +153,14 @@ def _strides(term: str, place: Place) -> dict[str, int]:
 
 
 def _assembled(
-    axes: dict[str, Axis], left: dict[str, int], right: dict[str, int], out: dict[str, int]
+    axes: dict[str, Axis],
+    left: dict[str, int],
+    right: dict[str, int],
+    out: dict[str, int],
+    guards: list[Within],
 ) -> Product | None:
-    """Labels sorted into rows, columns and depth; what cannot be merged goes to the batch."""
+    """Labels sorted into rows, columns and depth; what cannot be merged goes to the batch.  None
+    too where guards are not limits of the depth."""
     rows = _merged([a for n, a in axes.items() if n in left and n not in right])
     columns = _merged([a for n, a in axes.items() if n in right and n not in left])
     depth = _merged([a for n, a in axes.items() if n not in out])
@@ -126,6 +174,12 @@ def _assembled(
         depth.sort(key=lambda a: a.b == 1)
     too_thin = m.size < THIN and (n.size < WIDE or n.b != 1 or not depth)
     depth = depth or [Axis(1, 0, 0, 0)]
+    labels = [a.label for a in batch], [a.label for a in depth]
+    found = [as_limit(guard, *labels) for guard in guards]
+    limits = tuple(limit for limit in found if limit is not None)
+    sizes = tuple(a.size for a in batch), tuple(a.size for a in depth)
+    if len(limits) < len(guards) or not never_empty(limits, *sizes):
+        return None
     vectors = m.size * -(-n.size // LANES) * math.prod(a.size for a in (*batch, *depth))
     if vectors <= TINY:
         return None
@@ -134,13 +188,14 @@ def _assembled(
     return Product(
         name="",
         dtype="",
-        batch=tuple(a.size for a in batch),
+        batch=sizes[0],
         rows=m.size,
         columns=n.size,
-        depth=tuple(a.size for a in depth),
+        depth=sizes[1],
         a_strides=(*(a.a for a in batch), m.a, *(a.a for a in depth)),
         b_strides=(*(a.b for a in batch), *(a.b for a in depth), n.b),
         c_strides=(*(a.c for a in batch), m.c, n.c),
+        limits=limits,
     )
 
 
@@ -149,9 +204,18 @@ def _merged(axes: list[Axis]) -> list[Axis]:
     ordered = sorted(axes, key=lambda a: (-a.c, -a.a, -a.b))
     done: list[Axis] = []
     for axis in ordered:
-        if done and all(
-            outer == inner * axis.size
-            for outer, inner in ((done[-1].a, axis.a), (done[-1].b, axis.b), (done[-1].c, axis.c))
+        apart = axis.label or (done and done[-1].label)
+        if (
+            done
+            and not apart
+            and all(
+                outer == inner * axis.size
+                for outer, inner in (
+                    (done[-1].a, axis.a),
+                    (done[-1].b, axis.b),
+                    (done[-1].c, axis.c),
+                )
+            )
         ):
             done[-1] = Axis(done[-1].size * axis.size, axis.a, axis.b, axis.c)
         else:

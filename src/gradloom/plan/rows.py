@@ -7,10 +7,12 @@ exponentials less the largest, and the quotients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gradloom.ir.affine import Affine, Index
+from gradloom.ir.types import row_strides
 from gradloom.plan.loops import arguments, depends
 from gradloom.plan.plan import Fold, Load, Nest, Stage, Store
 
@@ -43,9 +45,18 @@ class Rows:
         """The loops of a nest: folded axes are the inner ones."""
         return tuple(self.wide[a] for a in (*self.kept, *self.folded))
 
+    @property
+    def flat(self) -> Sizes:
+        """The one loop over as many elements: of values that a long fold cuts into rows."""
+        return (math.prod(self.wide),) if len(self.wide) > 1 else ()
+
     def index(self, shape: Sizes) -> Index:
         """Where the loops of the nest meet a value of this shape."""
         order = (*self.kept, *self.folded)
+        if tuple(n for n in shape if n != 1) == self.flat:
+            loops_of = {order.index(a): n for a, n in enumerate(row_strides(self.wide))}
+            at = Affine(0, tuple(sorted(loops_of.items())))
+            return tuple(Affine() if n == 1 else at for n in shape)
         wide = sum(n != 1 for n in shape) == len(self.wide)
         loops = iter([order.index(a) for a in range(len(order))] if wide else range(len(order)))
         return tuple(Affine() if n == 1 else Affine.axis(next(loops)) for n in shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.limits import reached
 from gradloom.plan.plan import ANY, Buffer, Load, Nest, Operand, Pick, Product, Stage, Store
 
 SERIAL, ALL = 0, -1  # in place of a number of grains: worker 0 alone; each of the team, everything
@@ -202,8 +203,7 @@ def _of_product(product: Product) -> Iterator[Reach]:
         (2, product.c_strides, (*batch, rows, columns), True),
     )
     for number, strides, sizes, split in operands:
-        spans = [s * (n - 1) for s, n in zip(strides, sizes, strict=True)][split:]
-        low, high = sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans)
+        low, high = reached(product, number, strides, sizes, split=split)
         step = strides[0] if split else 0
         found = Reach(number, step * item, low * item, (high + 1) * item, number == 2)
         inner = list(zip(strides, sizes, strict=True))[split:]

@@ -20,10 +20,10 @@ from gradloom.frontend.trace import current
 from gradloom.ir.graph import Graph
 from gradloom.ops.call import Rule
 from gradloom.ops.contract import contract
-from gradloom.ops.move import broadcast_to, flip, moveaxis, reshape, take_slice, transpose
+from gradloom.ops.move import broadcast_to, flip, moveaxis, reshape, take_slice
 from gradloom.ops.public import as_operand, wrong_shape
 from gradloom.ops.windows import frame, overlap_add, skew, spread_out, undilated, windows
-from gradloom.train.sliding import Sliding, sliding
+from gradloom.train.sliding import Sliding, bordered, sliding
 
 # Labels of the axes: examples, groups, channels of x and of the result; of axes that slide over x,
 # the places of windows, blocks of places, elements within a window and within a block.
@@ -77,24 +77,27 @@ class Form:
         before = tuple(d * (j - 1) for d, j in zip(dilation, terms, strict=True))
         start = tuple(q - n for q, n in zip(first, before, strict=True))
         reach = tuple(b + n for b, n in zip(blocks, before, strict=True))
-        around = frame(g, self.ahead, start, reach)
+        around = bordered(g, self.ahead, start, reach)
         seen = windows(around, self.ahead, blocks, terms, dilation=dilation)
 
+        # Channels of x are neighbours in the result, so they should be in the weights.
+        w = moveaxis(w, many, -1)
         w = spread_out(w, tuple(range(many)), size)
         w = frame(w, 0, (0,) * many, tuple(j * s for j, s in zip(terms, own.step, strict=True)))
         pairs = [n for pair in zip(terms, own.step, strict=True) for n in pair]
         w = flip(reshape(w, (*pairs, *w.shape[many:])), tuple(range(0, 2 * many, 2)))
         group, places, inside, within = self.group, PLACES[:many], INSIDE[:many], BLOCKS[:many]
-        both = "".join(a + b for a, b in zip(inside, within, strict=True)) + f"c{group}o"
-        # Channels of x are neighbours in the result, so they should be in the weights.
-        turned = f"{inside}{group}o{within}c"
-        w = transpose(w, tuple(both.index(label) for label in turned))
+        both = "".join(a + b for a, b in zip(inside, within, strict=True)) + f"{group}oc"
         out = "".join(a + b for a, b in zip(places, within, strict=True))
-        n = AHEAD[: self.ahead]
-        found = contract(seen, w, f"{n}{places}{group}o{inside}", turned, f"{n}{out}{group}c")
+        n, more = AHEAD[:1], AHEAD[1 : self.ahead]  # the rows of a product are not at a border
+        found = contract(
+            seen, w, f"{n}{more}{places}{group}o{inside}", both, f"{n}{out}{more}{group}c"
+        )
         whole = tuple(b * s for b, s in zip(blocks, own.step, strict=True))
-        rest = found.shape[self.ahead + 2 * many :]
-        found = reshape(found, (*found.shape[: self.ahead], *whole, *rest))
+        found = reshape(found, (found.shape[0], *whole, *found.shape[1 + 2 * many :]))
+        found = moveaxis(
+            found, tuple(range(1 + many, many + self.ahead)), tuple(range(1, self.ahead))
+        )
         skipped = tuple(n - a * s for n, a, s in zip(own.low, first, own.step, strict=True))
         return frame(found, self.ahead, skipped, own.sizes)
 

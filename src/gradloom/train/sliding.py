@@ -34,7 +34,7 @@ class Sliding:
 
     def of(self, x: Any) -> Any:
         """The windows of `x`, inside of a border of zeros."""
-        framed = frame(x, 1, tuple(-n for n in self.low), self.reach)
+        framed = bordered(x, 1, tuple(-n for n in self.low), self.reach)
         return windows(framed, 1, self.count, self.window, self.step, self.dilation)
 
     def along(self, axes: slice) -> Sliding:
@@ -46,6 +46,13 @@ class Sliding:
         """How far windows reach out of `x` on both sides."""
         parts = zip(self.low, self.reach, self.sizes, strict=True)
         return [(low, max(reach - low - n, 0)) for low, reach, n in parts]
+
+
+def bordered(x: Any, first: int, start: Sizes, size: Sizes) -> Any:
+    """`frame`, along the last of the axes before the others: products leave out the zeros beyond
+    those rather than read them, unless they lie along the rows (`plan.limits`)."""
+    last = first + len(start) - 1
+    return frame(frame(x, last, start[-1:], size[-1:]), first, start[:-1], size[:-1])
 
 
 def sliding(

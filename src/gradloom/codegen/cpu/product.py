@@ -13,9 +13,21 @@ from llvmlite import ir
 from gradloom.codegen.cpu.microkernel import emit_microkernel
 from gradloom.codegen.cpu.packing import emit_pack_rows, emit_transpose
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cpu.vectors import FLOATS, I1, I64, POINTER, Tile, counted, least, private
+from gradloom.codegen.cpu.tiles import TILE_ROWS, Strips, depth_block, strips_of, tile_rows
+from gradloom.codegen.cpu.vectors import (
+    FLOATS,
+    I1,
+    I64,
+    POINTER,
+    Tile,
+    counted,
+    greatest,
+    least,
+    private,
+)
+from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE, row_strides
-from gradloom.plan.plan import Product
+from gradloom.plan.plan import Limit, Product
 
 # The figures below are the best Gflop/s of float32 products on one core with AVX-512 (peak about
 # 195), operands aligned to 64 bytes, given as rows x columns x depth; the alternatives of one line
@@ -57,76 +69,6 @@ PACK_ROWS = 64
 FEW_ROWS = PACK_ROWS - 1
 FEW_DEPTH_BLOCK = 32
 FEW_BYTES = 2 * 1024 * 1024
-
-# Vectors of a strip, and rows of a tile by its number of vectors, for 32 and for 16 vector
-# registers: as many sums as fit beside a row of B and an element of A. Percent of the peak with
-# strips of 2, 3 and 4 vectors: 256 x 256 x 256 77, 82, 83; 512 x 512 x 512 82, 85, 86. One vector,
-# 64 x 10 x 64 (counting the 10 columns only): 16 rows 97, 8 rows 85 Gflop/s.
-TILE_ROWS = {32: {1: 16, 2: 12, 3: 8, 4: 6}, 16: {1: 8, 2: 4, 3: 4}}
-WIDEST = {32: 4, 16: 3}
-
-
-@dataclass(frozen=True)
-class Strips:
-    """`count` equal groups of columns from column `first` on, each `vectors` registers wide."""
-
-    first: int
-    count: int
-    vectors: int
-    ragged: bool = False
-    tail: int = 0
-
-
-def strips_of(columns: int, lanes: int, target: Target) -> list[Strips]:
-    """Columns in groups of a few vectors, the narrow one last.
-
-    >>> from gradloom.codegen.cpu.target import named_target
-    >>> strips_of(64, 16, named_target("x86-64-v4"))
-    [Strips(first=0, count=1, vectors=4, ragged=False, tail=0)]
-    """
-    vectors = -(-columns // lanes)
-    most = WIDEST[target.registers]
-    whole, rest = divmod(vectors, most)
-    ragged, tail = bool(columns % lanes), 0 if target.has_masks else columns % lanes
-    if rest:
-        last = Strips(whole * most * lanes, 1, rest, ragged, tail)
-        return [Strips(0, whole, most), last] if whole else [last]
-    if not ragged:
-        return [Strips(0, whole, most)] if whole else []
-    if target.has_masks:
-        # One kernel for the whole and the ragged groups: a mask costs less than a second kernel.
-        return [Strips(0, whole, most, ragged=True)]
-    last = Strips((whole - 1) * most * lanes, 1, most, ragged=True, tail=tail)
-    return [Strips(0, whole - 1, most), last] if whole > 1 else [last]
-
-
-def tile_rows(rows: int, most: int) -> int:
-    """The height of the tiles that cover `rows`: as even as possible, at most `most`.
-
-    >>> tile_rows(100, 8), tile_rows(20, 8), tile_rows(3, 8)
-    (8, 7, 3)
-    """
-    tiles = max(1, -(-rows // most))
-    return max(1, -(-rows // tiles))
-
-
-def depth_block(depth: tuple[int, ...], most: int) -> tuple[int, int]:
-    """The axis of depth that blocks of about `most` steps cut, and how many of its iterations one
-    holds: of the axes inside it holds all.
-
-    >>> depth_block((700,), 256), depth_block((5, 3, 64), 256), depth_block((3, 300), 256)
-    ((0, 234), (0, 1), (1, 300))
-    """
-    within = 1
-    for axis in reversed(range(1, len(depth))):
-        if within * depth[axis] > most:
-            break
-        within *= depth[axis]
-    else:
-        axis = 0
-    size = max(1, depth[axis])
-    blocks = -(-size // max(1, most // within)) if 2 * size * within > 3 * most else 1
-    return axis, -(-size // blocks)
 
 
 def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Function:
@@ -198,6 +140,7 @@ class _ProductFunction:
         self.strips = strips_of(product.columns, self.lanes, target) or [Strips(0, 0, 1)]
         self.groups = self._in_groups()
         self.count: ir.Value = I64(0)  # of groups in the range
+        self.index: list[ir.Value] = []  # of the batch
         itemsize = ITEMSIZE[product.dtype]
         far = abs(self.a_depth[-1]) * itemsize >= FAR_STEP_BYTES
         apart = abs(self.sam) * itemsize >= FAR_ROW_BYTES
@@ -225,7 +168,7 @@ class _ProductFunction:
     def _in_groups(self) -> bool:
         """Whether the batch is one matrix product, so many of its columns at a time."""
         product = self.product
-        if len(product.batch) != 1 or product.columns <= 1:
+        if len(product.batch) != 1 or product.columns <= 1 or product.limits:
             return False
         across = product.columns * self.next_column, product.columns
         found = product.b_strides[0], product.c_strides[0]
@@ -259,6 +202,7 @@ class _ProductFunction:
         """Loop over the batch, then over the blocks of each matrix."""
         product = self.product
         start, stop, a, b, c = self.function.args
+        a, b = (self._move(p, I64(1), n) for p, n in zip((a, b), product.before, strict=True))
         if self.groups:
             b = self._move(b, start, product.b_strides[0])
             c = self._move(c, start, product.c_strides[0])
@@ -270,6 +214,7 @@ class _ProductFunction:
             for axis, size in enumerate(product.batch):
                 bounds = (I64(0), I64(size)) if axis else (start, stop)
                 index = loops.enter_context(counted(self.builder, *bounds, 1))
+                self.index.append(index)
                 a = self._move(a, index, product.a_strides[axis])
                 b = self._move(b, index, product.b_strides[axis])
                 c = self._move(c, index, product.c_strides[axis])
@@ -289,15 +234,42 @@ class _ProductFunction:
             with ExitStack() as loops:
                 for axis, size in enumerate(product.depth[: self.cut + 1]):
                     step = self.step if axis == self.cut else 1
-                    k = loops.enter_context(counted(builder, I64(0), I64(max(1, size)), step))
-                    depth = least(builder, I64(step), builder.sub(I64(size), k))
-                    resume = builder.or_(resume, builder.icmp_signed(">", k, I64(0)))
+                    first, last = self._bounds(axis, size)
+                    rounds = last if self.product.depth[axis] else I64(1)
+                    k = loops.enter_context(counted(builder, first, rounds, step))
+                    depth = least(builder, I64(step), builder.sub(last, k))
+                    resume = builder.or_(resume, builder.icmp_signed(">", k, first))
                     a_block = self._move(a_block, k, self.a_depth[axis])
                     b_block = self._move(b_block, k, self.b_depth[axis])
-                whole = (depth, *map(I64, self.inner))
+                inner = []
+                for axis, size in enumerate(self.inner, self.cut + 1):
+                    first, last = self._bounds(axis, size)
+                    a_block = self._move(a_block, first, self.a_depth[axis])
+                    b_block = self._move(b_block, first, self.b_depth[axis])
+                    inner.append(builder.sub(last, first) if self._limits(axis) else last)
+                whole = (depth, *inner)
                 below = self._move(b_block, I64(self.step), self.b_depth[self.cut])
                 block = _Block(a_block, b_block, c, i, end, whole, resume, below)
                 self._columns(self._pack_rows(block) if self.packs_rows else block)
+
+    def _limits(self, axis: int) -> list[Limit]:
+        return [limit for limit in self.product.limits if limit.axis == axis]
+
+    def _bounds(self, axis: int, size: int) -> tuple[ir.Value, ir.Value]:
+        """Where an axis of depth begins and ends for this matrix of the batch."""
+        b, bounds = self.builder, (I64(0), I64(size))
+        for limit in self._limits(axis):
+            first, last = (self._quotient(at, limit.step) for at in (limit.low, limit.high))
+            bounds = greatest(b, bounds[0], first), least(b, bounds[1], last)
+        return bounds
+
+    def _quotient(self, at: Affine, step: int) -> ir.Value:
+        """A function of the batch's indices over `step`, rounded up; 0 if it is negative."""
+        b, total = self.builder, I64(at.const)
+        for axis, factor in at.terms:
+            total = b.add(total, b.mul(self.index[axis], I64(factor)))
+        total = greatest(b, total, I64(0))
+        return b.udiv(b.add(total, I64(step - 1)), I64(step)) if step > 1 else total
 
     def _pack_rows(self, block: _Block) -> _Block:
         """A block of A to its buffer, by stretches of the innermost axis of depth."""
@@ -431,7 +403,7 @@ class _ProductFunction:
 
     def _move(self, pointer: ir.Value, index: ir.Value, stride: int) -> ir.Value:
         """The pointer `index` steps of `stride` elements further."""
-        if not stride:
+        if not stride or (isinstance(index, ir.Constant) and not index.constant):
             return pointer
         offset = self.builder.mul(index, I64(stride))
         return self.builder.gep(pointer, [offset], source_etype=self.item)

@@ -79,6 +79,11 @@ def least(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
     return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
+def greatest(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+    """The larger of two integers."""
+    return builder.select(builder.icmp_signed(">", left, right), left, right)
+
+
 def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     """A vector with `scalar` in every lane."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
