@@ -1,6 +1,7 @@
 """Optimizers against loops written in NumPy, and against optax where it is installed."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gradloom.ir.interpret import interpret
 from gradloom.ir.source import parameter
 from gradloom.ir.types import TensorType
 from gradloom.train import optim
+from gradloom.train.step import train_step
 
 STEPS = 5
 RULES = {
@@ -262,3 +264,15 @@ def test_runs_in_eager_mode():
 def test_a_whole_number_is_no_parameter():
     with pytest.raises(DtypeError, match=r"a parameter is int64\[2\]"):
         optim.adam().init({"n": np.arange(2)})
+
+
+def test_moments_take_no_memory_before_a_state_copies_them():
+    params = {"w": np.ones((500, 1000), "float32")}
+    tracemalloc.start()
+    moments = optim.adam(0.1).init(params)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < params["w"].nbytes / 10
+    np.testing.assert_array_equal(moments.mu["w"], np.zeros_like(params["w"]))
+    state = train_step(lambda p, x: (p["w"] * x).sum(), optim.adam(0.1)).init(params)
+    assert state.nbytes > 3 * params["w"].nbytes

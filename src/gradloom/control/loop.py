@@ -5,7 +5,7 @@
 The reverse sweep is a second scan the other way round.  What it needs of the first, the residuals,
 is the frontier between the body's own nodes and those that its cotangents made; the first scan is
 made anew so that it stacks them [Griewank and Walther, Evaluating Derivatives, 2nd ed., ch. 4], and
-takes the place of the original (`passes.twins`).
+takes the place of the original (`passes.loops`).
 """
 
 from __future__ import annotations

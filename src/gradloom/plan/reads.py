@@ -294,8 +294,9 @@ def loops_of(node: Node, operand: Node) -> tuple[Sizes, Axes, Axes]:
 def _along(node: Node, index: Index, loops: Sizes, order: Axes) -> Axes | None:
     """The loops that a node is read along, if each of its axes is one of them, in their order, or
     its one axis is all of them."""
-    whole = Rows(loops, order[: len(loops)])
-    if order == tuple(range(len(loops))) and index == whole.index(node.type.shape):
+    whole = Rows(loops, tuple(range(len(loops))))
+    flat = order == whole.kept and domain(node.type.shape) == whole.flat
+    if flat and index == whole.index(node.type.shape):
         return order
     axes = []
     for at, size in zip(index, node.type.shape, strict=True):

@@ -45,6 +45,7 @@ class Team:
         self._words = aligned(8 * WORDS * MOST, 128)
         self._words.fill(0)
         self._place = address(self._words)
+        self._states = self._words.data.cast("B").cast("q")  # read faster than an array
         self._lead = _native("lead", lead_text(), ("ptr", *("i64",) * 3, *("ptr",) * 4))
         self._look_ns = _look_ns()
         self.looks = int(LOOKING_NS / self._look_ns)
@@ -56,14 +57,18 @@ class Team:
         if not self._in_use.acquire(blocking=False):
             return False
         try:
-            others = min(size, MOST) - 1
+            others = size - 1 if size < MOST else MOST - 1
             while len(self._workers) < others:
                 self._workers.append(_Worker(self._place, len(self._workers), self.looks))
-            for worker in self._workers[:others]:
-                worker.wake()
-            patience = int(min(gain_ns / 2, WAKING_NS) / self._look_ns)
+            states = self._states
+            for number in range(others):
+                if states[number * WORDS] == PARKED:
+                    self._workers[number].wake()
+            worth = gain_ns / 2 if gain_ns < 2 * WAKING_NS else WAKING_NS
+            patience = int(worth / self._look_ns)
             looks = self.looks if others < cores() else 0  # who waits, waits for this very core
-            self._lead(self._place, others, patience, looks, code, *places[:3])
+            table, arena, control, _, _ = places
+            self._lead(self._place, others, patience, looks, code, table, arena, control)
             return True
         finally:
             self._in_use.release()

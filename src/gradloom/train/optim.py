@@ -334,8 +334,13 @@ def _zero() -> np.ndarray:
 
 
 def _zeros(leaf: Any) -> np.ndarray:
+    """Zeros that take no memory: a training state copies them to where they are updated.
+
+    As arrays of their own the moments of 784-512-256-10 with Adam would take 4 MB beside a state
+    of 6 while it is made, the most that training ever takes.
+    """
     kind = type_of(leaf)
-    return np.zeros(kind.shape, kind.dtype)
+    return np.broadcast_to(np.zeros((), kind.dtype), kind.shape)
 
 
 def _hyper(params: Any, **values: Any) -> dict[str, Any]:

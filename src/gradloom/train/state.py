@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gradloom.errors import StateError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import type_of
 from gradloom.ir.types import TensorType
 from gradloom.plan.arena import padded
-from gradloom.runtime.arrays import address, aligned, contiguous
+from gradloom.runtime.arrays import address, aligned
 
 
 class Storage:
@@ -31,7 +33,7 @@ class Storage:
         ]
         self.addresses = [address(view) for view in self.views]
         for view, leaf in zip(self.views, leaves, strict=True):
-            view[...] = contiguous(leaf, view.dtype.name)
+            view[...] = np.asarray(leaf, view.dtype)
 
 
 def offsets_of(types: tuple[TensorType, ...]) -> tuple[list[int], int]:
