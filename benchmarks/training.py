@@ -94,7 +94,8 @@ def compile_all(
 
     Ours are alone; the others run as many at a time as there are cores, each on one.  What counts
     are the seconds, and who cannot, with the first number of threads; for the others `SLOW` compile
-    anew, so that the measurement finds it done.
+    anew, so that the measurement finds it done.  Raises RuntimeError if it is ours that cannot: all
+    are held against it.
     """
     start = time.perf_counter()
     first, *others = threads
@@ -109,6 +110,8 @@ def compile_all(
     for model in found:
         for name in alone:
             one((name, model, first))
+        if why := found[model].absent.get(OURS):
+            raise RuntimeError(f"{OURS} cannot run {model}: {why}")
     in_lanes(one, [(name, model, first) for name in together for model in found])
     again = [(n, m) for n in together if n in SLOW for m in found if n not in found[m].absent]
     in_lanes(one, [(name, model, count) for count in others for name, model in again])

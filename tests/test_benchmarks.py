@@ -277,6 +277,15 @@ def test_everyone_compiles_once_and_who_cannot_is_absent(monkeypatch, tmp_path):
     assert found["xor"].compiled["torch, compile"] < 6, "the later figure replaced the first"
 
 
+def test_nothing_is_measured_where_ours_cannot_run(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise CannotError("it does not compile")
+
+    monkeypatch.setattr(training, "Worker", refuse)
+    with pytest.raises(RuntimeError, match="gradloom, run cannot run xor: it does not compile"):
+        training.compile_all(["xor"], ["gradloom, run"], "float32", [1], tmp_path)
+
+
 def test_what_xor_takes_is_the_floor(tmp_path, table):
     assert training.floors([], "float32", 1, tmp_path, table) == table["xor"].peak
     (floor,) = training.floors(["gradloom, run"], "float32", 1, tmp_path, {}).values()

@@ -121,3 +121,26 @@ def test_a_whole_training_step_compiles_for_other_processors(name):
     assembly = machine.emit_assembly(parsed)
     fused = {"aarch64": "fmla", "x86-64-v2": "mulps"}.get(name, "vfmadd")
     assert fused in assembly
+
+
+def test_heavy_operators_are_compiled_once_and_called():
+    x = np.linspace(0.5, 3, 50, dtype="float32")
+
+    def three(x):
+        return gl.special.gammaln(x) + gl.special.gammaln(x * 2) * gl.special.gammaln(x + 1)
+
+    compiled = gl.jit(three)
+    np.testing.assert_allclose(compiled(x), three(x), rtol=2e-5, atol=2e-5)
+    lines = compiled.llvm(x).splitlines()
+    functions = [line for line in lines if line.startswith("define") and "@row_gammaln" in line]
+    calls = [line for line in lines if " call " in line and "@row_gammaln" in line]
+    assert len(functions) <= 2  # of vectors, and of scalars
+    assert len(calls) >= 3
+
+
+def test_what_a_constant_goes_into_is_written_out():
+    x = np.linspace(0.1, 0.9, 50, dtype="float32")
+    compiled = gl.jit(lambda x: gl.special.betainc(2.0, 3.0, x))
+    wanted = 6 * x**2 - 8 * x**3 + 3 * x**4
+    np.testing.assert_allclose(compiled(x), wanted, rtol=2e-5, atol=2e-5)
+    assert "@row_" not in compiled.llvm(x)

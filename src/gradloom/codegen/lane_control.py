@@ -49,7 +49,10 @@ def seldom(mask: Any, slow: Callable[..., State], given: State, fast: Sequence[A
     given, fast = tuple(lanes[: len(given)]), lanes[len(given) :]
     before, wanted = builder.block, any_of(mask)
     with builder.if_then(wanted, likely=False):
-        found = _called(slow, given, fast)
+        # In line, each sine would bring the reduction of huge angles along: a hundred operations, a
+        # third of them sines, took 7.7 s to compile so, and take 0.6 s with calls.
+        kinds = [(lane.value.type, lane.dtype) for lane in fast]
+        found = called(f"seldom_{slow.__name__.strip('_')}", slow, given, kinds)
         chosen = tuple(mask.where(s, f) for s, f in zip(found, fast, strict=True))
         after = builder.block
     joined = [builder.phi(lane.value.type) for lane in chosen]
@@ -59,17 +62,16 @@ def seldom(mask: Any, slow: Callable[..., State], given: State, fast: Sequence[A
     return tuple(lane._lane(phi) for lane, phi in zip(chosen, joined, strict=True))
 
 
-def _called(slow: Callable[..., State], given: State, like: Sequence[Any]) -> list[Any]:
-    """The results of `slow`, of the types of `like`: a call of a function that a module has once.
-
-    In line, each sine would bring the reduction of huge angles along: a hundred operations, a third
-    of them sines, took 7.7 s to compile so, and take 0.6 s with calls.
-    """
+def called(
+    name: str, slow: Callable[..., State], given: State, kinds: Sequence[tuple[ir.Type, str]]
+) -> list[Any]:
+    """The results of `slow(*given)`, of these types and dtypes: a call of a function that a module
+    has once for a name, a dtype and a width.  `given` are all of one width."""
     builder, first = given[0].builder, given[0]
     module, width = builder.module, first.width
-    name = f"seldom_{slow.__name__.strip('_')}_{first.dtype}_{width or 1}"
+    name = f"{name}_{first.dtype}_{width or 1}"
     if name not in module.globals:
-        result = ir.LiteralStructType([lane.value.type for lane in like])
+        result = ir.LiteralStructType([kind for kind, _ in kinds])
         kind = ir.FunctionType(result, [lane.value.type for lane in given])
         function = ir.Function(module, kind, name)
         function.linkage = "internal"
@@ -82,7 +84,9 @@ def _called(slow: Callable[..., State], given: State, like: Sequence[Any]) -> li
             whole = inner.insert_value(whole, splat(lane, width).value, place)
         inner.ret(whole)
     call = builder.call(module.globals[name], [lane.value for lane in given])
-    return [lane._lane(builder.extract_value(call, n)) for n, lane in enumerate(like)]
+    return [
+        first._lane(builder.extract_value(call, n), dtype) for n, (_, dtype) in enumerate(kinds)
+    ]
 
 
 def repeat(

@@ -3,6 +3,7 @@
 from gradloom.passes.blocks import cut_into_blocks
 from gradloom.passes.hoist import hoist_sums
 from gradloom.passes.inline import inline, number
+from gradloom.passes.joins import join_pieces
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
 from gradloom.passes.reductions import halve_reductions
@@ -16,6 +17,7 @@ PASSES = (
     split_complex,  # what follows knows real numbers only
     cut_into_blocks,  # before the pieces and products that come of it are simplified
     simplify,
+    join_pieces,  # sums of pieces come of differentiation alone
     fold_symmetric,  # before anything cuts folds or moves them out of loops
     merge_loops,  # before pruning, which forgets the names by which loops are recognised
     bind_constants,

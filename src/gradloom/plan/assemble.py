@@ -46,7 +46,7 @@ def lay_out(graph: Graph) -> Layout:
     plan = _placed(graph, memory, parts)
     lives = _Lives()
     lives.visit(parts)
-    node_of = {b: node for node, b in buffer_of.items()}
+    node_of = {b: memory.nodes[b] for b in buffer_of.values()}
     spans = {node: lives.spans[b] for b, node in node_of.items() if b in lives.spans}
     alive = [0] * (len(lives.kernels) + 1)
     for b, (born, dies) in lives.spans.items():
@@ -87,11 +87,14 @@ def plan_parts(
     buffers are given; so is the body of a loop planned, within its own."""
     groups = fuse(graph)
     extra = _results(graph, memory, buffer_of, outputs)
+    spots = {node: spot for group in groups for node, spot in group.pieces.items()}
     for group in groups:
         for node in group.stored:
-            if node not in buffer_of:
+            if node not in buffer_of and node not in spots:
                 buffer_of[node] = memory.arena(node)
-    lowering = Lowering(buffer_of, memory.arena)
+    for group in (g for g in groups if g.pieces):
+        buffer_of |= dict.fromkeys(group.pieces, buffer_of[group.members[0]])
+    lowering = Lowering(buffer_of, memory.arena, spots)
     parts: list[Part] = []
     for group in groups:
         node = group.members[0]
@@ -99,7 +102,8 @@ def plan_parts(
             parts.append(lower_region(node, group.members[1:], lowering, memory, plan_parts))
         else:
             reasons = ((memory.names[buffer_of[n]], why) for n, why in group.apart.items())
-            parts.append(replace(lowering.lower(group), reasons=tuple(reasons)))
+            kernel = replace(lowering.lower(group), reasons=tuple(reasons))
+            parts += [kernel] if kernel.stages else []
     twice = "it is a result twice, or as it was given"
     parts += [copy(memory, source, target, twice) for source, target in extra]
     parts, needs = write_updates(graph, memory, buffer_of, parts)

@@ -14,8 +14,18 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
-from gradloom.plan.nest import domain
-from gradloom.plan.reads import WHOLE, Read, is_computed, keeps_place, loops_of, pins, reads_of
+from gradloom.plan.nest import Spot, domain
+from gradloom.plan.pieces import spots_of
+from gradloom.plan.reads import (
+    WHOLE,
+    Read,
+    behind,
+    is_computed,
+    keeps_place,
+    loops_of,
+    pins,
+    reads_of,
+)
 from gradloom.plan.rows import Rows
 from gradloom.settings import current as current_settings
 
@@ -46,6 +56,7 @@ class Group:
     copies: int = 1  # how often its work stands in the kernel that does it
     into: Group | None = None  # that it is computed in
     apart: dict[Node, str] = field(default_factory=dict)  # why what it reads is another group's
+    pieces: dict[Node, Spot] = field(default_factory=dict)  # of a join: what others write there
 
     @property
     def cost(self) -> int:
@@ -65,6 +76,7 @@ def fuse(graph: Graph) -> list[Group]:
         reads = {n: [replace(r, along=None) for r in reads[n]] for n in reads}
     parts = _grouped(reads, late)
     _decide_stored(parts, reads, pinned)
+    _lay_pieces(parts, reads, pinned)
     _inline(parts, reads, pinned)
     if fuse.__name__ not in current_settings().disable:
         _merge_siblings(parts, late, {n: i for i, n in enumerate(order)})
@@ -291,14 +303,38 @@ def _decide_stored(parts: _Partition, reads: dict[Node, list[Read]], pinned: set
             parts.home[node].stored.append(node)
 
 
+def _lay_pieces(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
+    """Pieces that a join alone reads are written there by the kernels that compute them, unless all
+    could be computed in the join."""
+    readers: dict[Node, list[Group]] = {n: [] for n in reads}
+    for sources in reads.values():
+        for read in sources:
+            readers[read.node].append(parts.home[read.reader])
+    for group in parts.groups:
+        if group.members[0].op.kind is not Kind.JOIN:
+            continue
+        found = {}
+        for node, spot in spots_of(group.members[0]):
+            home = parts.home.get(node)
+            if home is None or home.closed or node in pinned:
+                continue
+            if [reader for reader in readers[node] if reader is not home] == [group]:
+                found[node] = spot
+        homes = [parts.home[node] for node in found]
+        if any(h.head or h.rows.folds or len(h.stored) > 1 for h in homes):
+            group.pieces = found
+            group.apart = {n: why for n, why in group.apart.items() if n not in found}
+
+
 def _inline(parts: _Partition, reads: dict[Node, list[Read]], pinned: set[Node]) -> None:
     """Groups that feed one reader only, without repeating costly work, are computed there."""
     readers: dict[Node, list[Read]] = {n: [] for n in reads}
     for sources in reads.values():
         for read in sources:
             readers[read.node].append(read)
+    laid = {node for group in parts.groups for node in group.pieces}
     for group in reversed(parts.groups):
-        if group.head or group.rows.folds or group.closed:
+        if group.head or group.rows.folds or group.closed or laid & set(group.stored):
             continue
         if len(group.stored) != 1 or group.stored[0] in pinned:
             continue
@@ -324,7 +360,7 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
     for group in parts.groups:
         if not group.stored or group.head or group.closed:
             continue
-        seen = (_behind(operand) for member in group.members for operand in member.inputs)
+        seen = (behind(operand) for member in group.members for operand in member.inputs)
         shared = dict.fromkeys(n for n in seen if domain(n.type.shape) == group.rows.wide)
         for base in shared if group.rows.wide else (None,):
             readers.setdefault((base, group.rows), []).append(group.stored[0])
@@ -338,13 +374,6 @@ def _merge_siblings(parts: _Partition, late: set[Node], place: dict[Node, int]) 
             if rows is not None and not parts.merge(one, other, rows):
                 one.stored = sorted(one.stored + other.stored, key=place.__getitem__)
                 other.stored = []
-
-
-def _behind(node: Node) -> Node:
-    """Through moves that keep every element at its place."""
-    while keeps_place(node):
-        (node,) = node.inputs
-    return node
 
 
 def _repeats(read: Read) -> bool:

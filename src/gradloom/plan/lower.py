@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
 from gradloom.plan.fuse import Group
-from gradloom.plan.nest import Draft, broadcast, domain, domain_index, locate, named
+from gradloom.plan.nest import Draft, Spot, broadcast, domain, domain_index, locate, named
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
-from gradloom.plan.reads import is_computed
+from gradloom.plan.reads import behind, is_computed
 from gradloom.plan.rows import Rows, overwrites
 from gradloom.plan.sequel import with_sequel
 
@@ -38,6 +38,7 @@ class Lowering:
 
     buffer_of: dict[Node, int]
     scratch: Callable[[Node], int]  # a new arena buffer for a value that is in no group's `stored`
+    spots: Mapping[Node, Spot] = field(default_factory=dict)  # of those that are parts of others
 
     def lower(self, group: Group) -> Kernel:
         kind = group.members[0].op.kind
@@ -64,19 +65,23 @@ class Lowering:
         """A product, by blocks of rows with what follows it; or a sum of products, in a nest."""
         head = group.head
         assert head is not None
-        found = as_product(head, lambda n: n in self.buffer_of)
-        if found is None and not group.rows.folds:
+        if as_product(head, self._is_stored) is None and not group.rows.folds:
             return self._stages(self._sums(head), group), 0
         others = [node for node in group.stored if node is not head]
-        made, rest = self._epilogue(head, replace(group, stored=others))
+        made, spot, rest = self._epilogue(head, replace(group, stored=others))
+        found = as_product(head, self._is_stored, spot.strides if spot else None)
         if found is not None:
-            first = self._product(found, made)
+            first = self._product(found, Operand(made, spot.start if spot else 0))
         else:
             sums = self._sums(head)
             sums.own.add(head)
+            sums.spots = {head: spot} if spot else {}
             sums.store(head, made, domain_index(head.type.shape))
             first = sums.finish(head.op.name)
         return [first, *rest], _block(found.product, rest) if found and rest else 0
+
+    def _is_stored(self, node: Node) -> bool:
+        return node in self.buffer_of
 
     def _sums(self, head: Node) -> Draft:
         """A nest over a contraction's result and the axes that it sums over."""
@@ -85,34 +90,41 @@ class Lowering:
         folded = domain(tuple(sizes[n] for n in summed))
         return Draft(domain(head.type.shape) + folded, len(folded), self.buffer_of.get)
 
-    def _epilogue(self, head: Node, group: Group) -> tuple[int, list[Stage]]:
-        """What follows a product, and the buffer of the bare product: that of a value which follows
+    def _epilogue(self, head: Node, group: Group) -> tuple[int, Spot | None, list[Stage]]:
+        """What follows a product, and where the bare product lies: where a value does which follows
         from it, if that has its size and is written where nothing else reads the product."""
-        alike = [n for n in group.stored if n.type.size == head.type.size]
-        over = [self.buffer_of[n] for n in alike if n.type.dtype == head.type.dtype]
+        alike = [
+            n
+            for n in group.stored
+            if n.type.size == head.type.size
+            and (n not in self.spots or n.type.shape == head.type.shape)
+        ]
+        over = [n for n in alike if n.type.dtype == head.type.dtype]
         if head in self.buffer_of:
-            over = [self.buffer_of[head]]
+            over = [head]
         elif ragged(group.rows.wide):
             over = []
-        for made in over:
-            stages = self._following(head, made, group)
-            if head in self.buffer_of or all(overwrites(s, made, made) for s in stages):
-                return made, stages
+        for node in over:
+            made, spot = self.buffer_of[node], self.spots.get(node)
+            stages = self._following(head, made, spot, group)
+            if node is head or all(overwrites(s, made, made) for s in stages):
+                return made, spot, stages
         made = self.scratch(head)
-        return made, self._following(head, made, group)
+        return made, None, self._following(head, made, None, group)
 
-    def _following(self, head: Node, made: int, group: Group) -> list[Stage]:
+    def _following(self, head: Node, made: int, spot: Spot | None, group: Group) -> list[Stage]:
         if not group.stored:
             return []
         draft = self._draft(group.rows)
         draft.buffer_of = {**self.buffer_of, head: made}.get
+        draft.spots = {**self.spots, head: spot} if spot else self.spots
         return self._stages(draft, group, by_rows=True)
 
-    def _product(self, found: Matrices, made: int) -> Stage:
+    def _product(self, found: Matrices, made: Operand) -> Stage:
         operands = (
             Operand(self.buffer_of[found.a.base], max(found.a.at.const, 0)),
             Operand(self.buffer_of[found.b.base], max(found.b.at.const, 0)),
-            Operand(made),
+            made,
         )
         product = found.product
         extent = product.batch[0] if product.batch else product.rows
@@ -123,13 +135,15 @@ class Lowering:
         strides = row_strides(node.type.shape)
         stages, at = [], 0
         for piece in node.inputs:
+            place = linear(index := domain_index(piece.type.shape), strides)
+            place += at * strides[node["axis"]]
+            at += piece.type.shape[node["axis"]]
+            if behind(piece) in group.pieces:
+                continue
             draft = self._loops(piece.type.shape)
-            index = domain_index(piece.type.shape)
             step = draft.value(piece, index)
-            place = linear(index, strides) + at * strides[node["axis"]]
             draft.put(self.buffer_of[node], place, step, node.type.dtype)
             stages.append(draft.finish(node.op.name))
-            at += piece.type.shape[node["axis"]]
         return stages, 0
 
     def _scatter(self, group: Group) -> tuple[list[Stage], int]:
@@ -198,7 +212,7 @@ class Lowering:
         return Draft(domain(shape), 0, self.buffer_of.get)
 
     def _draft(self, rows: Rows) -> Draft:
-        return Draft(rows.sizes, len(rows.folded), self.buffer_of.get)
+        return Draft(rows.sizes, len(rows.folded), self.buffer_of.get, spots=self.spots)
 
     def _stages(self, draft: Draft, group: Group, by_rows: bool = False) -> list[Stage]:
         """The nest of a group, or two of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -35,11 +35,21 @@ Guards = tuple[Guard, ...]
 Named = TypeVar("Named", Nest, Product)
 
 
+@dataclass(frozen=True)
+class Spot:
+    """Where the elements of a value lie that is part of another: from element `start` on, with a
+    stride for each of its axes."""
+
+    strides: tuple[int, ...]
+    start: int
+
+
 @dataclass
 class Draft:
     """A nest being written: loops over `sizes`, values read from the buffers of stored nodes.
 
-    `buffer_of` gives the buffer of a stored node, or None for one to be computed here.
+    `buffer_of` gives the buffer of a stored node, or None for one to be computed here; those at
+    `spots` are parts of theirs.
     """
 
     sizes: tuple[int, ...]
@@ -50,6 +60,7 @@ class Draft:
     operands: list[Operand] = field(default_factory=list)
     _known: dict[object, int] = field(default_factory=dict)
     own: set[Node] = field(default_factory=set)  # stored by this nest, so computed here
+    spots: Mapping[Node, Spot] = field(default_factory=dict)
 
     def emit(self, step: Step) -> int:
         """The number of `step`, which stands once."""
@@ -80,8 +91,7 @@ class Draft:
         if node.type.size == 0:  # never reached by a loop, so there is no place to read it from
             return self.emit(Constant(np.zeros((), dtype).tobytes(), dtype))
         if node not in self.own and (buffer := self.buffer_of(node)) is not None:
-            at = linear(index, row_strides(node.type.shape))
-            return self.emit(Load(self.operand(buffer), at, dtype, guards))
+            return self.emit(Load(self.operand(buffer), self._at(node, index), dtype, guards))
         if node.op is CONST:
             return self.emit(Constant(node["value"], dtype))
         if node.op is IOTA:
@@ -166,8 +176,12 @@ class Draft:
     def store(self, node: Node, buffer: int, index: Index) -> None:
         self.own.add(node)
         step = self.value(node, index)
-        at = linear(index, row_strides(node.type.shape))
-        self.put(buffer, at, step, node.type.dtype)
+        self.put(buffer, self._at(node, index), step, node.type.dtype)
+
+    def _at(self, node: Node, index: Index) -> Affine:
+        """The place of an element in the buffer of a stored node."""
+        spot = self.spots.get(node) or Spot(row_strides(node.type.shape), 0)
+        return linear(index, spot.strides) + spot.start
 
     def put(
         self,

@@ -52,14 +52,17 @@ class Matrices:
     b: Place
 
 
-def as_product(node: Node, stored: Callable[[Node], bool]) -> Matrices | None:
-    """The matrix product that a contraction is, or None where a nest serves better."""
+def as_product(
+    node: Node, stored: Callable[[Node], bool], strides: tuple[int, ...] | None = None
+) -> Matrices | None:
+    """The matrix product that a contraction is, or None where a nest serves better; `strides` are
+    those of its result, if that is part of another."""
     if not node.type.is_float:
         return None
     x, y = node.inputs
     written = node["left"], node["right"]
     places = [_place(operand, stored) for operand in (x, y)]
-    out = dict(zip(node["result"], row_strides(node.type.shape), strict=True))
+    out = dict(zip(node["result"], strides or row_strides(node.type.shape), strict=True))
     terms = [_strides(t, p) for t, p in zip(written, places, strict=True)]
     sizes = dict(zip(node["left"] + node["right"], x.type.shape + y.type.shape, strict=True))
     guards = _guards(written, places, sizes)

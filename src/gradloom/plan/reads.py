@@ -108,6 +108,13 @@ def keeps_place(node: Node) -> bool:
     return found == (domain_index(x.type.shape), ())
 
 
+def behind(node: Node) -> Node:
+    """Through moves that keep every element at its place."""
+    while keeps_place(node):
+        (node,) = node.inputs
+    return node
+
+
 def in_memory(node: Node, pinned: set[Node]) -> bool:
     return node.op is PARAMETER or node in pinned or is_computed(node)
 

@@ -42,14 +42,20 @@ def copy(memory: Memory, source: int, target: int, why: str) -> Kernel:
 
 def _needs(kernels: Sequence[Part]) -> list[set[int]]:
     """Which kernels each one must follow: those that write what it reads."""
-    writer: dict[int, int] = {}
-    for k, kernel in enumerate(kernels):
-        for b in kernel.touched()[1]:
-            writer[b] = k
+    writers = _writers(kernels)
     return [
-        {writer[b] for b in kernel.touched()[0] if b in writer} - {k}
+        {w for b in kernel.touched()[0] for w in writers.get(b, ())} - {k}
         for k, kernel in enumerate(kernels)
     ]
+
+
+def _writers(kernels: Sequence[Part]) -> dict[int, list[int]]:
+    """Which kernels write each buffer: several where they write the pieces of one."""
+    found: dict[int, list[int]] = {}
+    for k, kernel in enumerate(kernels):
+        for b in kernel.touched()[1]:
+            found.setdefault(b, []).append(k)
+    return found
 
 
 def write_updates(
@@ -58,7 +64,7 @@ def write_updates(
     """Let each update's kernel write the state itself where that is safe; else copy at the end."""
     needs = _needs(kernels)
     touched = [k.touched() for k in kernels]
-    writers = {b: k for k, (_, written) in enumerate(touched) for b in written}
+    writers = {b: found[0] for b, found in _writers(kernels).items() if len(found) == 1}
     taken: set[int] = set()
     moved: dict[int, int] = {}
     copies: list[tuple[int, int]] = []
@@ -123,6 +129,8 @@ def in_place(kernel: Part, old: int, new: int) -> bool:
     """Whether `new` may lie where `old` does: each element is read before, and only for itself."""
     if isinstance(kernel, Region):
         return False
+    if not any(_uses(s, old) for s in kernel.stages):
+        return True
     writing = [s for s in kernel.stages if _writes(s, new)]
     if len(writing) != 1 or any(_uses(s, old) for s in kernel.stages if s is not writing[0]):
         return False
