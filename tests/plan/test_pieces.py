@@ -27,6 +27,12 @@ def test_products_and_what_follows_them():
     assert not copies(lambda *v: np.sin(products(*v)).sum(1), *given)
 
 
+def test_products_that_are_no_more_than_loops():
+    x, y, z = (RNG.normal(size=size) for size in ((3, 2), (2, 2), (2, 4)))
+    assert not copies(lambda x, y, z: gnp.concatenate([x @ y, x @ z], axis=-1), x, y, z)
+    assert not copies(lambda x, y: gnp.stack([x @ y, (x + 1) @ y]), x, y)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_stacks_of_folded_rows(axis):
     def function(x):

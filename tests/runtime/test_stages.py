@@ -101,24 +101,25 @@ def test_whatever_becomes_of_the_files_programs_run(monkeypatch, seed):
     wanted = [gl.jit(f)(X, W).tobytes() for f in (layer, scaled)]
     for _ in range(4):
         files = sorted(f for f in cache.directory().rglob("*") if f.is_file())
-        for file in draw.sample(files, min(3, len(files))):
-            spoil(draw, file, files)
+        contents = [file.read_bytes() for file in files]
+        for number in draw.sample(range(len(files)), min(3, len(files))):
+            spoil(draw, files[number], contents[number], contents)
         new_process(monkeypatch)
         assert [gl.jit(f)(X, W).tobytes() for f in (layer, scaled)] == wanted
 
 
-def spoil(draw, file, files):
+def spoil(draw, file, content, others):
     kind = draw.choice(("lost", "short", "altered", "exchanged"))
-    content = bytearray(file.read_bytes())
+    at = draw.randrange(max(len(content), 1))
     if kind == "lost":
         file.unlink()
     elif kind == "short":
-        file.write_bytes(content[: draw.randrange(len(content))])
-    elif kind == "altered":
-        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        file.write_bytes(content)
+        file.write_bytes(content[:at])
+    elif kind == "altered" and content:
+        flipped = content[at] ^ 1 << draw.randrange(8)
+        file.write_bytes(content[:at] + bytes([flipped]) + content[at + 1 :])
     else:
-        file.write_bytes(draw.choice(files).read_bytes() if files else b"")
+        file.write_bytes(draw.choice(others))
 
 
 def test_a_group_that_is_gone_is_compiled_again(compiled, monkeypatch):

@@ -88,7 +88,8 @@ class Lowering:
         summed = [n for n in head["left"] if n not in head["result"]]
         sizes = dict(zip(head["left"], head.inputs[0].type.shape, strict=True))
         folded = domain(tuple(sizes[n] for n in summed))
-        return Draft(domain(head.type.shape) + folded, len(folded), self.buffer_of.get)
+        loops = domain(head.type.shape) + folded
+        return Draft(loops, len(folded), self.buffer_of.get, spots=self.spots)
 
     def _epilogue(self, head: Node, group: Group) -> tuple[int, Spot | None, list[Stage]]:
         """What follows a product, and where the bare product lies: where a value does which follows
