@@ -194,7 +194,7 @@ def loaded(key: str, clock: Clock) -> Entry | None:
     if key not in _loaded:
         found = cache.fetch(key)
         groups = found.notes["stages"] if found else {}
-        if found is None or not all(map(stages.library, groups)):
+        if found is None or not all(map(stages.group_code, groups)):
             return None
         _loaded[key] = stages.load_driver(found.object, groups)
     clock.mark("load")

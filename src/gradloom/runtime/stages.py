@@ -7,7 +7,7 @@ miss, like any other that cannot be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -45,7 +45,7 @@ def _group(key: str) -> str:
     """The group of a stage, loaded, or "" if there is none."""
     if key not in _groups:
         entry = cache.fetch(key)
-        if entry is None or not library(entry.notes["group"]):
+        if entry is None or not group_code(entry.notes["group"]):
             return ""
         _groups[key] = entry.notes["group"]
     return _groups[key]
@@ -62,7 +62,7 @@ def _add(keys: Mapping[str, str], built: bytes) -> str:
     return group
 
 
-def library(group: str) -> llvm.ResourceTracker | None:
+def group_code(group: str) -> llvm.ResourceTracker | None:
     """The functions of a group: from this process, or from the cache."""
     if group not in _libraries:
         entry = cache.fetch(group)
@@ -74,12 +74,6 @@ def library(group: str) -> llvm.ResourceTracker | None:
 
 def load_driver(built: bytes, groups: Groups) -> Any:
     """The entry of a driver that calls stages of these groups, which are there."""
+    addresses = {n: _libraries[group][n] for group, names in groups.items() for n in names}
     libraries = [_libraries[group] for group in groups]
-    addresses = _addresses(zip(libraries, groups.values(), strict=True))
     return load(built, words.ENTRY, words.ARGUMENTS, addresses, libraries)
-
-
-def _addresses(
-    parts: Iterable[tuple[llvm.ResourceTracker, Collection[str]]],
-) -> dict[str, int]:
-    return {name: place[name] for place, names in parts for name in names}
