@@ -63,7 +63,7 @@ def split(plan: Plan) -> Plan:
 
 
 def _meeting(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
-    return _Meetings(buffers, placing=True).visit(parts)
+    return Meetings(buffers, placing=True).visit(parts)
 
 
 def verify_split(plan: Plan) -> None:
@@ -76,7 +76,7 @@ def verify_split(plan: Plan) -> None:
         grains = {(s.grain, s.extent) for s in kernel.stages}
         if kernel.in_blocks and len(grains) > 1:
             raise InternalError(f"plan, kernel {kernel.name}: its stages are split differently")
-    walk = _Meetings(plan.buffers, placing=False)
+    walk = Meetings(plan.buffers, placing=False)
     walk.visit(plan.parts)
     if walk.missing:
         raise InternalError(f"plan: a barrier is missing before what {walk.missing[0]}")
@@ -100,6 +100,14 @@ def divisible(stage: Stage, buffers: Sequence[Buffer]) -> bool:
     stores = [a for a in found if isinstance(a, Store)]
     if not all(_apart(store, sizes, kept) for store in stores):
         return False
+    return same_elements(stage, buffers)
+
+
+def same_elements(stage: Stage, buffers: Sequence[Buffer]) -> bool:
+    """Whether each point of a nest touches, of what its stores write, its own elements only."""
+    assert isinstance(stage.code, Nest)
+    found = list(nest_accesses(stage.code))
+    stores = [a for a in found if isinstance(a, Store)]
     return all(_same_element(stage, buffers, s, a) for s in stores for a in found if a is not s)
 
 
@@ -275,7 +283,7 @@ def _row_lighter(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[
 Open = dict[Access, None]  # what has been touched since all met; the first of equal ones
 
 
-class _Meetings:
+class Meetings:
     """A walk through a plan that places barriers as late as they may stand, which makes them as few
     as they can be where all is in a row; or that checks those that are there."""
 
@@ -287,6 +295,10 @@ class _Meetings:
 
     def visit(self, parts: Sequence[Part]) -> tuple[Part, ...]:
         return tuple(self._part(part) for part in parts)
+
+    def touched(self, stage: Stage, kernel: str) -> Iterator[Access]:
+        """What a stage of that kernel touches."""
+        return accesses(stage, self.buffers, stage.grain, kernel)
 
     def _part(self, part: Part) -> Part:
         if isinstance(part, Kernel):
@@ -301,7 +313,7 @@ class _Meetings:
             touched = [
                 access
                 for stage in (first, *rest)
-                for access in accesses(stage, self.buffers, stage.grain, kernel.name)
+                for access in self.touched(stage, kernel.name)
             ]
             reason = self._before(touched, first.barrier)
             stages += (replace(first, barrier=reason), *rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gradloom.codegen.cpu.memory import Memory
-from gradloom.codegen.cpu.row import row_of
+from gradloom.codegen.cpu.row import Row, row_of
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.transpose import RowBlock
 from gradloom.codegen.cpu.vectors import I64, POINTER
@@ -44,7 +44,9 @@ CALLED = 500
 class Point:
     """What a nest computes at a point of its loops: steps, and terms of its folds."""
 
-    def __init__(self, function: ir.Function, nest: Nest, target: Target) -> None:
+    def __init__(
+        self, function: ir.Function, nest: Nest, target: Target, row: Row | None = None
+    ) -> None:
         self.nest = nest
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.start, self.stop, *pointers = function.args
@@ -56,7 +58,7 @@ class Point:
         self.levels = [_level(axes) for axes in self.axes]
         self.phases = phases(nest)
         self.wide = [is_wide(nest, store, self.axes) for store in nest.stores]
-        self.row = row_of(nest, self.width)
+        self.row = row or row_of(nest, self.width)
         self.scratch = {n: self._scratch(n, target) for n in self.row.kept}
         self.sums: dict[int, list[ir.Value]] = {}  # of each fold, several at once
         self.totals: dict[int, ir.Value] = {}  # of finished blocks, where the sums are long

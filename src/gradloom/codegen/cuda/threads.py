@@ -1,0 +1,109 @@
+"""What a thread of a GPU knows of the others: its number, where they meet, what they hold.
+
+Every function appends LLVM instructions at a builder.  All threads of a block must come to `meet`,
+and all of a warp to `exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from llvmlite import ir
+
+from gradloom.codegen.cpu.vectors import I32, I64, declared
+from gradloom.codegen.cuda.target import THREADS, WARP
+from gradloom.codegen.lanes import LlvmLane
+
+FOLD_BYTES = 8 * THREADS // WARP  # of shared memory, to combine what the warps of a block have
+ALL_LANES = I32(-1)
+Combine = Callable[[LlvmLane, LlvmLane], LlvmLane]
+
+
+def _register(name: str, builder: ir.IRBuilder) -> ir.Value:
+    function = declared(builder.module, f"llvm.nvvm.read.ptx.sreg.{name}", I32, [])
+    return builder.call(function, [])
+
+
+thread = partial(_register, "tid.x")  # of the block
+block = partial(_register, "ctaid.x")
+blocks = partial(_register, "nctaid.x")
+
+
+def meet(builder: ir.IRBuilder) -> None:
+    """All threads of the block wait for each other, and see what each has written."""
+    function = declared(builder.module, "llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), [I32])
+    builder.call(function, [I32(0)])
+
+
+def first(builder: ir.IRBuilder) -> ir.Value:
+    """Whether this is the first thread of its block."""
+    return builder.icmp_unsigned("==", thread(builder), I32(0))
+
+
+def shared(module: ir.Module) -> ir.Value:
+    """The block's shared memory, which the stages of a kernel use in turn; a launch says how much
+    there is."""
+    if "shared" not in module.globals:
+        memory = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), 0), "shared", addrspace=3)
+        memory.linkage = "external"
+        memory.align = 16
+        memory.type = ir.PointerType(addrspace=3)  # to whatever is loaded or stored
+    return module.globals["shared"]
+
+
+def folded_by_warp(lane: LlvmLane, combine: Combine) -> LlvmLane:
+    """The lanes of a warp combined, in each of them: by halves, in the same order every time."""
+    distance = WARP // 2
+    while distance:
+        lane = combine(lane, exchange(lane, distance))
+        distance //= 2
+    return lane
+
+
+def folded_by_block(lane: LlvmLane, combine: Combine) -> LlvmLane:
+    """The threads of a block combined, in each of them."""
+    b = lane.builder
+    lane = folded_by_warp(lane, combine)
+    whole = lane.cast("int32") if lane.dtype == "bool" else lane
+    kind = whole.value.type
+    memory = shared(b.module)
+    at = thread(b)
+
+    def place(number: ir.Value) -> ir.Value:
+        return b.gep(memory, [number], source_etype=kind)
+
+    meet(b)  # whoever still reads what was there
+    with b.if_then(b.icmp_unsigned("==", b.and_(at, I32(WARP - 1)), I32(0))):
+        b.store(whole.value, place(b.udiv(at, I32(WARP))))
+    meet(b)
+    parts = [
+        LlvmLane(b, b.load(place(I32(n)), typ=kind), whole.dtype) for n in range(THREADS // WARP)
+    ]
+    parts = [part.cast(lane.dtype) for part in parts]
+    while len(parts) > 1:
+        parts = [combine(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def exchange(lane: LlvmLane, distance: int) -> LlvmLane:
+    """What the lane of the warp at this distance, a power of two, holds."""
+    b, kind = lane.builder, lane.value.type
+    bits = {"float": 32, "double": 64}.get(str(kind)) or kind.width
+    raw = lane.value if isinstance(kind, ir.IntType) else b.bitcast(lane.value, ir.IntType(bits))
+    if bits <= 32:
+        wide = raw if bits == 32 else b.zext(raw, I32)
+        moved = _shuffle(b, wide, distance)
+        raw = moved if bits == 32 else b.trunc(moved, raw.type)
+    else:
+        low, high = b.trunc(raw, I32), b.trunc(b.lshr(raw, I64(32)), I32)
+        low, high = (b.zext(_shuffle(b, half, distance), I64) for half in (low, high))
+        raw = b.or_(low, b.shl(high, I64(32)))
+    back = raw if isinstance(kind, ir.IntType) else b.bitcast(raw, kind)
+    return LlvmLane(b, back, lane.dtype)
+
+
+def _shuffle(b: ir.IRBuilder, value: ir.Value, distance: int) -> ir.Value:
+    name = "llvm.nvvm.shfl.sync.bfly.i32"
+    function = declared(b.module, name, I32, [I32, I32, I32, I32])
+    return b.call(function, [ALL_LANES, value, I32(distance), I32(WARP - 1)])

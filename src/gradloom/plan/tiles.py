@@ -1,0 +1,43 @@
+"""Tiles of matrix products on a GPU: what a block computes of the result at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.plan import Product
+
+THREADS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """`rows` x `columns` of the result, summed over `depth` at a time that lie in shared memory;
+    each of 16 x 16 threads has a sixteenth of both."""
+
+    rows: int
+    columns: int
+    depth: int
+
+    def shared_bytes(self, dtype: str) -> int:
+        """What the pieces of A and B take that are being multiplied."""
+        return (self.rows + self.columns) * self.depth * ITEMSIZE[dtype]
+
+
+SIDE = 16  # threads along either side of a tile
+TILES = (Tile(128, 128, 16), Tile(64, 64, 16), Tile(32, 32, 32), Tile(16, 16, 32))
+ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
+
+
+def tile_of(product: Product) -> Tile:
+    """The largest tile of which there are enough, or the smallest that is not mostly empty."""
+    widest = 128 if product.dtype == "float32" else 64  # registers: 8 x 8 sums, or 4 x 4
+    fitting = [t for t in TILES if t.rows <= widest]
+    batch = math.prod(product.batch)
+    for tile in fitting:
+        down = -(-product.rows // tile.rows)
+        along = -(-product.columns // tile.columns)
+        if batch * down * along >= ENOUGH and min(product.rows, product.columns) >= tile.rows // 2:
+            return tile
+    return fitting[-1] if min(product.rows, product.columns) <= SIDE else fitting[-2]
