@@ -103,7 +103,12 @@ class Jitted(Inspectable):
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         within = budget(self.options)
         program = compile_graph(
-            traced.graph, names, within=within, threads=self.options.threads, clock=traced.clock
+            traced.graph,
+            names,
+            within=within,
+            threads=self.options.threads,
+            clock=traced.clock,
+            device=self.options.device,
         )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)

@@ -20,7 +20,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 @dataclass(frozen=True)
 class Options:
     """`threads` is the most threads that a call may use, None as many as the process has cores; a
-    call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu";
+    call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu" or "cuda";
     `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
     "64MB": where a program would take more, it computes values again instead of keeping them;
     `precision` "highest" computes in the dtypes as written, which is all there is."""
@@ -39,8 +39,8 @@ def parse(given: dict[str, Any]) -> Options:
         if name not in names:
             _refuse(f"there is no option {name!r}", f"the options are {', '.join(names)}")
     options = Options(**{**given, "memory_limit": _bytes(given.get("memory_limit"))})
-    if options.device != "cpu":
-        _refuse(f"device {options.device!r} is not there", 'this version compiles for device="cpu"')
+    if options.device not in ("cpu", "cuda"):
+        _refuse(f"device {options.device!r} is not there", 'the devices are "cpu" and "cuda"')
     threads = options.threads
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         _refuse(f"threads={threads!r}", "give a number of threads from 1, or None")

@@ -42,6 +42,7 @@ def compile_graph(
     within: Budget | None = None,
     threads: int | None = None,
     clock: Clock | None = None,
+    device: str = "cpu",
 ) -> Program:
     """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
     budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
@@ -51,6 +52,10 @@ def compile_graph(
     clock.mark("imports")
     simple = run_passes(graph)
     clock.mark("passes")
+    if device != "cpu":
+        from gradloom.gpu import compile_for_gpu
+
+        return compile_for_gpu(graph, simple, names, batch, within, clock)
     work = planned(simple, names, batch)
     if within is not None and within.excess(work.plan) > 0:
         simple, work = fitted(simple, work, names, batch, within)

@@ -23,9 +23,14 @@ from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_o
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
-    memory, _, parts = _decided(graph, names)
-    plan = split(_placed(graph, memory, parts))
+    plan = split(undivided_plan(graph, names))
     return replace(plan, parts=embed(plan.parts, plan.buffers))
+
+
+def undivided_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
+    """The plan but for how threads share it."""
+    memory, _, parts = _decided(graph, names)
+    return _placed(graph, memory, parts)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,18 @@ I1 = ir.IntType(1)
 VOID = ir.VoidType()
 
 
+class Dialect:
+    """What the words of a driver and its calls become: here, for one thread of a processor."""
+
+    def word(self, name: str, function: str) -> Callable[..., Any]:
+        """The emitter of a word that stands in this function of the text."""
+        return EMITTERS[name]
+
+    def call(self, builder: ir.IRBuilder, callee: str, function: ir.Function, given: Any) -> Any:
+        """A call of the function of the text that has the name `callee`."""
+        return builder.call(function, given)
+
+
 class Unlowered(Exception):  # noqa: N818  (not an error: another way is taken)
     """What the text says is beyond the language."""
 
@@ -30,6 +42,7 @@ def lower_text(
     entry: str,
     arguments: Sequence[str],
     externals: Externals,
+    dialect: Dialect | None = None,
 ) -> str:
     """The LLVM text of function `entry` of a driver, and of those it calls.
 
@@ -37,7 +50,7 @@ def lower_text(
     words of `LLVM_TYPES`.  Raises `Unlowered`.
     """
     module = ir.Module("driver")
-    program = _Program(module, text, externals)
+    program = _Program(module, text, externals, dialect or Dialect())
     function = program.function(entry, [LLVM_TYPES[kind] for kind in arguments], entry)
     if function.function_type.return_type != I64:
         raise Unlowered(f"{entry} returns no int64")
@@ -48,8 +61,11 @@ def lower_text(
 class _Program:
     """The functions of a text, lowered when a call gives the types of their arguments."""
 
-    def __init__(self, module: ir.Module, text: str, externals: Externals) -> None:
+    def __init__(
+        self, module: ir.Module, text: str, externals: Externals, dialect: Dialect
+    ) -> None:
         self.module = module
+        self.dialect = dialect
         self.externals = externals
         self.definitions = {
             d.name: d for d in ast.parse(text).body if isinstance(d, ast.FunctionDef)
@@ -82,6 +98,7 @@ class _Function:
         if len(definition.args.args) != len(kinds):
             raise Unlowered(f"{name} takes {len(definition.args.args)} arguments")
         self.program = program
+        self.name = definition.name
         self.places: dict[str, ir.AllocaInstr] = {}
         self.loops: list[tuple[ir.Block, ir.Block]] = []  # where `continue` and `break` go
         # The type of the result is part of a function's, so it is found before there is one.
@@ -355,14 +372,16 @@ class _Function:
             wanted = [LLVM_TYPES[kind] for kind in PRIMITIVES[name][2]]
             if [v.type for v in given] != wanted:
                 _refuse(node)
-            return EMITTERS[name](self.builder, *given)
+            return self.program.dialect.word(name, self.name)(self.builder, *given)
         if name in self.program.externals:
             function = self.program.external(name)
         else:
             function = self.program.function(name, [v.type for v in given])
         if [v.type for v in given] != list(function.function_type.args):
             _refuse(node)
-        return self.builder.call(function, given)
+        if name in self.program.externals:
+            return self.builder.call(function, given)
+        return self.program.dialect.call(self.builder, name, function, given)
 
 
 def _refuse(node: ast.AST) -> NoReturn:

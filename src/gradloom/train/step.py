@@ -194,7 +194,15 @@ class TrainStep(Inspectable):
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
-        program = compile_graph(graph, names, data, within, self.options.threads, traced.clock)
+        program = compile_graph(
+            graph,
+            names,
+            data,
+            within,
+            self.options.threads,
+            traced.clock,
+            device=self.options.device,
+        )
         executable = program.executable
         executable.reserve(executable.arena_bytes + staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)

@@ -37,19 +37,21 @@ def shared_bytes(device: DevicePlan, name: str) -> int:
     return found.tile.shared_bytes(found.product.dtype)
 
 
+def stages_text(device: DevicePlan, target: Target) -> str:
+    """The stages alone, as functions that others call."""
+    module = stages_module(device, target)
+    for name in device.functions:
+        module.globals[name].linkage = ""
+    return str(module)
+
+
 def launches_text(device: DevicePlan, target: Target) -> str:
     """The stages with a kernel each, `launch_name(ptr...)`: its blocks share all of the items."""
     module = stages_module(device, target)
     for name, found in device.functions.items():
         _kernel(module, name, found.count, THREADS // found.lanes if isinstance(found, Spread) else 1)
-    return as_kernels(str(module), (KERNEL,))
-
-
-def as_kernels(text: str, prefixes: tuple[str, ...]) -> str:
-    """LLVM text in which functions whose names begin so are kernels: llvmlite has no word for it."""
-    for prefix in prefixes:
-        text = text.replace(f'define void @"{prefix}', f'define ptx_kernel void @"{prefix}')
-    return text
+    # llvmlite has no word for kernels.
+    return str(module).replace(f'define void @"{KERNEL}', f'define ptx_kernel void @"{KERNEL}')
 
 
 def _kernel(module: ir.Module, name: str, count: int, grain: int) -> None:

@@ -1,0 +1,92 @@
+"""The compiler's last stages for a GPU: plan -> items and tiles -> PTX -> executable.
+
+What comes before, tracing, differentiation, passes, fusion and the arena, is the CPU's
+(`pipeline.compile_graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradloom.clock import Clock
+from gradloom.codegen.cpu.target import Target
+from gradloom.codegen.cuda.target import gpu_target
+from gradloom.codegen.driver import program_text, training_text
+from gradloom.errors import DeviceError, message, user_where
+from gradloom.ir.graph import Graph
+from gradloom.options import Budget
+from gradloom.plan.assemble import undivided_plan
+from gradloom.plan.device import DevicePlan, for_device
+from gradloom.plan.plan import Plan
+from gradloom.program import Program
+from gradloom.runtime.cuda.entry import CudaEntry
+from gradloom.runtime.cuda.machine import the_machine
+from gradloom.runtime.cuda.ptx import Ptx, persistent
+from gradloom.runtime.executable import Executable
+from gradloom.runtime.lowering import Unlowered
+
+
+@dataclass
+class GpuProgram(Program):
+    """A program for a GPU: how its plan is dealt out, and its kernels."""
+
+    device_plan: DevicePlan | None = None
+    ptx: Ptx | None = None
+
+
+def compile_for_gpu(
+    graph: Graph,
+    simple: Graph,
+    names: Sequence[str],
+    batch: range | None,
+    within: Budget | None,
+    clock: Clock,
+) -> GpuProgram:
+    """The program of a graph, of which `simple` is what the passes have made, for the GPU that
+    there is.  Raises `DeviceError` where there is none, or where a stage needs the host."""
+    machine = the_machine()
+    plan = undivided_plan(simple, names)
+    if within is not None and within.excess(plan) > 0:
+        from gradloom.plan.recompute import refitted
+
+        more = within.excess(plan) - plan.arena_bytes
+        simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
+        plan = undivided_plan(simple, names)
+        within.check(plan)
+    device = for_device(plan)
+    clock.mark("plan")
+    driver = driver_of(device.plan, batch)
+    ptx = code_of(device, driver, gpu_target(machine.capability))
+    clock.mark("ptx")
+    entry = CudaEntry(device.plan, batch, ptx, machine)
+    clock.mark("load")
+    executable = Executable(plan.needs, entry, [node.type for node in graph.outputs])
+    return GpuProgram(
+        graph,
+        simple,
+        lambda: device.plan,
+        lambda _: driver,
+        executable,
+        clock.seconds,
+        device_plan=device,
+        ptx=ptx,
+    )
+
+
+def driver_of(plan: Plan, batch: range | None) -> str:
+    """The text of the driver, which is the CPU's: a block is what there is a thread of a team."""
+    return program_text(plan) if batch is None else training_text(batch)(plan)
+
+
+def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
+    """The one kernel of a program."""
+    try:
+        return persistent(device, driver, target)
+    except Unlowered as error:
+        where = next((w for k in device.plan.kernels for w in k.where), user_where())
+        raise DeviceError(
+            message(f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it')
+        ) from error
+
+

@@ -1,0 +1,74 @@
+"""What gradloom asks of a GPU: memory, kernels and launches, in plain numbers.
+
+`the_machine()` is the one that programs run on: the first GPU, or what `using` has put in its
+place, such as an interpreter of PTX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from gradloom.errors import DeviceError, message, user_where
+
+
+class Module(Protocol):
+    """Kernels that are loaded."""
+
+    def launch(
+        self, kernel: str, blocks: int, threads: int, shared_bytes: int, pointers: Sequence[int]
+    ) -> None:
+        """Run a kernel, after what was launched before; all of its blocks are resident at once."""
+        ...
+
+
+class Machine(Protocol):
+    """A GPU.  Addresses are integers; an error that it meets is raised by the next `read`."""
+
+    capability: int  # 90 for compute capability 9.0
+    blocks: int  # of 256 threads that are resident at once for certain
+
+    def allocate(self, nbytes: int) -> int:
+        """Memory, aligned to 256 bytes."""
+        ...
+
+    def free(self, address: int) -> None: ...
+
+    def write(self, address: int, array: np.ndarray) -> None:
+        """Copy the bytes of a contiguous array there."""
+        ...
+
+    def read(self, address: int, array: np.ndarray) -> None:
+        """Fill a contiguous array, after all that was launched."""
+        ...
+
+    def load(self, ptx: str) -> Module: ...
+
+
+_put: list[Machine] = []
+
+
+def the_machine() -> Machine:
+    """What programs run on.  Raises `DeviceError` where there is no GPU."""
+    if _put:
+        return _put[-1]
+    raise DeviceError(
+        message(
+            "there is no GPU to run on",
+            user_where(),
+            'leave device="cuda" away, or compile without running: target="cuda-ptx"',
+        )
+    )
+
+
+@contextmanager
+def using(machine: Machine) -> Iterator[None]:
+    """Let programs that are compiled inside run on another machine."""
+    _put.append(machine)
+    try:
+        yield
+    finally:
+        _put.remove(machine)

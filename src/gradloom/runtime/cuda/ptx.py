@@ -1,0 +1,85 @@
+"""A device plan as PTX, in two forms of the same stages: a kernel for each stage, which a host
+launches one after another, and one kernel that runs the driver, for blocks that are all there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import llvmlite.binding as llvm
+
+from gradloom.codegen import words
+from gradloom.codegen.cpu.target import Target
+from gradloom.codegen.cuda.module import KERNEL, launches_text, shared_bytes, stages_text
+from gradloom.codegen.cuda.target import gpu_machine
+from gradloom.codegen.module import Signatures, signatures
+from gradloom.plan.device import DevicePlan
+from gradloom.runtime.cuda.words import GpuDialect, barrier_text
+from gradloom.runtime.lowering import Externals, lower_text
+from gradloom.runtime.native import keep_only, optimise
+
+PERSISTENT = "persistent"  # the kernel that runs a driver
+
+
+@dataclass(frozen=True)
+class Ptx:
+    """PTX of some kernels, and the bytes of shared memory that a launch of each needs."""
+
+    text: str
+    shared_bytes: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+def launches(device: DevicePlan, target: Target) -> Ptx:
+    """A kernel for each stage of the plan, by the name `launch_` and the stage's."""
+    names = {KERNEL + name: shared_bytes(device, name) for name in device.functions}
+    return Ptx(_assembled([launches_text(device, target)], tuple(names), target), names)
+
+
+def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:
+    """One kernel `persistent(table, arena, control)` that runs the driver's text.
+
+    All blocks of a launch must be resident at once, for they wait for each other.
+    Raises `Unlowered` where a stage needs the host.
+    """
+    externals: Externals = {n: ("void", kinds) for n, kinds in _signatures(device).items()}
+    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, externals, GpuDialect())
+    texts = [stages_text(device, target), text, barrier_text(), _ENTRY]
+    most = max((shared_bytes(device, name) for name in device.functions), default=0)
+    return Ptx(_assembled(texts, (PERSISTENT,), target), {PERSISTENT: most})
+
+
+def _signatures(device: DevicePlan) -> Signatures:
+    return signatures(device.plan)
+
+
+_ENTRY = f"""
+declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
+declare i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
+declare i64 @{words.ENTRY}(ptr, ptr, ptr, i64, i64)
+define ptx_kernel void @{PERSISTENT}(ptr %table, ptr %arena, ptr %control) {{
+  %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
+  %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
+  %worker = zext i32 %block to i64
+  %team = zext i32 %blocks to i64
+  %status = call i64 @{words.ENTRY}(ptr %table, ptr %arena, ptr %control, i64 %worker, i64 %team)
+  ret void
+}}
+"""
+
+
+def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target) -> str:
+    """The PTX of LLVM texts, with these kernels."""
+    machine = gpu_machine(target)
+    module = llvm.parse_assembly(texts[0])
+    for text in texts[1:]:
+        module.link_in(llvm.parse_assembly(text))
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    keep_only(module, kernels)
+    optimise(module, machine)
+    found: str = machine.emit_assembly(module)
+    return found
+
+

@@ -1,0 +1,141 @@
+"""The words of a driver on a GPU, where a worker is a block and all of its threads run the driver.
+
+What one thread must do alone, such as the routines of sorting, the first of its block does; copies
+they do together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from gradloom.codegen.cpu.vectors import I32, I64, counted
+from gradloom.codegen.cuda import threads
+from gradloom.codegen.cuda.target import THREADS
+from gradloom.codegen.lanes import LlvmLane
+from gradloom.codegen.primitives import ARRIVED, GENERATION, MATHEMATICS
+from gradloom.codegen.words import ENTRY
+from gradloom.ir.op import OPS
+from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_get, emit_view, word_address
+from gradloom.runtime.lowering import Dialect, Unlowered
+
+GRID_BARRIER = "gradloom_grid_barrier"
+TOGETHER = (ENTRY, "gather_rows")  # functions of the text that a block runs together
+
+
+class GpuDialect(Dialect):
+    """Words and calls for all threads of a block."""
+
+    def word(self, name: str, function: str) -> Callable[..., Any]:
+        if name.startswith("invoke_"):
+            raise Unlowered("a GPU cannot call the libraries of the host")
+        if function in TOGETHER and name in _TOGETHER:
+            return _TOGETHER[name]
+        return _WORDS.get(name) or EMITTERS[name]
+
+    def call(self, builder: ir.IRBuilder, callee: str, function: ir.Function, given: Any) -> Any:
+        alone = isinstance(function.function_type.return_type, ir.VoidType)
+        if callee in TOGETHER or not alone:
+            return builder.call(function, given)
+        with builder.if_then(threads.first(builder)):
+            builder.call(function, given)
+        return None
+
+
+def _get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
+    """An address of global memory, which the compiler is told."""
+    number = emit_get(builder, table, index)
+    there = builder.inttoptr(number, ir.PointerType(addrspace=1))
+    return builder.addrspacecast(there, POINTER)
+
+
+def _copy(
+    builder: ir.IRBuilder,
+    target: ir.Value,
+    target_byte: ir.Value,
+    source: ir.Value,
+    source_byte: ir.Value,
+    count: ir.Value,
+) -> None:
+    """By all threads: words where everything lies at words, else bytes."""
+    b = builder
+    target, source = emit_view(b, target, target_byte), emit_view(b, source, source_byte)
+    places = [b.ptrtoint(p, I64) for p in (target, source)]
+    apart = b.and_(b.or_(b.or_(places[0], places[1]), count), I64(3))
+    with b.if_else(b.icmp_signed("==", apart, I64(0))) as (words, bytes_):
+        with words:
+            _copied(b, target, source, b.lshr(count, I64(2)), I32)
+        with bytes_:
+            _copied(b, target, source, count, ir.IntType(8))
+
+
+def _copied(
+    b: ir.IRBuilder, target: ir.Value, source: ir.Value, count: ir.Value, kind: ir.Type
+) -> None:
+    with counted(b, b.zext(threads.thread(b), I64), count, THREADS) as at:
+        value = b.load(word_address(b, source, at, kind), typ=kind)
+        b.store(value, word_address(b, target, at, kind))
+
+
+def _zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:
+    with counted(builder, builder.zext(threads.thread(builder), I64), count, THREADS) as at:
+        builder.store(ir.IntType(8)(0), emit_view(builder, base, at))
+
+
+def _meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
+    """All threads of all blocks."""
+    threads.meet(builder)
+    with builder.if_then(builder.icmp_signed(">", team, I64(1))):
+        with builder.if_then(threads.first(builder)):
+            kind = ir.FunctionType(ir.VoidType(), [control.type, I64])
+            builder.call(declared(builder.module, GRID_BARRIER, kind), [control, team])
+        threads.meet(builder)
+
+
+def _mathematics(name: str) -> Callable[..., ir.Value]:
+    lanes = OPS[name.removeprefix("math_")].lanes
+    assert lanes is not None
+
+    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        value: ir.Value = lanes(LlvmLane(builder, x, "float64")).value
+        return value
+
+    return emit
+
+
+_WORDS = {
+    "get_ptr": _get_ptr,
+    "meet": _meet,
+    **{name: _mathematics(name) for name in MATHEMATICS},
+}
+_TOGETHER = {"copy": _copy, "zero": _zero}
+
+
+def barrier_text() -> str:
+    """`void GRID_BARRIER(ptr control, i64 blocks)`, for the first thread of each block, which its
+    others wait for before and after: the last to arrive begins the next generation."""
+    return f"""
+define void @{GRID_BARRIER}(ptr %control, i64 %blocks) alwaysinline {{
+entry:
+  %arrived = getelementptr i64, ptr %control, i64 {ARRIVED}
+  %generation = getelementptr i64, ptr %control, i64 {GENERATION}
+  %now = load atomic i64, ptr %generation syncscope("device") monotonic, align 8
+  %before = atomicrmw add ptr %arrived, i64 1 syncscope("device") acq_rel
+  %others = sub i64 %blocks, 1
+  %last = icmp eq i64 %before, %others
+  br i1 %last, label %release, label %look
+release:
+  store atomic i64 0, ptr %arrived syncscope("device") monotonic, align 8
+  %next = add i64 %now, 1
+  store atomic i64 %next, ptr %generation syncscope("device") release, align 8
+  ret void
+look:
+  %found = load atomic i64, ptr %generation syncscope("device") acquire, align 8
+  %same = icmp eq i64 %found, %now
+  br i1 %same, label %look, label %done
+done:
+  ret void
+}}
+"""
