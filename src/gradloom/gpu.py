@@ -22,9 +22,10 @@ from gradloom.plan.plan import Plan
 from gradloom.program import Program
 from gradloom.runtime.cuda.entry import CudaEntry
 from gradloom.runtime.cuda.machine import the_machine
-from gradloom.runtime.cuda.ptx import Ptx, persistent
+from gradloom.runtime.cuda.ptx import Ptx, launches, persistent
 from gradloom.runtime.executable import Executable
 from gradloom.runtime.lowering import Unlowered
+from gradloom.settings import current as current_settings
 
 
 @dataclass
@@ -59,7 +60,7 @@ def compile_for_gpu(
     driver = driver_of(device.plan, batch)
     ptx = code_of(device, driver, gpu_target(machine.capability))
     clock.mark("ptx")
-    entry = CudaEntry(device.plan, batch, ptx, machine)
+    entry = CudaEntry(device, batch, driver, ptx, machine)
     clock.mark("load")
     executable = Executable(plan.needs, entry, [node.type for node in graph.outputs])
     return GpuProgram(
@@ -80,8 +81,10 @@ def driver_of(plan: Plan, batch: range | None) -> str:
 
 
 def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
-    """The one kernel of a program."""
+    """The kernels of a program: one that runs the driver, or one a stage."""
     try:
+        if persistent.__name__ in current_settings().disable:
+            return launches(device, target)
         return persistent(device, driver, target)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())

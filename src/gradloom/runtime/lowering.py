@@ -28,8 +28,10 @@ class Dialect:
         """The emitter of a word that stands in this function of the text."""
         return EMITTERS[name]
 
-    def call(self, builder: ir.IRBuilder, callee: str, function: ir.Function, given: Any) -> Any:
-        """A call of the function of the text that has the name `callee`."""
+    def call(
+        self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
+    ) -> Any:
+        """A call of one function of the text in another."""
         return builder.call(function, given)
 
 
@@ -381,7 +383,7 @@ class _Function:
             _refuse(node)
         if name in self.program.externals:
             return self.builder.call(function, given)
-        return self.program.dialect.call(self.builder, name, function, given)
+        return self.program.dialect.call(self.builder, self.name, name, function, given)
 
 
 def _refuse(node: ast.AST) -> NoReturn:

@@ -6,15 +6,18 @@ Arrays are copied to the GPU, one kernel runs the driver, and what it has writte
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradloom.codegen import words
-from gradloom.codegen.driver import external_slot
+from gradloom.codegen.driver import external_slot, staging
 from gradloom.codegen.cuda.target import THREADS
-from gradloom.plan.plan import Buffer, Plan
+from gradloom.plan.device import DevicePlan
+from gradloom.plan.plan import Buffer
+from gradloom.runtime.cuda.launched import Control, run_launched
 from gradloom.runtime.cuda.machine import Machine
 from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx
 
@@ -39,21 +42,36 @@ class CudaEntry:
 
     address = 0  # it is not native code
 
-    def __init__(self, plan: Plan, batch: range | None, ptx: Ptx, machine: Machine) -> None:
-        self.plan, self.batch, self.ptx, self.machine = plan, batch, ptx, machine
+    def __init__(
+        self,
+        device: DevicePlan,
+        batch: range | None,
+        driver: str,
+        ptx: Ptx,
+        machine: Machine,
+    ) -> None:
+        self.device, self.plan, self.batch = device, device.plan, batch
+        self.driver, self.ptx, self.machine = driver, ptx, machine
+        self.launched = PERSISTENT not in ptx.shared_bytes
         self.module = machine.load(ptx.text)
-        self.control_words = words.FAULTS + len(plan.kernels)
-        self.slots = 1 + sum(b.space in ("input", "state", "output") for b in plan.buffers)
-        most = max((s.extent // max(s.grain, 1) for k in plan.kernels for s in k.stages), default=1)
+        self.control_words = words.FAULTS + len(self.plan.kernels)
+        self.slots = 1 + sum(b.space in ("input", "state", "output") for b in self.plan.buffers)
+        stages = [s for kernel in self.plan.kernels for s in kernel.stages]
+        most = max((-(-s.extent // max(s.grain, 1)) for s in stages), default=1)
         self.blocks = max(1, min(machine.blocks, most))
         self._arena = (0, 0)  # address and bytes
+        self._alone = threading.Lock()  # an entry has one arena
 
     def __call__(self, table: int, arena: int, control: int, worker: int, team: int) -> int:
         """One pass, or the batches that the control words ask for."""
+        with self._alone:
+            return self._call(table, control)
+
+    def _call(self, table: int, control: int) -> int:
         head = np.ctypeslib.as_array((ctypes.c_int64 * self.control_words).from_address(control))
         places = (ctypes.c_size_t * self.slots).from_address(table)
         machine = self.machine
-        externs = list(self._externs(head, places))
+        externs = list(self._externs(head))
         there = np.zeros(self.slots, np.uint64)
         made = []
         try:
@@ -63,14 +81,10 @@ class CudaEntry:
                 there[extern.slot] = at
                 if extern.read:
                     machine.write(at, _memory(places[extern.slot], extern.nbytes))
-            made += [machine.allocate(there.nbytes), machine.allocate(head.nbytes)]
-            own_table, own_control = made[-2:]
-            machine.write(own_table, there)
-            machine.write(own_control, head)
-            pointers = (own_table, self._place(head), own_control)
-            shared = self.ptx.shared_bytes[PERSISTENT]
-            self.module.launch(PERSISTENT, self.blocks, THREADS, shared, pointers)
-            machine.read(own_control, head)
+            made.append(machine.allocate(head.nbytes))
+            machine.write(made[-1], head)
+            order = places[self.slots - 1] if self.batch is not None else 0
+            self._run(there, head, made, order)
             for extern in externs:
                 if extern.written:
                     memory = _memory(places[extern.slot], extern.nbytes)
@@ -80,10 +94,40 @@ class CudaEntry:
                 machine.free(at)
         return int(head[words.DONE])
 
-    def _place(self, head: np.ndarray) -> int:
-        """The arena on the GPU, with the places of batches behind it."""
-        from gradloom.codegen.driver import staging
+    def _run(self, there: np.ndarray, head: np.ndarray, made: list[int], order: int) -> None:
+        """Run the driver, by one kernel or by the host; `head` is then as it has left it."""
+        control = made[-1]
+        if self.launched:
+            rows = int(head[words.ROWS]) if order else 0
+            self._run_launched(there, head, control, _memory(order, rows * WORD))
+            return
+        made.append(self.machine.allocate(there.nbytes))
+        self.machine.write(made[-1], there)
+        pointers = (made[-1], self._place(), control)
+        shared = self.ptx.shared_bytes[PERSISTENT]
+        self.module.launch(PERSISTENT, self.blocks, THREADS, shared, pointers, together=True)
+        self.machine.read(control, head)
 
+    def _run_launched(
+        self, there: np.ndarray, head: np.ndarray, control: int, order: np.ndarray
+    ) -> None:
+        table = [*map(int, there[:-1]), order.view(np.int64)]
+        run_launched(
+            self.driver,
+            self.device,
+            self.ptx,
+            self.module,
+            self.machine,
+            table,
+            self._place(),
+            Control(head, control),
+        )
+        found = head.copy()
+        self.machine.read(control, found)
+        head[words.FAULTS :] = found[words.FAULTS :]
+
+    def _place(self) -> int:
+        """The arena on the GPU, with the places of batches behind it."""
         nbytes = self.plan.arena_bytes
         if self.batch is not None:
             nbytes = staging(self.plan, self.batch)[-1]
@@ -93,7 +137,7 @@ class CudaEntry:
             self._arena = self.machine.allocate(max(nbytes, 1)), nbytes
         return self._arena[0]
 
-    def _externs(self, head: np.ndarray, places: ctypes.Array[ctypes.c_size_t]) -> Iterator[Extern]:
+    def _externs(self, head: np.ndarray) -> Iterator[Extern]:
         """The arrays that this call reads and writes."""
         outputs = 0
         for buffer in self.plan.buffers:
@@ -109,7 +153,7 @@ class CudaEntry:
             nbytes = nbytes or buffer.type.nbytes * count
             yield Extern(slot, nbytes, True, buffer.space != "input")
         rows = int(head[words.ROWS]) if self.batch is not None else 0
-        if rows and places[self.slots - 1]:
+        if rows and not self.launched:  # the host shuffles its own
             yield Extern(self.slots - 1, rows * WORD, True, True)
 
     def _is_data(self, buffer: Buffer) -> bool:
@@ -128,4 +172,6 @@ class CudaEntry:
 
 
 def _memory(address: int, nbytes: int) -> np.ndarray:
+    if not nbytes:
+        return np.zeros(0, np.uint8)
     return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))

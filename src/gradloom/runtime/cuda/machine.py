@@ -19,9 +19,16 @@ class Module(Protocol):
     """Kernels that are loaded."""
 
     def launch(
-        self, kernel: str, blocks: int, threads: int, shared_bytes: int, pointers: Sequence[int]
+        self,
+        kernel: str,
+        blocks: int,
+        threads: int,
+        shared_bytes: int,
+        pointers: Sequence[int],
+        together: bool,
     ) -> None:
-        """Run a kernel, after what was launched before; all of its blocks are resident at once."""
+        """Run a kernel, after what was launched before; if `together`, with all of its blocks
+        resident at once."""
         ...
 
 
@@ -43,6 +50,10 @@ class Machine(Protocol):
 
     def read(self, address: int, array: np.ndarray) -> None:
         """Fill a contiguous array, after all that was launched."""
+        ...
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy within the GPU, after all that was launched."""
         ...
 
     def load(self, ptx: str) -> Module: ...

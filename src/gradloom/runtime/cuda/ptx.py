@@ -14,6 +14,7 @@ from gradloom.codegen.cuda.module import KERNEL, launches_text, shared_bytes, st
 from gradloom.codegen.cuda.target import gpu_machine
 from gradloom.codegen.module import Signatures, signatures
 from gradloom.plan.device import DevicePlan
+from gradloom.plan.plan import Routine, Stage
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, optimise
@@ -33,7 +34,31 @@ class Ptx:
 def launches(device: DevicePlan, target: Target) -> Ptx:
     """A kernel for each stage of the plan, by the name `launch_` and the stage's."""
     names = {KERNEL + name: shared_bytes(device, name) for name in device.functions}
-    return Ptx(_assembled([launches_text(device, target)], tuple(names), target), names)
+    texts = [launches_text(device, target)]
+    for kernel in device.plan.kernels:
+        for stage in kernel.stages:
+            if isinstance(stage.code, Routine) and KERNEL + stage.code.name not in names:
+                names[KERNEL + stage.code.name] = 0
+                texts.append(_routine_text(stage, stage.code))
+    return Ptx(_assembled(texts, tuple(names), target), names)
+
+
+def _routine_text(stage: Stage, routine: Routine) -> str:
+    """A kernel whose first thread runs a routine over all that it has."""
+    pointers = [f"p{n}" for n in range(len(stage.operands))]
+    given = ", ".join(["0", str(stage.extent), *map(str, stage.numbers), *pointers])
+    head = f"def {words.ENTRY}({', '.join(pointers)}):"
+    text = "\n\n".join([*routine.parts, f"{head}\n    {routine.name}({given})\n    return 0\n"])
+    lowered = lower_text(text, words.ENTRY, ["ptr"] * len(pointers), {}, GpuDialect())
+    entry = f"{routine.name}_alone"
+    lowered = lowered.replace(f'@"{words.ENTRY}"', f'@"{entry}"')
+    typed = ", ".join(f"ptr %{p}" for p in pointers)
+    return f"""{lowered}
+define ptx_kernel void @{KERNEL}{routine.name}({typed}) {{
+  %status = call i64 @{entry}({typed})
+  ret void
+}}
+"""
 
 
 def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:

@@ -35,13 +35,14 @@ class GpuDialect(Dialect):
             return _TOGETHER[name]
         return _WORDS.get(name) or EMITTERS[name]
 
-    def call(self, builder: ir.IRBuilder, callee: str, function: ir.Function, given: Any) -> Any:
-        alone = isinstance(function.function_type.return_type, ir.VoidType)
-        if callee in TOGETHER or not alone:
+    def call(
+        self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
+    ) -> Any:
+        if caller not in TOGETHER or callee in TOGETHER:
             return builder.call(function, given)
         with builder.if_then(threads.first(builder)):
             builder.call(function, given)
-        return None
+        return I64(0)  # which nothing reads: such calls are statements
 
 
 def _get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
