@@ -6,7 +6,7 @@ What comes before, tracing, differentiation, passes, fusion and the arena, is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradloom.clock import Clock
@@ -38,15 +38,16 @@ class GpuProgram(Program):
 
 def compile_for_gpu(
     graph: Graph,
-    simple: Graph,
+    simplified: Callable[[], Graph],
     names: Sequence[str],
     batch: range | None,
     within: Budget | None,
     clock: Clock,
 ) -> GpuProgram:
-    """The program of a graph, of which `simple` is what the passes have made, for the GPU that
-    there is.  Raises `DeviceError` where there is none, or where a stage needs the host."""
+    """The program of a graph, which the passes make `simplified()`, for the GPU that there is.  Raises `DeviceError` where there is none, or where a stage needs the host."""
     machine = the_machine()
+    simple = simplified()
+    clock.mark("passes")
     plan = undivided_plan(simple, names)
     if within is not None and within.excess(plan) > 0:
         from gradloom.plan.recompute import refitted
@@ -65,7 +66,7 @@ def compile_for_gpu(
     executable = Executable(plan.needs, entry, [node.type for node in graph.outputs])
     return GpuProgram(
         graph,
-        simple,
+        lambda: simple,
         lambda: device.plan,
         lambda _: driver,
         executable,
