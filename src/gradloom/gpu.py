@@ -63,7 +63,7 @@ def compile_for_gpu(
     clock.mark("ptx")
     entry = CudaEntry(device, batch, driver, ptx, machine)
     clock.mark("load")
-    executable = Executable(plan.needs, entry, [node.type for node in graph.outputs])
+    executable = Executable(device.plan.needs, entry, [node.type for node in graph.outputs])
     return GpuProgram(
         graph,
         lambda: simple,

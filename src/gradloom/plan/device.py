@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import (
     Buffer,
     Kernel,
@@ -26,7 +27,7 @@ from gradloom.plan.plan import (
     map_stages,
 )
 from gradloom.plan.split import Meetings, same_elements
-from gradloom.plan.tiles import Tile, tile_of
+from gradloom.plan.tiles import Tile, tile_count, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, nest_accesses, sizes_of
 
 THREADS = 256  # of a block
@@ -73,10 +74,7 @@ class Tiled:
     @property
     def count(self) -> int:
         """How many tiles there are."""
-        product, tile = self.product, self.tile
-        down = -(-product.rows // tile.rows)
-        along = -(-product.columns // tile.columns)
-        return math.prod(product.batch) * down * along
+        return tile_count(self.product, self.tile)
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,7 @@ class DevicePlan:
 
 def for_device(plan: Plan) -> DevicePlan:
     """The plan, dealt out among blocks."""
+    plan = in_parts(plan)
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, placing=True).visit(parts)
     functions: dict[str, Spread | Tiled] = {}

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Product
 
-THREADS = 256
-
-
 @dataclass(frozen=True, slots=True)
 class Tile:
     """`rows` x `columns` of the result, summed over `depth` at a time that lie in shared memory;
@@ -30,14 +27,20 @@ TILES = (Tile(128, 128, 16), Tile(64, 64, 16), Tile(32, 32, 32), Tile(16, 16, 32
 ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
 
 
+def tile_count(product: Product, tile: Tile | None = None) -> int:
+    """How many tiles the results of a product have."""
+    tile = tile or tile_of(product)
+    down = -(-product.rows // tile.rows)
+    along = -(-product.columns // tile.columns)
+    return math.prod(product.batch) * down * along
+
+
 def tile_of(product: Product) -> Tile:
     """The largest tile of which there are enough, or the smallest that is not mostly empty."""
     widest = 128 if product.dtype == "float32" else 64  # registers: 8 x 8 sums, or 4 x 4
     fitting = [t for t in TILES if t.rows <= widest]
-    batch = math.prod(product.batch)
     for tile in fitting:
-        down = -(-product.rows // tile.rows)
-        along = -(-product.columns // tile.columns)
-        if batch * down * along >= ENOUGH and min(product.rows, product.columns) >= tile.rows // 2:
+        enough = tile_count(product, tile) >= ENOUGH
+        if enough and min(product.rows, product.columns) >= tile.rows // 2:
             return tile
     return fitting[-1] if min(product.rows, product.columns) <= SIDE else fitting[-2]

@@ -1,0 +1,127 @@
+"""Products with small results and long sums, in parts of their depth: more tiles for more blocks.
+
+The weight gradient of a convolution has a few hundred rows and columns and sums over all pixels of
+all images.  Each part of the sum is a product of its own, of a batch of them, into scratch memory
+behind the arena; then the parts are added up, in their order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gradloom.ir.affine import Affine, linear
+from gradloom.ir.types import ITEMSIZE, TensorType, row_strides
+from gradloom.plan.arena import padded
+from gradloom.plan.nest import named
+from gradloom.plan.plan import (
+    Buffer,
+    Fold,
+    Kernel,
+    Limit,
+    Load,
+    Nest,
+    Operand,
+    Plan,
+    Product,
+    Stage,
+    Store,
+)
+from gradloom.plan.split import each_kernel
+from gradloom.plan.tiles import ENOUGH, tile_count
+
+SHALLOWEST = 128  # of a part: below, the sums of parts cost as much as they save
+
+
+def in_parts(plan: Plan) -> Plan:
+    """The plan with such products in parts."""
+    scratch = _Scratch(len(plan.buffers))
+    parts = tuple(each_kernel(part, scratch.kernel) for part in plan.parts)
+    if not scratch.nbytes:
+        return plan
+    kind = TensorType((scratch.nbytes,), "uint8")
+    last = len(plan.kernels) - 1
+    buffer = Buffer("parts_of_sums", "arena", kind, padded(plan.arena_bytes), 0, last, None)
+    return replace(
+        plan,
+        parts=parts,
+        buffers=(*plan.buffers, buffer),
+        arena_bytes=padded(plan.arena_bytes) + scratch.nbytes,
+    )
+
+
+@dataclass
+class _Scratch:
+    """One buffer, which the products of a plan use in turn."""
+
+    buffer: int
+    nbytes: int = 0
+
+    def kernel(self, kernel: Kernel) -> Kernel:
+        stages = tuple(s for stage in kernel.stages for s in self._stages(stage))
+        return replace(kernel, stages=stages)
+
+    def _stages(self, stage: Stage) -> Sequence[Stage]:
+        product = stage.code
+        count = parts_of(product) if isinstance(product, Product) else 1
+        if count == 1:
+            return [stage]
+        assert isinstance(product, Product)
+        shape = (*product.batch, product.rows, product.columns)
+        self.nbytes = max(self.nbytes, count * math.prod(shape) * ITEMSIZE[product.dtype])
+        a, b, c = stage.operands
+        scratch = Operand(self.buffer)
+        cut = replace(stage, code=_cut(product, count), operands=(a, b, scratch), extent=count)
+        total = _total(product, count, shape)
+        return [cut, Stage(total, (scratch, c), (1,), shape[0])]
+
+
+def parts_of(product: Product) -> int:
+    """How many parts, 1 for a product that has tiles enough, or whose depth does not divide."""
+    outer, inner = product.depth[0], math.prod(product.depth[1:])
+    tiles = tile_count(product)
+    best = 1
+    for count in range(2, ENOUGH // max(tiles, 1) + 1):
+        if outer % count == 0 and outer // count * inner >= SHALLOWEST:
+            best = count
+    return best
+
+
+def _cut(product: Product, count: int) -> Product:
+    """A batch of products, each of a part of the outermost axis of depth."""
+    size = product.depth[0] // count
+    batch = len(product.batch)
+    depth_a, depth_b = product.a_strides[batch + 1], product.b_strides[batch]
+    shape = (*product.batch, product.rows, product.columns)
+    moved = {axis: Affine.axis(axis + 1) for axis in range(batch)}
+    whole = product.limits
+    cut = replace(
+        product,
+        batch=(count, *product.batch),
+        depth=(size, *product.depth[1:]),
+        a_strides=(depth_a * size, *product.a_strides),
+        b_strides=(depth_b * size, *product.b_strides),
+        c_strides=(math.prod(shape), *row_strides(shape)),
+        limits=tuple(_limit(limit, moved, size) for limit in whole),
+    )
+    return named(cut, "product")
+
+
+def _limit(limit: Limit, moved: dict[int, Affine], size: int) -> Limit:
+    """A limit where the batch has one more axis, the part, in which the outermost depth begins."""
+    low, high = limit.low.renumber(moved), limit.high.renumber(moved)
+    if limit.axis == 0:
+        before = Affine.axis(0) * (-size * limit.step)
+        low, high = low + before, high + before
+    return replace(limit, low=low, high=high)
+
+
+def _total(product: Product, count: int, shape: tuple[int, ...]) -> Nest:
+    """The sum over the parts."""
+    axes = tuple(Affine.axis(n) for n in range(len(shape)))
+    at = linear(axes, row_strides(shape)) + Affine.axis(len(shape)) * math.prod(shape)
+    load = Load(0, at, product.dtype)
+    store = Store(1, linear(axes, product.c_strides), 1, product.dtype)
+    steps = (load, Fold("sum", 0, product.dtype))
+    return named(Nest("", (*shape, count), 1, len(shape) - 1, steps, (store,)), "sum_of_parts")
