@@ -116,14 +116,19 @@ _TOGETHER = {"copy": _copy, "zero": _zero}
 
 def barrier_text() -> str:
     """`void GRID_BARRIER(ptr control, i64 blocks)`, for the first thread of each block, which its
-    others wait for before and after: the last to arrive begins the next generation."""
+    others wait for before and after: the last to arrive begins the next generation.
+
+    The fences are on their own since LLVM's back end leaves the order of a read-modify-write away.
+    """
     return f"""
 define void @{GRID_BARRIER}(ptr %control, i64 %blocks) alwaysinline {{
 entry:
   %arrived = getelementptr i64, ptr %control, i64 {ARRIVED}
   %generation = getelementptr i64, ptr %control, i64 {GENERATION}
   %now = load atomic i64, ptr %generation syncscope("device") monotonic, align 8
-  %before = atomicrmw add ptr %arrived, i64 1 syncscope("device") acq_rel
+  fence syncscope("device") acq_rel
+  %before = atomicrmw add ptr %arrived, i64 1 syncscope("device") monotonic
+  fence syncscope("device") acq_rel
   %others = sub i64 %blocks, 1
   %last = icmp eq i64 %before, %others
   br i1 %last, label %release, label %look
