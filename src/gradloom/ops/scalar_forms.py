@@ -7,14 +7,12 @@ are branch-free: both sides of a choice are computed, and `mask.where(a, b)` tak
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Lane: TypeAlias = Any
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """An IEEE 754 binary format."""
 
     dtype: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from gradloom.ir.types import TensorType
 from gradloom.plan.needs import Needs, best_team, gain
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
-from gradloom.runtime.libraries import one_thread
 from gradloom.runtime.pace import Pace
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.team import team
@@ -85,24 +84,35 @@ class Executable:
         self.share_among(best_team(needs.effort, threads or cores()) if entry.address else 1)
         self.flops = needs.flops
         self.arena_bytes = needs.arena_bytes
+        self.staging_bytes = 0
         self._slots = needs.inputs + len(needs.results)
+        self._calling: Callable[[], AbstractContextManager[None]] = nullcontext
+        if needs.libraries:
+            from gradloom.runtime.libraries import one_thread
+
+            self._calling = one_thread
 
     def share_among(self, threads: int) -> None:
         """Let calls be run by so many threads, whenever that is seen to be faster than one."""
         self.pace = Pace(threads) if threads > 1 else None
         self.gain_ns = gain(self.needs.effort, threads)
 
-    def reserve(self, arena_bytes: int, extra_slots: int) -> None:
-        """Let frames have a larger arena, with places for batches, and more table entries."""
-        self.arena_bytes = arena_bytes
+    def reserve(self, staging_bytes: int, extra_slots: int) -> None:
+        """Let frames have so much behind the arena, where batches are gathered, for runs that do
+        so, and more table entries."""
+        self.staging_bytes = staging_bytes
         self._slots += extra_slots
 
-    def frame(self) -> Frame:
+    def frame(self, gathering: bool = False) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = self._new_frame()
+        if gathering and frame.arena.nbytes < self.arena_bytes + self.staging_bytes:
+            frame.arena = aligned(self.arena_bytes + self.staging_bytes)
+            table, _, control, worker, size = frame.addresses
+            frame.addresses = (table, address(frame.arena), control, worker, size)
         if current_settings().verify == 2:
             frame.arena.fill(0xFF)  # NaN in every float: what is read before it is written shows
         return frame
@@ -160,7 +170,7 @@ class Executable:
     def run(self, frame: Frame) -> None:
         """One pass over the kernels."""
         if self.needs.libraries:
-            with one_thread():
+            with self._calling():
                 self._run(frame)
         else:
             self._run(frame)
@@ -173,7 +183,7 @@ class Executable:
 
     def run_all(self, frame: Frame, passes: int) -> None:
         """So many batches of a training driver, or fewer, if STOP is set."""
-        with one_thread() if self.needs.libraries else nullcontext():
+        with self._calling():
             self._run_all(frame, passes)
 
     def _run_all(self, frame: Frame, passes: int) -> None:
