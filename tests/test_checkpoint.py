@@ -209,7 +209,7 @@ def test_the_program_is_the_same_in_every_process():
 
 def test_passes_can_be_skipped():
     layer = gl.checkpoint(np.sin)
-    with gl.settings(disable=("inline", "number", "simplify")):
+    with gl.settings(disable=("inline", "simplify")):
         found = gl.grad(lambda x: gnp.sum(layer(layer(x))))(X[0])
     np.testing.assert_allclose(found, np.cos(np.sin(X[0])) * np.cos(X[0]))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gradloom.errors import MemoryLimitError, SettingError, message, user_where
 
@@ -17,8 +16,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """`threads` is the most threads that a call may use, None as many as the process has cores; a
     call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu";
     `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
@@ -34,10 +32,9 @@ class Options:
 
 def parse(given: dict[str, Any]) -> Options:
     """Check options, naming the allowed ones."""
-    names = [f.name for f in fields(Options)]
     for name in given:
-        if name not in names:
-            _refuse(f"there is no option {name!r}", f"the options are {', '.join(names)}")
+        if name not in Options._fields:
+            _refuse(f"there is no option {name!r}", f"the options are {', '.join(Options._fields)}")
     options = Options(**{**given, "memory_limit": _bytes(given.get("memory_limit"))})
     if options.device != "cpu":
         _refuse(f"device {options.device!r} is not there", 'this version compiles for device="cpu"')
@@ -49,8 +46,7 @@ def parse(given: dict[str, Any]) -> Options:
     return options
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """At most `limit` bytes, for an arena and `more` that goes with its plan."""
 
     limit: int

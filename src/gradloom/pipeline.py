@@ -7,11 +7,12 @@ Tracing and differentiation happen while the user's function runs; what follows 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from gradloom.clock import Clock
@@ -19,11 +20,11 @@ from gradloom.codegen import words
 from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
-from gradloom.passes.order import ALWAYS, PASSES
 from gradloom.plan.needs import Needs
 from gradloom.program import Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
+from gradloom.settings import Settings
 from gradloom.settings import current as current_settings
 
 if TYPE_CHECKING:
@@ -49,36 +50,39 @@ def compile_graph(
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
-    simple = run_passes(graph)
-    clock.mark("passes")
-    work = planned(simple, names, batch)
+    simplified = functools.cache(partial(run_passes, graph, current_settings()))
+    work = planned(graph, simplified, names, batch, clock)
     if within is not None and within.excess(work.plan) > 0:
-        simple, work = fitted(simple, work, names, batch, within)
+        work = fitted(work, names, batch, within, clock)
     clock.mark("plan")
     entry, cached = work.entry(clock)
     executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
     program = Program(
-        graph, simple, lambda: work.plan, work.write, executable, clock.seconds, cached
+        graph, work.simplified, lambda: work.plan, work.write, executable, clock.seconds, cached
     )
     report(program)
     return program
 
 
-def run_passes(graph: Graph) -> Graph:
+def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:
     """Graph to graph, in the order of `PASSES`."""
-    checked = current_settings().verify
+    from gradloom.passes.order import ALWAYS, PASSES  # which a warm start never needs
+
+    settings = settings or current_settings()
     for rewrite in PASSES:
-        if rewrite in ALWAYS or rewrite.__name__ not in current_settings().disable:
+        if rewrite in ALWAYS or rewrite.__name__ not in settings.disable:
             graph = rewrite(graph)
-        if checked:
+        if settings.verify:
             verify_graph(graph, rewrite.__name__)
     return graph
 
 
 @dataclass
 class Work:
-    """A plan, and what is known of it before it is read: `code` is the key of its machine code."""
+    """The plan of what the passes made of a graph, and what is known of it before it is read:
+    `code` is the key of its machine code."""
 
+    simplified: Callable[[], Graph]
     needs: Needs
     code: str
     pickled: bytes
@@ -109,8 +113,15 @@ def driver_text(plan: Plan, batch: range | None) -> str:
     return (driver.program_text if batch is None else driver.training_text(batch))(plan)
 
 
-def planned(graph: Graph, names: Sequence[str], batch: range | None = None) -> Work:
-    """The plan of a graph: from the cache, if this graph of these lines was planned before."""
+def planned(
+    graph: Graph,
+    simplified: Callable[[], Graph],
+    names: Sequence[str],
+    batch: range | None,
+    clock: Clock,
+) -> Work:
+    """The plan of a graph once it is simplified: from the cache, if this graph of these lines was
+    planned before, for which no pass need run."""
     from gradloom.runtime import cache
 
     settings = current_settings()
@@ -124,15 +135,19 @@ def planned(graph: Graph, names: Sequence[str], batch: range | None = None) -> W
         host=cache.host_key(),
     )
     found = cache.fetch(key)
+    if found is None or settings.verify:
+        clock.mark("plan")
+        simple = simplified()
+        clock.mark("passes")
     if found is None:
         from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
 
-        plan = make_plan(graph, names)
+        plan = make_plan(simple, names)
         parts = plan.needs, code_key(plan, driver_text(plan, batch)), pickle.dumps(plan)
         cache.store(key, pickle.dumps(parts), kind="plan")
     else:
         parts = pickle.loads(found.object)
-    work = Work(*parts, batch)
+    work = Work(simplified, *parts, batch)
     if settings.verify:
         from gradloom.plan.verify import verify_plan
 
@@ -141,16 +156,16 @@ def planned(graph: Graph, names: Sequence[str], batch: range | None = None) -> W
 
 
 def fitted(
-    graph: Graph, work: Work, names: Sequence[str], batch: range | None, within: Budget
-) -> tuple[Graph, Work]:
-    """The graph with values computed again, and its plan; `MemoryLimitError` if none fits."""
+    work: Work, names: Sequence[str], batch: range | None, within: Budget, clock: Clock
+) -> Work:
+    """The plan of the same graph with values computed again; `MemoryLimitError` if none fits."""
     from gradloom.plan.recompute import refitted
 
     more = within.excess(work.plan) - work.plan.arena_bytes  # which no order of kernels changes
-    smaller, _ = refitted(graph, lambda arena_bytes: arena_bytes + more)
-    found = planned(smaller, names, batch)
+    smaller, _ = refitted(work.simplified(), lambda arena_bytes: arena_bytes + more)
+    found = planned(smaller, lambda: smaller, names, batch, clock)
     within.check(found.plan)
-    return smaller, found
+    return found
 
 
 def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:

@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 class Program:
     """Every stage of one compilation, kept so that each can be asked for.
 
-    A call needs neither the plan nor the driver's text, so they are read, or written, when they are
-    asked for.
+    A call needs neither the graph after the passes, nor the plan, nor the driver's text, so they
+    are made, read, or written, when they are asked for.
     """
 
     traced: Graph
-    graph: Graph
+    simplify: Callable[[], Graph]
     read_plan: Callable[[], Plan]
     write_driver: Callable[[Plan], str]
     executable: Executable
     seconds: dict[str, float] = field(default_factory=dict)
     cached: bool = False
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What the passes made of it."""
+        return self.simplify()
 
     @cached_property
     def plan(self) -> Plan:

@@ -25,14 +25,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradloom.errors import SettingError
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings in force; the table above says what each means."""
 
     debug: int = 0
@@ -155,11 +153,11 @@ def settings(**changes: Any) -> Iterator[Settings]:
     Traceback (most recent call last):
     gradloom.errors.SettingError: verify is '7'; it must be one of 0, 1, 2
     """
-    unknown = sorted(changes.keys() - {field.name for field in fields(Settings)})
+    unknown = sorted(changes.keys() - set(Settings._fields))
     if unknown:
         raise SettingError(f"{unknown[0]} is no setting; there are {', '.join(_PARSERS)}")
     parsed = {name: _parse(name, _text(value), name) for name, value in changes.items()}
-    token = _current.set(replace(_current.get(), **parsed))
+    token = _current.set(_current.get()._replace(**parsed))
     try:
         yield _current.get()
     finally:

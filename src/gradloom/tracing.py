@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,16 +19,14 @@ from gradloom.ir.types import TensorType
 from gradloom.ops import contract as contract  # what most programs are made of; the rest is late
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(NamedTuple):
     """What a signature keeps of an argument: its type, and whether it was a Python number."""
 
     type: TensorType
     weak: bool = False
 
 
-@dataclass(frozen=True)
-class Traced:
+class Traced(NamedTuple):
     """A graph whose inputs are the given leaves and then the arrays the function closed over."""
 
     graph: Graph

@@ -5,18 +5,22 @@ of such views. Compiled, the same functions become LLVM instructions (`runtime/e
 Integers are int64 in compiled code and unbounded here: mask what may overflow.
 """
 
+from __future__ import annotations
+
 import ctypes
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradloom.ir.types import ITEMSIZE
 
-Ptr = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # 1.2 ms of a start
+
+    Ptr = NDArray[np.uint8]
 
 
 def view(base: Ptr, offset: int) -> Ptr:

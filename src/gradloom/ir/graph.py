@@ -42,11 +42,16 @@ class Graph:
         )
 
     def fingerprint(self) -> str:
-        """A hash of the computation that is equal in every process and for equal graphs."""
+        """A hash of the text: equal in every process and for equal graphs."""
         return hashlib.sha256(self.text().encode()).hexdigest()
 
-    def text(self, lines: bool = False) -> str:
-        """One line a node; with `lines`, the user's file and line beside it."""
+    def text(self, lines: bool = False, serials: dict[int, int] | None = None) -> str:
+        """One line a node; with `lines`, the user's file and line beside it.
+
+        Serial numbers, which tell apart what is computed of the same, are those of the text, or of
+        the text that this is part of: `serials` has the numbers of those that were met.
+        """
+        serials = {} if serials is None else serials
         order = self.nodes()
         names = {node: f"v{i}" for i, node in enumerate(order)}
         out = [f"inputs {', '.join(f'{names[n]}: {n.type}' for n in self.inputs)}"]
@@ -55,7 +60,7 @@ class Graph:
             if node in known:
                 continue
             shown = [names[n] for n in node.inputs]
-            shown += [f"{key}={_shown(value)}" for key, value in node.attrs]
+            shown += [f"{key}={_shown(key, value, serials)}" for key, value in node.attrs]
             line = f"{names[node]}: {node.type} = {node.op.name}({', '.join(shown)})"
             out.append(f"{line:<72}  # {node.where}" if lines else line)
         out.append(f"return {', '.join(names[n] for n in self.outputs)}")
@@ -160,8 +165,12 @@ def _is_graph(value: object) -> TypeGuard[Graph]:
     return isinstance(value, Graph)
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: Any, serials: dict[int, int]) -> str:
     """An attribute as text; a graph on lines of its own."""
+    if name == "serial":
+        return str(serials.setdefault(value, len(serials)))
     if isinstance(value, tuple) and any(map(_is_graph, value)):
-        return f"({', '.join(map(_shown, value))})"
-    return "{\n" + indent(value.text(), "    ") + "\n}" if _is_graph(value) else str(value)
+        return f"({', '.join(_shown(name, v, serials) for v in value)})"
+    if _is_graph(value):
+        return "{\n" + indent(value.text(serials=serials), "    ") + "\n}"
+    return str(value)

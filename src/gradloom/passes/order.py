@@ -2,7 +2,7 @@
 
 from gradloom.passes.blocks import cut_into_blocks
 from gradloom.passes.hoist import hoist_sums
-from gradloom.passes.inline import inline, number
+from gradloom.passes.inline import inline
 from gradloom.passes.joins import join_pieces
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
@@ -25,7 +25,6 @@ PASSES = (
     hoist_sums,  # after pruning: what nobody reads need not be summed
     turn_operands,  # after sums have left the loops
     halve_reductions,  # after what would join the reshapes that come of it with others
-    number,  # last: no pass after it makes two values one
 )
 
 # Also where a setting says to skip them: no planner knows a call, or a complex number.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradloom.errors import Where
 from gradloom.ir.types import TensorType
@@ -23,8 +23,7 @@ CROSSING_BYTE = 0.18
 CLEAR_GAIN = 0.75
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(NamedTuple):
     """What a pass takes: estimated nanoseconds on one thread, by the number of grains that they are
     dealt out in, how often the team meets, and the bytes that are not read as they are written, and
     so by others."""
@@ -34,8 +33,7 @@ class Effort:
     crossing: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """The memory of a call, and what its kernels take.
 
     `faulting` are the numbers of the kernels that may meet an index out of range, and the user's

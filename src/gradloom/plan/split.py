@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from gradloom.errors import InternalError
@@ -33,6 +33,7 @@ from gradloom.plan.plan import (
 from gradloom.plan.touch import (
     ALL,
     ANY,
+    SERIAL,
     Access,
     Reach,
     accesses,
@@ -272,7 +273,32 @@ def _row_lighter(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[
 
 # ---- barriers
 
-Open = dict[Access, None]  # what has been touched since all met; the first of equal ones
+
+class _Open:
+    """What has been touched since all met: the first of equal ones, by what could meet it, since a
+    network of 4,375 operations, all of worker 0, had 48 million pairs to look at."""
+
+    def __init__(self, found: Iterable[Access] = ()) -> None:
+        self._groups: dict[tuple[int, bool, bool], dict[Access, None]] = {}
+        self.add(found)
+
+    def __iter__(self) -> Iterator[Access]:
+        return itertools.chain.from_iterable(self._groups.values())
+
+    def add(self, found: Iterable[Access]) -> None:
+        for access in found:
+            key = access.root, access.grains == SERIAL, access.writes
+            self._groups.setdefault(key, {}).setdefault(access)
+
+    def clear(self) -> None:
+        self._groups.clear()
+
+    def meeting(self, access: Access) -> Iterator[Access]:
+        """Those that meet it: never two of worker 0, nor two that read."""
+        for serial in (False,) if access.grains == SERIAL else (False, True):
+            for writes in (True, False) if access.writes else (True,):
+                group = self._groups.get((access.root, serial, writes), {})
+                yield from filter(access.meets, group)
 
 
 class _Meetings:
@@ -282,7 +308,7 @@ class _Meetings:
     def __init__(self, buffers: Sequence[Buffer], placing: bool) -> None:
         self.buffers = buffers
         self.placing = placing
-        self.open: Open = {}
+        self.open = _Open()
         self.missing: list[str] = []  # why there should be barriers that are not there
 
     def visit(self, parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -310,8 +336,7 @@ class _Meetings:
     def _before(self, touched: Sequence[Access], barrier: str) -> str:
         """Why all must meet before this, if they must; from then on it is open."""
         reason = self._met(next(self._conflicts(touched), ""), barrier)
-        for access in touched:
-            self.open.setdefault(access)
+        self.open.add(touched)
         return reason
 
     def _met(self, reason: str, barrier: str) -> str:
@@ -326,9 +351,8 @@ class _Meetings:
 
     def _conflicts(self, touched: Sequence[Access]) -> Iterator[str]:
         for access in touched:
-            for other in self.open:
-                if access.meets(other):
-                    yield self._reason(access, other)
+            for other in self.open.meeting(access):
+                yield self._reason(access, other)
 
     def _reason(self, access: Access, other: Access) -> str:
         verb, before = ("writes" if a.writes else "reads" for a in (access, other))
@@ -339,19 +363,19 @@ class _Meetings:
     # ---- loops and branches
 
     def _for(self, region: Region) -> Region:
-        before = dict(self.open)
+        before = _Open(self.open)
         region = self._rounds(region, lambda r: replace(r, bodies=(self.visit(r.bodies[0]),)))
         if not region.length:
-            self.open |= before
+            self.open.add(before)
         return region
 
     def _while(self, region: Region) -> Region:
-        left: Open = {}
+        left = _Open()
 
         def once(region: Region) -> Region:
             test = self.visit(region.bodies[0])
             barrier = self._before([self._word(region)], region.barrier)
-            left.update(self.open)
+            left.add(self.open)
             return replace(region, bodies=(test, self.visit(region.bodies[1])), barrier=barrier)
 
         region = self._rounds(region, once)
@@ -360,13 +384,12 @@ class _Meetings:
 
     def _branch(self, region: Region) -> Region:
         barrier = self._before([self._word(region)], region.barrier)
-        start = self.open
-        end: Open = {}
+        start, end = self.open, _Open()
         bodies = []
         for body in region.bodies:
-            self.open = dict(start)
+            self.open = _Open(start)
             bodies.append(self.visit(body))
-            end |= self.open
+            end.add(self.open)
         self.open = end
         return replace(region, bodies=tuple(bodies), barrier=barrier)
 
@@ -385,7 +408,7 @@ class _Meetings:
             del self.missing[known:]
         self._end_round(region)
         self.placing = placing
-        self.open = {replace(a, past=ANY): None for a in self.open}
+        self.open = _Open(replace(a, past=ANY) for a in self.open)
         return region
 
     def _end_round(self, region: Region) -> None:
@@ -393,14 +416,14 @@ class _Meetings:
         if region.again:
             self.open.clear()
         moving = {row for row in region.rows if self.buffers[row].stride}
-        found: Open = {}
+        found = _Open()
         for access in self.open:
             if moving & set(self._rows(access.row)):
                 past = access.row if access.row in moving and self._steps(access.row) else ANY
                 access = replace(
                     access, step=0, low=access.start, high=access.stop, row=ANY, past=past
                 )
-            found.setdefault(access)
+            found.add((access,))
         self.open = found
 
     def _rows(self, number: int) -> Iterator[int]:

@@ -91,10 +91,12 @@ def accesses(
     """What a stage touches when it is dealt out by `grain` iterations, or, by 0, not at all."""
     for reach in reaches(stage, buffers):
         buffer = stage.operands[reach.operand].buffer
-        yield replace(placed(buffers, buffer, reach, stage.extent, grain), kernel=kernel)
+        yield placed(buffers, buffer, reach, stage.extent, grain, kernel)
 
 
-def placed(buffers: Sequence[Buffer], number: int, reach: Reach, extent: int, grain: int) -> Access:
+def placed(
+    buffers: Sequence[Buffer], buffer: int, reach: Reach, extent: int, grain: int, kernel: str = ""
+) -> Access:
     """What is touched of a buffer, as a part of the array, or of the arena, that it lies in."""
     grains = -(-extent // grain) if grain else SERIAL
     inside = reach.step * ((grain or extent) - 1)
@@ -102,23 +104,22 @@ def placed(buffers: Sequence[Buffer], number: int, reach: Reach, extent: int, gr
     step = reach.step * grain
     beyond = step * max(grains - 1, 0)
     low, high = first + min(beyond, 0), last + max(beyond, 0)
-    low, high = max(low, 0), min(high, buffers[number].type.nbytes)
-    buffer, offset, moves = number, 0, False
+    low, high = max(low, 0), min(high, buffers[buffer].type.nbytes)
+    number, offset, moves = buffer, 0, False
     while buffers[number].space == "row":
         offset += buffers[number].offset
         moves |= buffers[number].stride != 0
         number = buffers[number].of
     base = buffers[number]
     root, at = (ARENA, base.offset) if base.space == "arena" else (number, 0)
+    width = reach.width + inside if reach.pitch else 0
     if moves:
-        whole = at, at + base.type.nbytes
-        found = Access(root, *whole, step, first, last, grains, reach.writes, row=buffer)
+        row, start, stop = buffer, at, at + base.type.nbytes
     else:
         at += offset
-        bytes_ = at + low, at + high, step, at + first, at + last
-        found = Access(root, *bytes_, grains, reach.writes)
-    width = reach.width + inside if reach.pitch else 0
-    return replace(found, pitch=reach.pitch, width=width, buffer=buffer)
+        row, start, stop, first, last = ANY, at + low, at + high, at + first, at + last
+    rest = grains, reach.writes, reach.pitch, width, row, ANY, buffer, kernel
+    return Access(root, start, stop, step, first, last, *rest)
 
 
 # ---- the reach of each kind of stage
@@ -139,6 +140,8 @@ def moved(reach: Reach, stage: Stage, buffers: Sequence[Buffer]) -> Reach:
     """With bytes counted from the first of the buffer, rather than of the operand."""
     operand = stage.operands[reach.operand]
     offset = operand.offset * ITEMSIZE[buffers[operand.buffer].type.dtype]
+    if not offset:
+        return reach
     return replace(reach, low=reach.low + offset, high=reach.high + offset)
 
 

@@ -11,10 +11,11 @@ import json
 import os
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -27,8 +28,7 @@ _DIGEST_BYTES = 32
 _LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An object from the cache, and what was noted when it was stored."""
 
     object: bytes
@@ -79,13 +79,19 @@ def host_key() -> str:
 
 def _source_stamp() -> str:
     """Differs after any change to gradloom's files, so that a checkout never meets its old code."""
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        status = file.stat()
-        name = file.relative_to(package)
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    found = sorted(_sources(os.path.dirname(os.path.dirname(__file__))))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+def _sources(folder: str) -> Iterator[str]:
+    """Every file of Python within a folder, with its size and the time of its last change."""
+    with os.scandir(folder) as entries:  # a third of the time of `pathlib`
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                status = entry.stat()
+                yield f"{entry.path} {status.st_size} {status.st_mtime_ns}"
+            elif entry.is_dir():
+                yield from _sources(entry.path)
 
 
 def directory() -> Path:

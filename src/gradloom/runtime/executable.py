@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from gradloom.ir.types import TensorType
 from gradloom.plan.needs import Needs, best_team, gain
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
-from gradloom.runtime.libraries import one_thread
 from gradloom.runtime.pace import Pace
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.team import team
@@ -86,6 +85,11 @@ class Executable:
         self.flops = needs.flops
         self.arena_bytes = needs.arena_bytes
         self._slots = needs.inputs + len(needs.results)
+        self._calling: Callable[[], AbstractContextManager[None]] = nullcontext
+        if needs.libraries:
+            from gradloom.runtime.libraries import one_thread
+
+            self._calling = one_thread
 
     def share_among(self, threads: int) -> None:
         """Let calls be run by so many threads, whenever that is seen to be faster than one."""
@@ -160,7 +164,7 @@ class Executable:
     def run(self, frame: Frame) -> None:
         """One pass over the kernels."""
         if self.needs.libraries:
-            with one_thread():
+            with self._calling():
                 self._run(frame)
         else:
             self._run(frame)
@@ -173,7 +177,7 @@ class Executable:
 
     def run_all(self, frame: Frame, passes: int) -> None:
         """So many batches of a training driver, or fewer, if STOP is set."""
-        with one_thread() if self.needs.libraries else nullcontext():
+        with self._calling():
             self._run_all(frame, passes)
 
     def _run_all(self, frame: Frame, passes: int) -> None:

@@ -8,14 +8,16 @@ miss, like any other that cannot be trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
 from gradloom.codegen import words
 from gradloom.runtime import cache
 from gradloom.runtime.load import load, open_library
-from gradloom.runtime.native import Build
+
+if TYPE_CHECKING:
+    from gradloom.runtime.native import Build
 
 Groups = Mapping[str, Collection[str]]  # the functions that are wanted of each
 
