@@ -46,8 +46,10 @@ def _by_numba(
     """
     with needs("numba-cuda"):
         numba = _Numba.the()
+        from numba.cuda.core.compiler_lock import global_compiler_lock
         from numba.cuda.cudadrv import nvvm
-    texts = [text for kernel in kernels for text in numba.lower(kernel, arch, primitives)]
+    with global_compiler_lock:
+        texts = [text for kernel in kernels for text in numba.lower(kernel, arch, primitives)]
     options = {"arch": arch.replace("sm", "compute"), "opt": 3, "fma": contract}
     try:
         ptx: bytes = nvvm.compile_ir(texts, **options)
