@@ -172,6 +172,8 @@ class Product:
 
     Beyond `limits` there is nothing to sum, nor memory to read: A and B begin `before` elements
     from where their operands do, perhaps in front of them.
+
+    So many further operands, laid out as C, are `fetched` into a cache meanwhile, row by row.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Product:
     c_strides: tuple[int, ...]
     limits: tuple[Limit, ...] = ()
     before: tuple[int, int] = (0, 0)
+    fetched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
