@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 COMPILED = {"programs": 0}  # how many were built in this process
-_loaded: dict[str, Entry] = {}
+# Programs that stay loaded when nobody has them any more, so that the same function, compiled anew,
+# is there at once: reading one back takes 2 to 7 ms.  Their drivers have up to 140 KB of code each.
+LOADED = 128
+_loaded: dict[str, Entry] = {}  # the one used last is the last
 
 
 def compile_graph(
@@ -189,9 +192,9 @@ def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:
     groups = stages.groups(contents(plan), lambda names: compile_stages(plan, names, clock))
     built = compile_driver(plan, source, clock)
     cache.store(key, built.object, entry=words.ENTRY, stages=groups)
-    _loaded[key] = stages.load_driver(built.object, groups)
+    entry = _keep(key, stages.load_driver(built.object, groups))
     clock.mark("load")
-    return _loaded[key], False
+    return entry, False
 
 
 def code_key(plan: Plan, source: str) -> str:
@@ -206,14 +209,23 @@ def loaded(key: str, clock: Clock) -> Entry | None:
     """The machine code of that key: from this process, or from the cache."""
     from gradloom.runtime import cache, stages
 
-    if key not in _loaded:
+    entry = _loaded.pop(key, None)
+    if entry is None:
         found = cache.fetch(key)
         groups = found.notes["stages"] if found else {}
         if found is None or not all(map(stages.group_code, groups)):
             return None
-        _loaded[key] = stages.load_driver(found.object, groups)
+        entry = stages.load_driver(found.object, groups)
     clock.mark("load")
-    return _loaded[key]
+    return _keep(key, entry)
+
+
+def _keep(key: str, entry: Entry) -> Entry:
+    """The entry, loaded; the one that was used longest ago may go."""
+    _loaded[key] = entry
+    if len(_loaded) > LOADED:
+        _loaded.pop(next(iter(_loaded)), None)
+    return entry
 
 
 def compile_stages(plan: Plan, names: Collection[str], clock: Clock) -> Build:
