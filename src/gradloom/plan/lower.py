@@ -15,6 +15,7 @@ from gradloom.ir.routine import Code
 from gradloom.ir.source import parameter
 from gradloom.ir.types import ITEMSIZE, TensorType, TupleType, row_strides
 from gradloom.plan.fuse import Group
+from gradloom.plan.limits import left_out
 from gradloom.plan.nest import Draft, Spot, broadcast, domain, domain_index, locate, named
 from gradloom.plan.plan import Constant, Kernel, Nest, Operand, Pick, Product, Routine, Stage
 from gradloom.plan.product import Matrices, as_product
@@ -60,7 +61,10 @@ class Lowering:
             stages, block = chosen(group)
         nodes = self._covered(group)
         lines = tuple(dict.fromkeys(n.where for n in nodes if n.where is not None))
-        return Kernel(self._hint(group), tuple(stages), block, lines, _flops(nodes))
+        flops = _flops(nodes) - 2 * sum(
+            left_out(s.code) for s in stages if isinstance(s.code, Product)
+        )
+        return Kernel(self._hint(group), tuple(stages), block, lines, flops)
 
     # ---- kinds
 

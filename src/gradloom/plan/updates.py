@@ -136,6 +136,7 @@ def in_place(kernel: Part, old: int, new: int) -> bool:
 
 
 def rags(kernel: Kernel) -> bool:
+    """Whether rows of one of its nests end in a masked vector (`ragged`)."""
     nests = [s.code for s in kernel.stages if isinstance(s.code, Nest)]
     return any(n.vector and ragged(n.sizes[: n.vector + 1]) for n in nests)
 
