@@ -108,6 +108,7 @@ class Jitted(Inspectable):
             within=within,
             threads=self.options.threads,
             clock=traced.clock,
+            flush=self.options.flush_denormals,
             device=self.options.device,
         )
         positional, keywords = structure.children
@@ -166,7 +167,7 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     that the function closes over are read at every call.
 
     `options` are those of `gradloom.options.Options`: `threads`, `device`, `verify`,
-    `memory_limit`, `precision`.
+    `memory_limit`, `precision`, `flush_denormals`.
 
     Raises `TracingError` where the function needs a concrete value (a Python `if`, `float()`), and
     `ShapeError` or `DtypeError` where operands do not fit, naming the line in the function.

@@ -194,17 +194,18 @@ class TrainStep(Inspectable):
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
+        options = self.options
         program = compile_graph(
             graph,
             names,
             data,
             within,
-            self.options.threads,
+            options.threads,
             traced.clock,
-            device=self.options.device,
+            options.flush_denormals,
+            options.device,
         )
-        executable = program.executable
-        executable.reserve(executable.arena_bytes + staged, extra_slots=1)
+        program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)
         return Compiled(out, program, types, data, has_aux, state.storage.layout, *accept)
 
