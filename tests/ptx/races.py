@@ -116,8 +116,10 @@ class Races:
         self.read[cells] = 0
 
     def note_read(self, threads: np.ndarray, cells: np.ndarray) -> None:
-        fresh = self.read[cells] < self.floor  # who read before needs not be remembered
         before = self.reader[cells]
+        # Who read before needs not be remembered if all know of it, or whoever reads now does.
+        fresh = self.read[cells] < self.floor
+        fresh |= (before >= 0) & ~self.unordered(threads, before, self.read[cells])
         self.reader[cells] = threads
         self.read[cells] = self.tick
         many = (self.reader[cells] != threads) | (~fresh & (before != threads))
