@@ -155,7 +155,8 @@ class Parser:
         if self.peek() == "(":
             function.params = self.formals()
         while self.peek() not in ("{", ";"):  # .maxntid, .minnctapersm, .noreturn, ...
-            self.at += 1
+            if self.take() in (".maxntid", ".reqntid"):
+                function.max_threads = self.product()
         if self.accept(";"):
             self.externals.add(function.name)
             return
@@ -163,6 +164,13 @@ class Parser:
         self.functions[function.name] = self.function = function
         self.block()
         self.function = None
+
+    def product(self) -> int:
+        """`16, 16, 1` multiplied."""
+        product = int(self.take())
+        while self.accept(","):
+            product *= int(self.take())
+        return product
 
     def formals(self) -> list[Variable]:
         self.take("(")

@@ -252,6 +252,8 @@ def test_unknown_instructions_are_named_with_their_line():
         run("wgmma.fence.sync.aligned;")
     with pytest.raises(PtxError, match=r"bulk and tensor copies are not"):
         run("cp.async.bulk.commit_group;")
+    with pytest.raises(PtxError, match=r"barrier.cluster.arrive is not interpreted"):
+        run("barrier.cluster.arrive;")
 
 
 def test_wrong_launches():
@@ -262,6 +264,9 @@ def test_wrong_launches():
         made.launch("k", grid=1, block=32, args=[np.float32(1)])
     with pytest.raises(PtxError, match=r"blocks of 2048 threads"):
         made.launch("k", grid=1, block=2048, args=[np.zeros(4)])
+    bounded = kernel("").replace("k()", "k() .maxntid 16, 4, 1 .minnctapersm 2")
+    with pytest.raises(PtxError, match=r"blocks of 65 threads"):
+        load(bounded).launch("k", grid=1, block=65, args=[])
     with pytest.raises(KeyError, match=r"nothing"):
         made.launch("nothing", grid=1, block=32, args=[])
 
