@@ -19,6 +19,7 @@ from gradloom.plan.plan import Buffer, Kernel, Part, Plan
 from gradloom.plan.regions import lower_region
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
 from gradloom.plan.split import each_kernel, split
+from gradloom.plan.streams import streaming
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
@@ -27,6 +28,7 @@ def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     memory, _, decided = _decided(graph, names)
     plan = split(_placed(graph, memory, decided))
     parts = embed(plan.parts, plan.buffers)
+    parts = tuple(each_kernel(part, lambda k: streaming(k, plan.buffers)) for part in parts)
     return replace(plan, parts=tuple(each_kernel(part, fetching) for part in parts))
 
 

@@ -128,6 +128,7 @@ class Nest:
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
     nests that differ in it alone are one function.  A nest that is `embedded` is part of the
     driver's function: its sizes are known, its loops written out, and it has one set of operands.
+    One that `streams` asks for memory ahead of its loads (`plan.streams`).
     """
 
     name: str
@@ -137,6 +138,7 @@ class Nest:
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
     embedded: tuple[Apart, ...] = ()  # for each operand, where it lies
+    streams: bool = False
 
     @property
     def picks(self) -> bool:

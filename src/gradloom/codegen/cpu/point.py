@@ -116,6 +116,8 @@ class Point:
             at = self._address(step.at, vector=True)
         for lane in picked:
             at = at + lane
+        if self.nest.streams and self.span != self.width and vector and at.width is None:
+            self.memory.fetch(step.operand, step.dtype, at, self.span or 1)
         return self.memory.load(step.operand, step.dtype, at, self.span if vector else None, mask)
 
     def _lies_across(self, access: Load | Store) -> bool:
