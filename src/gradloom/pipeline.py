@@ -46,17 +46,19 @@ def compile_graph(
     within: Budget | None = None,
     threads: int | None = None,
     clock: Clock | None = None,
+    flush: bool = False,
 ) -> Program:
     """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
     budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
-    `clock` has the seconds of what was done before."""
+    `clock` has the seconds of what was done before; with `flush`, denormal numbers are zeros."""
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simplified = functools.cache(partial(run_passes, graph, current_settings()))
-    work = planned(graph, simplified, names, batch, clock)
+    write = partial(driver_text, batch=batch, flush=flush)
+    work = planned(graph, simplified, names, write, clock)
     if within is not None and within.excess(work.plan) > 0:
-        work = fitted(work, names, batch, within, clock)
+        work = fitted(work, names, within, clock)
     clock.mark("plan")
     entry, cached = work.entry(clock)
     executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
@@ -80,26 +82,25 @@ def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:
     return graph
 
 
+Writer = partial[str]  # of `driver_text`: its keywords are part of what a plan is kept by
+
+
 @dataclass
 class Work:
     """The plan of what the passes made of a graph, and what is known of it before it is read:
-    `code` is the key of its machine code."""
+    `code` is the key of its machine code; `write` gives the text of a plan's driver."""
 
     simplified: Callable[[], Graph]
+    write: Writer
     needs: Needs
     code: str
     pickled: bytes
-    batch: range | None
 
     @cached_property
     def plan(self) -> Plan:
         """The plan itself."""
         plan: Plan = pickle.loads(self.pickled)
         return plan
-
-    def write(self, plan: Plan) -> str:
-        """The text of the driver."""
-        return driver_text(plan, self.batch)
 
     def entry(self, clock: Clock) -> tuple[Entry, bool]:
         """The native entry, and whether it was there already."""
@@ -109,18 +110,20 @@ class Work:
         return (found, True) if found else native_entry(self.plan, self.write(self.plan), clock)
 
 
-def driver_text(plan: Plan, batch: range | None) -> str:
-    """The text of a plan's driver: for one pass, or for training on `batch`."""
+def driver_text(plan: Plan, batch: range | None, flush: bool) -> str:
+    """The text of a plan's driver: for one pass, or for training on `batch`; with `flush`,
+    denormal numbers are zeros meanwhile."""
     from gradloom.codegen import driver
 
-    return (driver.program_text if batch is None else driver.training_text(batch))(plan)
+    text = (driver.program_text if batch is None else driver.training_text(batch))(plan)
+    return driver.flushing(text) if flush else text
 
 
 def planned(
     graph: Graph,
     simplified: Callable[[], Graph],
     names: Sequence[str],
-    batch: range | None,
+    write: Writer,
     clock: Clock,
 ) -> Work:
     """The plan of a graph once it is simplified: from the cache, if this graph of these lines was
@@ -133,7 +136,7 @@ def planned(
         graph=graph.text(),
         lines=repr(graph.lines()),
         names=repr(tuple(names)),
-        batch=repr(batch),
+        driver=repr(write.keywords),
         disabled=repr(settings.disable),
         host=cache.host_key(),
     )
@@ -146,11 +149,11 @@ def planned(
         from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
 
         plan = make_plan(simple, names)
-        parts = plan.needs, code_key(plan, driver_text(plan, batch)), pickle.dumps(plan)
+        parts = plan.needs, code_key(plan, write(plan)), pickle.dumps(plan)
         cache.store(key, pickle.dumps(parts), kind="plan")
     else:
         parts = pickle.loads(found.object)
-    work = Work(simplified, *parts, batch)
+    work = Work(simplified, write, *parts)
     if settings.verify:
         from gradloom.plan.verify import verify_plan
 
@@ -158,15 +161,13 @@ def planned(
     return work
 
 
-def fitted(
-    work: Work, names: Sequence[str], batch: range | None, within: Budget, clock: Clock
-) -> Work:
+def fitted(work: Work, names: Sequence[str], within: Budget, clock: Clock) -> Work:
     """The plan of the same graph with values computed again; `MemoryLimitError` if none fits."""
     from gradloom.plan.recompute import refitted
 
     more = within.excess(work.plan) - work.plan.arena_bytes  # which no order of kernels changes
     smaller, _ = refitted(work.simplified(), lambda arena_bytes: arena_bytes + more)
-    found = planned(smaller, lambda: smaller, names, batch, clock)
+    found = planned(smaller, lambda: smaller, names, work.write, clock)
     within.check(found.plan)
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.ptx.action import DTYPES, Action, builds, parts, size_of, type_of, unknown
 from tests.ptx.floats import BROAD, NARROW
-from tests.ptx.spaces import LOCAL_WINDOW, SHARED_WINDOW, WINDOWS, FaultError, Space
+from tests.ptx.spaces import SHARED_WINDOW, WINDOWS, FaultError, Space
 from tests.ptx.syntax import SINK, Address, Instruction, Register, Vector
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def store(instruction: Instruction) -> Action:
     address, value = instruction.operands
     modifiers = set(instruction.modifiers)
     strong, releases = bool(STRONG & modifiers), bool(RELEASING & modifiers)
-    if name in ("const", "param"):
-        raise unknown(instruction, f"cannot write {name} memory")
+    if name in ("const", "param") or "async" in modifiers:
+        raise unknown(instruction, "is not interpreted")
 
     def compute(wave: Wave, threads: np.ndarray, addresses: np.ndarray, *values: Any) -> None:
         wave.progress = True
@@ -190,8 +190,8 @@ def atomic(instruction: Instruction) -> Action:
     operation = next(modifier for modifier in instruction.modifiers if modifier in COMBINE)
     result = () if instruction.name == "red" else (instruction.operands[0],)
     address, *rest = instruction.operands[len(result) :]
-    if any(isinstance(operand, Vector) for operand in rest):
-        raise unknown(instruction, "of vectors is not supported")
+    if "async" in modifiers or any(isinstance(operand, Vector) for operand in rest):
+        raise unknown(instruction)
     combine, dtype = combiner(operation, kind), DTYPES[kind]
     releases, acquires = bool(RELEASING & modifiers), bool(ACQUIRING & modifiers)
     at_once = operation in ("add", "min", "max", "and", "or", "xor") and combine is COMBINE.get(
@@ -282,7 +282,7 @@ def trap(instruction: Instruction) -> Action:
 @builds("cvta")
 def convert_address(instruction: Instruction) -> Action:
     """Between the addresses of a space and generic ones."""
-    base = {"shared": SHARED_WINDOW, "local": LOCAL_WINDOW}.get(space_of(instruction), 0)
+    base = {name: window for window, name in WINDOWS.items()}.get(space_of(instruction), 0)
     kind = type_of(instruction)
     shift = np.uint64(base)
     if "to" in instruction.modifiers:

@@ -28,6 +28,7 @@ DTYPES = {
     "bf16": np.dtype(np.uint16),
     "f16x2": np.dtype(np.uint32),
     "bf16x2": np.dtype(np.uint32),
+    "f32x2": np.dtype(np.uint64),
     "tf32": np.dtype(np.uint32),
     "pred": np.dtype(np.bool_),
 }

@@ -107,11 +107,17 @@ class Barriers:
         threads = np.concatenate([party.threads for party in barrier.parties])
         waits = [np.full(p.threads.size, p.position is not None) for p in barrier.parties]
         met = done[self.wave.block_of(threads)]
-        threads, waited = threads[met], np.concatenate(waits)[met]
-        warps, first = np.unique(threads >> 5, return_index=True)
-        groups = warps // (self.wave.padded // 32)
+        warps, first = np.unique(threads[met] >> 5, return_index=True)
+        learns = np.zeros(self.wave.lanes.size, np.bool_)
+        learns[warps] = np.concatenate(waits)[met][first]
+        come = np.zeros(self.wave.lanes.size, np.bool_)
+        come[warps] = True
+        # Where all are awaited, warps that have ended count as come.
+        blocks = np.arange(self.wave.lanes.size) // (self.wave.padded // 32)
+        come |= (self.wave.lanes == 0) & (done & (barrier.asked == 0))[blocks]
+        warps = np.nonzero(come)[0]
         for races in self.wave.races:
-            races.meet(warps, groups, waited[first])
+            races.meet(warps, blocks[warps], learns[warps])
 
     def vote(self, number: int, threads: np.ndarray, yes: np.ndarray) -> None:
         """`bar.red`: what the threads that are about to come say."""

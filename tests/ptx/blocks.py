@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.ptx.action import BITS, DTYPES, Action, action_of, flush
+from tests.ptx.action import BITS, DTYPES, Action, action_of, flush, unknown
 from tests.ptx.program import (
     Program,
     ends_block,
@@ -104,11 +104,16 @@ def special(name: str) -> Callable[[Any, np.ndarray], np.ndarray]:
     return lambda wave, threads: wave.special(name, threads)
 
 
+BITS_OF = {"f32": DTYPES["b32"], "f64": DTYPES["b64"]}
+
+
 def constant(literal: Literal, kind: str) -> np.generic:
     """A literal as a scalar of the type that the instruction reads."""
     if kind == "pred":
         return np.bool_(literal.value)
     dtype = DTYPES[kind]
+    if literal.form in BITS_OF and dtype == BITS_OF[literal.form]:
+        return dtype.type(literal.value)
     if literal.form == "f32":
         return np.uint32(literal.value).view(np.float32).astype(dtype)
     if literal.form in ("f64", "decimal"):
@@ -334,6 +339,8 @@ class Writer:
 
     def wait(self, instruction: Instruction, after: int) -> None:
         """A barrier: the machine keeps the threads until the others have come."""
+        if "cluster" in instruction.modifiers:
+            raise unknown(instruction, "is not interpreted")
         found = [self.source(part, "u32", instruction)[0] for part in instruction.operands]
         barrier, count = (*(found or ["0"]), "None")[:2]
         values = self.leave(after, instruction)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from tests.ptx import integers
-from tests.ptx.action import INTEGERS, Action, builds, elementwise, type_of, unknown
-from tests.ptx.floats import BROAD, F32, F64, MODES, NARROW, half_fma, operation
+from tests.ptx.action import INTEGERS, Action, builds, elementwise, flush, type_of, unknown
+from tests.ptx.floats import BROAD, F32, F64, MODES, NARROW, fma32_flushed, half_fma, operation
 from tests.ptx.syntax import Instruction
 
 Array = np.ndarray
@@ -49,13 +50,15 @@ def positive(function: Callable[..., Array]) -> Callable[..., Array]:
     return compute
 
 
-def by_halves(function: Callable[..., Array], kind: str) -> Callable[..., Array]:
-    """A function of float32 for 16 bits. Rounding twice is harmless for one sum or product, since
-    float32 has more than twice the bits."""
+def by_parts(function: Callable[..., Array], kind: str, ftz: bool) -> Callable[..., Array]:
+    """A function of float32 for what is narrower or packed. Rounding twice is harmless for one sum
+    or product, since float32 has more than twice the bits of 16."""
 
     def compute(*values: Array) -> Array:
         shape = np.broadcast(*values).shape
         wide = [BROAD[kind](np.ascontiguousarray(np.broadcast_to(v, shape))) for v in values]
+        if ftz:
+            return NARROW[kind](flush(function(*map(flush, wide))))
         return NARROW[kind](function(*wide))
 
     return compute
@@ -69,7 +72,8 @@ def floating(instruction: Instruction, function: Callable[..., Array]) -> Action
         function = positive(function)
     kind = type_of(instruction)
     if kind in HALVES:
-        function = by_halves(function, kind)
+        ftz = kind == "f32x2" and "ftz" in instruction.modifiers
+        function = by_parts(function, kind, ftz)
     return elementwise(instruction, function)
 
 
@@ -102,13 +106,15 @@ def mad(instruction: Instruction) -> Action:
 
 @builds("fma")
 def fma(instruction: Instruction) -> Action:
-    kind = type_of(instruction)
-    if kind in HALVES:
-        function = half_fma(kind)
-        if {"sat", "relu"} & set(instruction.modifiers):
+    kind, modifiers = type_of(instruction), set(instruction.modifiers)
+    if kind in HALVES - {"f32x2"}:
+        if {"sat", "relu"} & modifiers:
             raise unknown(instruction)
-        return elementwise(instruction, function)
-    return exact(instruction, "fma")
+        return elementwise(instruction, half_fma(kind))
+    action = exact(instruction, "fma")
+    if kind == "f32" and {"rn", "ftz"} <= modifiers and "sat" not in modifiers:
+        return replace(action, compute=fma32_flushed)
+    return action
 
 
 @builds("div")

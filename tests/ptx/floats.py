@@ -13,6 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from tests.ptx.action import flush
+
 F16, F32, F64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 MODES = ("rn", "rna", "rz", "rm", "rp")
 SPLITTER = 134217729.0  # 2**27 + 1: halves a float64 into two of 26 bits
@@ -49,22 +51,36 @@ def sticky(total: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.where(adjust, bits + step, bits).view(np.float64)
 
 
-def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """float32 `a * b + c`, rounded once, to nearest.
+def fused_32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, bool]:
+    """`a * b + c` in float64, so that rounding it to float32 rounds once; and whether anything is
+    small enough to be subnormal then.
 
     The product is exact in float64; rounding the sum twice goes wrong only where float64 lands
     halfway between two float32 numbers, or where those are subnormal.
     """
     product = np.multiply(a, b, dtype=F64)
     total = np.add(product, c, dtype=F64)
-    odd = (total.view(np.uint64) & HALF_BITS) == HALFWAY
+    halfway = (total.view(np.uint64) & HALF_BITS) == HALFWAY
     small = np.abs(total) < SMALL
-    if np.count_nonzero(odd) or np.count_nonzero(small):
-        at = np.nonzero(odd | (small & (total != 0)))
+    some_small = bool(np.count_nonzero(small))
+    if some_small or np.count_nonzero(halfway):
+        at = np.nonzero(halfway | (small & (total != 0)))
         if at[0].size:
             c = np.broadcast_to(c, total.shape)[at].astype(F64)
             total[at] = sticky(*two_sum(product[at], c))
-    return total.astype(F32)
+    return total, some_small
+
+
+def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """float32 `a * b + c`, rounded once, to nearest."""
+    return fused_32(a, b, c)[0].astype(F32)
+
+
+def fma32_flushed(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The same with subnormal results made zero."""
+    total, some_small = fused_32(a, b, c)
+    result = total.astype(F32)
+    return flush(result) if some_small else result
 
 
 def fma64(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -246,11 +262,13 @@ BROAD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "f16x2": lambda x: np.atleast_1d(x).view(F16).astype(F32),
     "bf16x2": lambda x: bf16_value(np.atleast_1d(x).view(np.uint16)),
 }
+BROAD["f32x2"] = lambda x: np.atleast_1d(x).view(F32)
 NARROW: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "f16": lambda x: x.astype(F16),
     "bf16": bf16_bits,
     "f16x2": lambda x: x.astype(F16).view(np.uint32),
     "bf16x2": lambda x: bf16_bits(x).view(np.uint32),
+    "f32x2": lambda x: np.ascontiguousarray(x).view(np.uint64),
 }
 
 

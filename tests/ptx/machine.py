@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,9 +23,8 @@ from tests.ptx.wave import Wave
 
 ROWS = (accesses, conversions, floating, integers, tensor, warps)
 RESIDENT = 8192  # threads at a time: their registers stay in the cache
-ROUNDS = 10_000_000  # after which a launch that makes no progress is given up
+ROUNDS = 5_000_000  # of a wave, after which a launch is given up
 ACCESSES = frozenset({"ld", "ldu", "st", "atom", "red"})
-MAX_THREADS = 1024  # of a block
 Dim = int | Sequence[int]
 Argument = np.ndarray | np.generic | int | bytes
 
@@ -162,7 +162,7 @@ class Module:
 
     syntax: Syntax
     kernels: dict[str, Kernel] = field(default_factory=dict)
-    bound: dict[int, tuple[Memory, dict[str, int]]] = field(default_factory=dict)
+    bound: WeakKeyDictionary[Memory, dict[str, int]] = field(default_factory=WeakKeyDictionary)
 
     @property
     def names(self) -> list[str]:
@@ -204,7 +204,7 @@ class Module:
         kernel = self.kernel(name)
         sizes, blocks = three(block), int(np.prod(three(grid)))
         threads = int(np.prod(sizes))
-        if not 1 <= threads <= MAX_THREADS or blocks < 1:
+        if not 1 <= threads <= kernel.program.max_threads or blocks < 1:
             raise PtxError(f"{kernel.name}: cannot launch {blocks} blocks of {threads} threads")
         memory = memory or Memory()
         arrays = list(uploads(args, memory))
@@ -224,13 +224,14 @@ class Module:
         with np.errstate(all="ignore"):
             launch.run(at_once, order)
         for array, pointer in arrays:
-            array[...] = memory.download(pointer, array.shape, array.dtype)
+            if array.flags.writeable:
+                array[...] = memory.download(pointer, array.shape, array.dtype)
             memory.free(pointer)
         return counters
 
     def bind(self, memory: Memory) -> dict[str, int]:
         """The addresses of the module's own variables in a memory, which they are put into once."""
-        if id(memory) not in self.bound:
+        if memory not in self.bound:
             symbols: dict[str, int] = {}
             variables = [v for v in self.syntax.variables.values() if v.space in GLOBAL_SPACES]
             for variable in variables:
@@ -241,8 +242,8 @@ class Module:
                 for at, symbol in variable.symbols:
                     data[at : at + 8] = (symbols[symbol.name] + symbol.offset).to_bytes(8, "little")
                 memory.fill(symbols[variable.name], np.frombuffer(bytes(data), np.uint8))
-            self.bound[id(memory)] = memory, symbols
-        return self.bound[id(memory)][1]
+            self.bound[memory] = symbols
+        return self.bound[memory]
 
 
 GLOBAL_SPACES = ("global", "const")

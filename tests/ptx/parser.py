@@ -41,7 +41,7 @@ NOT_REGISTERS = re.compile(r"%(n?tid|n?ctaid|laneid|n?warpid|n?smid|gridid|lanem
                            r"globaltimer\w*|pm\d+|dynamic_smem_size|total_smem_size|envreg\d+|"
                            r"n?cluster\w*|is_explicit_cluster|aggr_smem_size)(\.\w+)?")  # fmt: skip
 TOKEN = re.compile(
-    r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
+    r"""(?P<skip>[\s\0]+|//[^\n]*|/\*.*?\*/)
       | (?P<text>"[^"]*")
       | (?P<word>[\w%$.]+(?:::[\w.]+)*)
       | (?P<mark>[{}\[\]()<>,;:@!|+=-])""",
@@ -155,7 +155,8 @@ class Parser:
         if self.peek() == "(":
             function.params = self.formals()
         while self.peek() not in ("{", ";"):  # .maxntid, .minnctapersm, .noreturn, ...
-            self.at += 1
+            if self.take() in (".maxntid", ".reqntid"):
+                function.max_threads = self.product()
         if self.accept(";"):
             self.externals.add(function.name)
             return
@@ -163,6 +164,13 @@ class Parser:
         self.functions[function.name] = self.function = function
         self.block()
         self.function = None
+
+    def product(self) -> int:
+        """`16, 16, 1` multiplied."""
+        product = int(self.take())
+        while self.accept(","):
+            product *= int(self.take())
+        return product
 
     def formals(self) -> list[Variable]:
         self.take("(")

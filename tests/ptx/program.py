@@ -50,6 +50,7 @@ class Program:
     labels: dict[str, int]
     tables: dict[str, tuple[str, ...]]
     params: list[Variable]
+    max_threads: int
     variables: list[Variable]
     leaders: list[int]
     joins: frozenset[int]
@@ -176,7 +177,8 @@ class Inliner:
     def spaced(self, instruction: Instruction) -> Instruction:
         """`ld.param` of a call's parameter is a load from the thread's own memory."""
         bases = [o.base for o in instruction.operands if isinstance(o, Address)]
-        if "param" not in instruction.modifiers or bases[0].name not in self.variables:
+        named = any(isinstance(base, Symbol) and base.name in self.variables for base in bases)
+        if "param" not in instruction.modifiers or not named:
             return instruction
         return replace(instruction, opcode=instruction.opcode.replace(".param", ".local", 1))
 
@@ -272,9 +274,16 @@ def program_of(syntax: Syntax, name: str) -> Program:
             leaders.add(at)
     ordered = sorted(at for at in leaders if at < len(instructions))
     program = Program(
-        *(name, instructions, inliner.labels, inliner.tables, function.params),
-        [*inliner.variables.values(), *syntax.variables.values()],
-        *(ordered, frozenset(joins), {}),
+        name=name,
+        instructions=instructions,
+        labels=inliner.labels,
+        tables=inliner.tables,
+        params=function.params,
+        max_threads=function.max_threads,
+        variables=[*inliner.variables.values(), *syntax.variables.values()],
+        leaders=ordered,
+        joins=frozenset(joins),
+        live={},
     )
     lasts = zip(ordered, [*ordered[1:], len(instructions)], strict=True)
     successors = {leader: successors_of(program, after - 1) for leader, after in lasts}

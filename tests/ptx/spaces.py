@@ -15,7 +15,13 @@ import numpy as np
 GUARD = 256  # bytes that belong to nobody between two allocations
 SHARED_WINDOW = 1 << 56
 LOCAL_WINDOW = 1 << 57
-WINDOWS = {0: "global", SHARED_WINDOW: "shared", LOCAL_WINDOW: "local"}
+PARAM_WINDOW = 1 << 58
+WINDOWS = {
+    0: "global",
+    SHARED_WINDOW: "shared",
+    LOCAL_WINDOW: "local",
+    PARAM_WINDOW: "param",
+}
 
 
 class FaultError(Exception):

@@ -83,6 +83,7 @@ class Function:
     name: str
     entry: bool
     line: int
+    max_threads: int = 1024  # of a block
     params: list[Variable] = field(default_factory=list)
     results: list[Variable] = field(default_factory=list)
     variables: list[Variable] = field(default_factory=list)

@@ -222,3 +222,20 @@ def test_gross_reciprocal_of_float64_has_an_empty_lower_word():
     found = apply("rcp.approx.ftz.f64 {0}, {1};", "f64 f64", x)
     assert not (found.view(np.uint64) & 0xFFFFFFFF).any()
     assert np.abs(found * x - 1).max() < 2.0**-20
+
+
+def test_two_float32_in_a_word():
+    x, y = (RNG.standard_normal(16).astype(np.float32) for _ in range(2))
+    words = x.view(np.uint64), y.view(np.uint64)
+    found = apply("fma.rn.f32x2 {0}, {1}, {2}, {1};", "b64 b64 b64", *words).view(np.float32)
+    assert (found == (x.astype(float) * y + x).astype(np.float32)).all()
+    tiny = np.float32([1e-40, 2.0]).view(np.uint64)
+    line = "add.rn.ftz.f32x2 {0}, {1}, {1};"
+    assert apply(line, "b64 b64", tiny).view(np.float32).tolist() == [0, 4]
+
+
+def test_floats_in_registers_of_bits():
+    """As newer compilers write them: all registers are untyped."""
+    x = np.float32([0.5, 3.0])
+    line = "mov.b32 %r9, 0f3FC00000; fma.rn.f32 {0}, {1}, %r9, 0f40000000;"
+    assert apply(line, "b32 b32", x.view(np.uint32)).view(np.float32).tolist() == [2.75, 6.5]

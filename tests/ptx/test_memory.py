@@ -151,6 +151,24 @@ def test_memory_between_launches():
         memory.download(pointer, (33,), np.uint32)
 
 
+def test_parameters_by_generic_address():
+    body = """
+    mov.b64 %d1, p1; cvta.param.u64 %d2, %d1;
+    ld.u64 %d3, [%d2];
+    cvt.u32.u64 %r1, %d3;
+    """
+    out = np.zeros(32, np.uint32)
+    run(body + STORE, out, 1234)
+    assert (out == 1234).all()
+
+
+def test_arrays_that_may_not_be_written_are_not():
+    data, out = np.arange(32, dtype=np.uint32), np.zeros(32, np.uint32)
+    data.flags.writeable = False
+    run("add.s64 %d2, %d41, %d60;\nld.global.u32 %r1, [%d2];\n" + STORE, out, data)
+    assert (out == data).all()
+
+
 def test_dynamic_shared_memory():
     body = AT.replace("tile", "dynamic") + "st.shared.u32 [%r3], 1;\n"
     before = ".extern .shared .align 16 .b8 dynamic[];\n"
@@ -232,7 +250,7 @@ def test_compare_and_swap_as_a_lock():
 def test_packed_atomics():
     memory = np.float16([1, 2])
     one = int(np.float16([0.5, 0.25]).view(np.uint32)[0])
-    run(f"red.global.add.noftz.f16x2 [%d40], {one};", memory, block=8)
+    run(f"mov.b32 %r1, {one};\nred.global.add.noftz.f16x2 [%d40], %r1;", memory, block=8)
     assert memory.tolist() == [5, 4]
 
 

@@ -136,6 +136,23 @@ def test_atomics_do_not_race_with_each_other():
         run(start.format(barrier="bar.warp.sync -1;") + body, block=64, before=TILE)
 
 
+def test_warps_that_have_ended_count_as_come():
+    """The last warp writes and ends; the barrier of the others stands after that."""
+    body = (
+        AT
+        + """
+    st.shared.u32 [%r3], %r60;
+    setp.ge.u32 %p1, %r60, 64;
+    @%p1 ret;
+    {barrier}
+    ld.shared.u32 %r1, [tile+256];
+    """
+    )
+    run(body.format(barrier="bar.sync 0;"), block=96, before=TILE)
+    with pytest.raises(PtxError, match=r"race"):
+        run(body.format(barrier=""), block=96, before=TILE)
+
+
 # ---- global memory, when asked
 
 

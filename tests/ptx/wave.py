@@ -134,7 +134,7 @@ class Wave:
         while ready:
             self.round += 1
             position = self.choose()
-            watch.look(position)
+            watch.look()
             block = kernel.block(position)
             group = ready.pop(position)
             if block.wide and not self.gather(position, group, block):
@@ -288,7 +288,9 @@ class Watch:
         self.rounds = 0  # since the last progress
         self.seen: list[tuple[int, Group]] = []
 
-    def look(self, position: int) -> None:
+    def look(self) -> None:
+        if self.wave.round > self.wave.launch.patience:
+            raise self.error(f"no end after {self.wave.round} rounds")
         if self.wave.progress:
             self.wave.progress, self.rounds, self.seen = False, 0, []
             return
@@ -299,13 +301,10 @@ class Watch:
         if self.rounds & (self.rounds - 1) == 0:
             self.seen = now
         elif len(now) == len(self.seen) and all(map(same, now, self.seen)):
-            kernel = self.wave.launch.kernel.name
-            raise PtxError(f"{kernel}: threads spin for ever: {self.wave.standing()}")
-        elif self.wave.round > self.wave.launch.patience:
-            kernel = self.wave.launch.kernel.name
-            raise PtxError(
-                f"{kernel}: no end after {self.wave.round} rounds: {self.wave.standing()}"
-            )
+            raise self.error("threads spin for ever")
+
+    def error(self, what: str) -> PtxError:
+        return PtxError(f"{self.wave.launch.kernel.name}: {what}: {self.wave.standing()}")
 
 
 def same(one: tuple[int, Group], other: tuple[int, Group]) -> bool:

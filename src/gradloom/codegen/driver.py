@@ -47,6 +47,18 @@ def program_text(plan: Plan) -> str:
     return routines_text(plan) + "\n".join(lines) + "\n"
 
 
+def flushing(text: str) -> str:
+    """A driver that takes denormal numbers for zeros, in each thread that runs it, and leaves the
+    thread's mode as it was."""
+    head = HEAD[0]
+    arguments = head[head.index("(") : head.index(")") + 1]
+    return (
+        text.replace(head, f"def passes{arguments}:")
+        + f"\n\n{head}\n    mode = begin_flushing()\n    done = passes{arguments}\n"
+        + "    end_flushing(mode)\n    return done\n"
+    )
+
+
 def routines_text(plan: Plan) -> str:
     """The functions of a plan's routines, which the driver calls."""
     return "".join(part.rstrip() + "\n\n\n" for part in plan.routines())

@@ -194,7 +194,10 @@ class TrainStep(Inspectable):
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
-        program = compile_graph(graph, names, data, within, self.options.threads, traced.clock)
+        options = self.options
+        program = compile_graph(
+            graph, names, data, within, options.threads, traced.clock, options.flush_denormals
+        )
         program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)
         return Compiled(out, program, types, data, has_aux, state.storage.layout, *accept)
