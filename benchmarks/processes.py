@@ -104,7 +104,19 @@ class Worker:
             return f"took longer than {self.limit:.0f} seconds"
         self._said.seek(0)
         lines = [line for line in self._said.read().splitlines() if line.strip()]
-        return lines[-1][:200] if lines else f"ended with status {self._process.wait()}"
+        return reason(lines)[:200] if lines else f"ended with status {self._process.wait()}"
+
+
+def reason(lines: list[str]) -> str:
+    """Of what a process said, the line to show: of a traceback that which names the exception,
+    since advice may follow it; else the last.
+
+    >>> reason(["Traceback (most recent call last):", "  File ...", "KeyError: 'a'", "Set X=1"])
+    "KeyError: 'a'"
+    """
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback ")]
+    after = lines[starts[-1] + 1 :] if starts else []
+    return next((line for line in after if not line.startswith(" ")), lines[-1])
 
 
 def cache_environment(folder: Path) -> dict[str, str]:

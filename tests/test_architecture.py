@@ -34,6 +34,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # `import gradloom` is paid by every process, also by one that finds its program in the cache.
 HEAVY = {"numba", "scipy", "sklearn", "matplotlib", "tqdm", "pandas", "torch", "onnx", "mpi4py"}
+HEAVY |= {"cuda", "numba_cuda", "numba_cuda_mlir"}
 
 
 @cache
@@ -147,14 +148,22 @@ def test_only_settings_read_the_environment():
     )
 
 
-def test_only_the_build_imports_numba():
+# Who imports what may not be there, or takes long.
+CUDA = ROOT / "runtime" / "cuda"
+COMPILERS = {
+    "numba": (ROOT / "runtime" / "build.py", CUDA / "toolchain.py"),
+    "numba_cuda_mlir": (CUDA / "toolchain.py",),
+    "cuda": (CUDA / "linker.py", CUDA / "driver.py"),
+}
+
+
+def test_compilers_and_the_driver_have_one_importer_each():
     assert_none(
         [
             f"{place(file, node)} imports {name}"
             for file in FILES
-            if file != ROOT / "runtime" / "build.py"
             for node, name in imports(file)
-            if name.split(".")[0] == "numba"
+            if file not in COMPILERS.get(name.split(".")[0], (file,))
         ]
     )
 

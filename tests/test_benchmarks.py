@@ -177,12 +177,12 @@ def test_a_report_of_everything(table, tmp_path):
     assert saved["threads"]["2"]["xor"]["contenders"]["jax, scan"]["ratio"]["median"] == 8
 
 
-def test_memory_is_that_beyond_the_floor(table):
+def test_memory_is_held_against_the_floor_and_the_plan(table):
     floors = {"gradloom, run": 4_000_000, "jax, scan": 5_500_000}
     section = summary.memory(table, floors)
     assert section.columns[1:4] == ["gradloom, run", "gradloom, step", "torch, eager"]
-    assert section.rows[0] == ["xor", "1.0", "", "5.0", "-0.5", "7.0"]
-    assert section.rows[-1] == ["floor", "4.0", "", "", "5.5", ""]
+    assert section.rows[0] == ["xor", "5.0", "", "5.0", "5.0", "1.0", "7.0"]
+    assert section.rows[-1] == ["floor", "4.0", "", "", "5.5", "", ""]
 
 
 def test_progress_names_the_best_peer(table):

@@ -138,7 +138,7 @@ def touched_bytes(executable, call):
     """Which bytes of the arena and of a margin behind it a call writes."""
     touched = None
     for pattern in (0x55, 0xAA):
-        frame = executable.frame()
+        frame = executable.frame(gathering=True)
         frame.arena[:] = pattern
         executable.release(frame)
         with gl.settings(verify=0):  # which would fill the arena itself
@@ -154,7 +154,7 @@ def test_measured_bytes_are_the_planned_ones():
     executable = step.program(state, *batch).executable
     report = step.memory()
     executable._frames.clear()
-    executable.reserve(executable.arena_bytes + margin, extra_slots=0)
+    executable.reserve(executable.staging_bytes + margin, extra_slots=0)
     handle = [state]
 
     def one():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gradloom as gl
+from gradloom.codegen.source import run_source
 from gradloom.errors import MemoryLimitError, SettingError
 
 
@@ -52,3 +53,48 @@ def test_memory_limit_counts_the_bytes_of_the_arena(limit, fits):
         return
     with pytest.raises(MemoryLimitError, match="needs 8000 bytes"):
         compiled(np.zeros(1000))
+
+
+# ---- denormal numbers
+
+TINY = {"float32": np.float32(1e-40), "float64": np.float64(1e-310)}
+
+
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize("size", [7, 1 << 20])  # by one thread; by a team
+def test_denormal_numbers_are_zeros_where_that_is_asked_for(dtype, size):
+    tiny = np.full(size, TINY[dtype])
+    wide = np.full(size, TINY[dtype] * 1e9)
+    flushed, exact = gl.jit(scaled, flush_denormals=True), gl.jit(scaled)
+    for _ in range(3):
+        np.testing.assert_array_equal(flushed(tiny, TINY[dtype] * 0 + 1e9), 0)  # as operands
+        np.testing.assert_array_equal(flushed(wide, TINY[dtype] * 0 + 1e-9), 0)  # as results
+        np.testing.assert_array_equal(
+            exact(tiny, tiny.dtype.type(0.5)), tiny * tiny.dtype.type(0.5)
+        )
+        assert tiny[0] * tiny.dtype.type(0.5) > 0  # this thread's mode is what it was
+
+
+def scaled(x, factor):
+    return x * factor
+
+
+def test_a_training_step_flushes_denormal_numbers():
+    states = []
+    for flush in (False, True):
+        step = gl.train_step(lambda w: (w * w).sum(), gl.optim.sgd(0.25), flush_denormals=flush)
+        state = step.init(np.full(5, 1e-300))
+        for _ in range(40):
+            state, _ = step(state)
+        states.append(state.params)
+    assert np.all(states[0] > 0)
+    assert np.all(states[0] < np.finfo(float).tiny)
+    np.testing.assert_array_equal(states[1], 0)
+
+
+def test_the_source_shows_where_denormal_numbers_are_flushed():
+    text = gl.jit(double, flush_denormals=True).source(np.ones(3))
+    assert "mode = begin_flushing()" in text
+    np.testing.assert_array_equal(run_source(text, [np.ones(3)])[0], 2.0)
+    with pytest.raises(SettingError, match="flush_denormals=1"):
+        gl.jit(double, flush_denormals=1)

@@ -1,11 +1,17 @@
 """The caches, as a user's second process meets them."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 
+import numpy as np
 import pytest
+
+import gradloom as gl
+from gradloom import pipeline
 
 MODEL = """\
 import json, sys
@@ -45,6 +51,42 @@ def trained(tmp_path):
         return json.loads(done.stdout)
 
     return run
+
+
+def test_programs_that_nobody_has_stay_loaded_up_to_a_number(monkeypatch):
+    monkeypatch.setattr(pipeline, "_loaded", {})
+    monkeypatch.setattr(pipeline, "LOADED", 2)
+
+    def fresh(number):
+        f = gl.jit(lambda x: x * 2.0 + number)
+        np.testing.assert_array_equal(f(np.ones(3)), 2.0 + number)
+        return f, weakref.ref(f.program().executable.entry)
+
+    first, entry = fresh(1)
+    assert fresh(1)[1]() is entry()  # the same code
+    fresh(2)
+    fresh(1)
+    fresh(3)
+    assert entry() in pipeline._loaded.values()  # 2 was used before it
+    fresh(4)
+    fresh(5)
+    assert len(pipeline._loaded) == 2
+    np.testing.assert_array_equal(first(np.ones(3)), 3.0)  # who has it keeps it
+    del first
+    gc.collect()
+    assert entry() is None
+
+
+def test_a_plan_is_kept_whatever_was_traced_before():
+    """Numbers that count up, of marks, checkpoints and loops, do not reach the key."""
+
+    def loss(w, xs):
+        layer = gl.checkpoint(lambda c, x: (np.tanh(c * w + x), c * x))
+        last, rows = gl.scan(layer, w, xs)
+        return last.sum() + (rows * rows).sum()
+
+    texts = [gl.grad(loss).program(np.ones(3), np.ones((5, 3))).traced.text() for _ in range(2)]
+    assert texts[0] == texts[1]
 
 
 def test_a_second_process_neither_plans_nor_compiles(trained):

@@ -83,6 +83,6 @@ def _called(model: Model, threads: int) -> Runner:
 
     def planned_bytes() -> int:
         found = function.memory()
-        return found.call_bytes + found.output_bytes
+        return found.call_bytes + found.output_bytes * len(batches)  # all are held until the end
 
     return Runner(all_batches, losses=checksums, planned_bytes=planned_bytes)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gradloom.differentiate import linear_transpose as linear_transpose
     from gradloom.differentiate import linearize as linearize
     from gradloom.differentiate import vjp as vjp
+    from gradloom.errors import DeviceError as DeviceError
+    from gradloom.errors import DeviceMemoryError as DeviceMemoryError
     from gradloom.errors import DtypeError as DtypeError
     from gradloom.errors import GradloomError as GradloomError
     from gradloom.errors import InternalError as InternalError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gradloom.errors import ShapeError as ShapeError
     from gradloom.errors import StateError as StateError
     from gradloom.errors import StructureError as StructureError
+    from gradloom.errors import ToolchainError as ToolchainError
     from gradloom.errors import TracingError as TracingError
     from gradloom.frontend.pytree import tree_map as tree_map
     from gradloom.jacobians import hessian as hessian
@@ -71,8 +74,9 @@ _OFFERED = {
     "control.scan": "fori_loop scan",
     "custom": "custom_jvp custom_vjp",
     "differentiate": "jvp linear_transpose linearize vjp",
-    "errors": "DtypeError GradloomError InternalError MemoryLimitError MissingError RangeError "
-    "SettingError ShapeError StateError StructureError TracingError",
+    "errors": "DeviceError DeviceMemoryError DtypeError GradloomError InternalError "
+    "MemoryLimitError MissingError RangeError SettingError ShapeError StateError StructureError "
+    "ToolchainError TracingError",
     "frontend.pytree": "tree_map",
     "jacobians": "hessian jacfwd jacobian jacrev",
     "jitted": "jit",

@@ -139,6 +139,46 @@ class MemoryLimitError(GradloomError, MemoryError):
     """
 
 
+class ToolchainError(GradloomError, ImportError):
+    """What compiles for GPUs is not installed, or its parts do not fit together.
+
+    ::
+
+        gl.jit(f, device="cuda")(x)   # ToolchainError: numba-cuda cannot be imported
+
+    The text has the command that repairs it, and this one says what is found::
+
+        python -m gradloom doctor
+    """
+
+
+class DeviceError(GradloomError, RuntimeError):
+    """There is no GPU to run on, its driver is too old, or a kernel failed on it.
+
+    ::
+
+        gl.jit(f, device="cuda")(x)   # DeviceError: there is no NVIDIA driver
+
+    The arrays on the CPU are as they were. The text says what was found and what to do; without a
+    GPU the same function runs on the CPU::
+
+        gl.jit(f)(x)
+    """
+
+
+class DeviceMemoryError(GradloomError, MemoryError):
+    """A GPU has not as much memory free as was asked for; nothing was allocated.
+
+    ::
+
+        gl.jit(f, device="cuda")(x)   # DeviceMemoryError: 2.0 GiB wanted, 1.5 GiB of 80 GiB free
+
+    Plan the program into what is free, or take smaller batches::
+
+        gl.jit(f, device="cuda", memory_limit="1.5GB")(x)
+    """
+
+
 class InternalError(GradloomError, AssertionError):
     """An invariant of gradloom itself is broken; the fault is not yours.
 

@@ -93,10 +93,10 @@ class MemoryReport:
     """The bytes of a program, before it ran; its text is a table of all buffers.
 
     `arena_bytes` holds every intermediate value, where `separate_bytes` would be taken without
-    reuse; `staging_bytes` is where a training run gathers its batches, behind the arena;
-    `control_bytes` are control words and addresses.  These belong to the program, once for each
-    call in flight (`call_bytes`).  `state_bytes` are a training state; `input_bytes` and
-    `output_bytes` the caller's own arrays.
+    reuse; `control_bytes` are control words and addresses.  These belong to the program, once for
+    each call in flight (`call_bytes`).  `staging_bytes` is what `fit` takes beyond a call, where it
+    gathers its batches.  `state_bytes` are a training state; `input_bytes` and `output_bytes` the
+    caller's own arrays.
     """
 
     arena_bytes: int
@@ -112,13 +112,13 @@ class MemoryReport:
     @property
     def call_bytes(self) -> int:
         """What the program itself takes for a call."""
-        return self.arena_bytes + self.staging_bytes + self.control_bytes
+        return self.arena_bytes + self.control_bytes
 
     def __str__(self) -> str:
         rows = {
-            "staging": self.staging_bytes,
             "control": self.control_bytes,
             "a call in all": self.call_bytes,
+            "staging": self.staging_bytes,
             "state": self.state_bytes,
             "inputs": self.input_bytes,
             "outputs": self.output_bytes,
@@ -138,7 +138,7 @@ def memory(program: Program) -> MemoryReport:
     return MemoryReport(
         plan.arena_bytes,
         side_by_side(plan),
-        executable.arena_bytes - plan.arena_bytes,
+        executable.staging_bytes,
         _control_bytes(executable),
         sum(map(padded, spaces["state"])),
         sum(spaces["input"]),
@@ -146,6 +146,11 @@ def memory(program: Program) -> MemoryReport:
         plan.buffers,
         memory_table(plan),
     )
+
+
+def _most_bytes(executable: Executable) -> int:
+    """The arena of a run that gathers its batches."""
+    return executable.arena_bytes + executable.staging_bytes
 
 
 def _control_bytes(executable: Executable) -> int:
@@ -159,7 +164,7 @@ def _control_bytes(executable: Executable) -> int:
 
 def source(program: Program) -> str:
     """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
-    return program_source(program.plan, program.driver, program.executable.arena_bytes)
+    return program_source(program.plan, program.driver, _most_bytes(program.executable))
 
 
 def llvm(program: Program) -> str:

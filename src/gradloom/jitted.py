@@ -103,7 +103,12 @@ class Jitted(Inspectable):
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         within = budget(self.options)
         program = compile_graph(
-            traced.graph, names, within=within, threads=self.options.threads, clock=traced.clock
+            traced.graph,
+            names,
+            within=within,
+            threads=self.options.threads,
+            clock=traced.clock,
+            flush=self.options.flush_denormals,
         )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)
@@ -161,7 +166,7 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     that the function closes over are read at every call.
 
     `options` are those of `gradloom.options.Options`: `threads`, `device`, `verify`,
-    `memory_limit`, `precision`.
+    `memory_limit`, `precision`, `flush_denormals`.
 
     Raises `TracingError` where the function needs a concrete value (a Python `if`, `float()`), and
     `ShapeError` or `DtypeError` where operands do not fit, naming the line in the function.

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 COMPILED = {"programs": 0}  # how many were built in this process
-_loaded: dict[str, Entry] = {}
+# Programs that stay loaded when nobody has them any more, so that the same function, compiled anew,
+# is there at once: reading one back takes 2 to 7 ms.  Their drivers have up to 140 KB of code each.
+LOADED = 128
+_loaded: dict[str, Entry] = {}  # the one used last is the last
 
 
 def compile_graph(
@@ -43,17 +46,19 @@ def compile_graph(
     within: Budget | None = None,
     threads: int | None = None,
     clock: Clock | None = None,
+    flush: bool = False,
 ) -> Program:
     """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
     budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
-    `clock` has the seconds of what was done before."""
+    `clock` has the seconds of what was done before; with `flush`, denormal numbers are zeros."""
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simplified = functools.cache(partial(run_passes, graph, current_settings()))
-    work = planned(graph, simplified, names, batch, clock)
+    write = partial(driver_text, batch=batch, flush=flush)
+    work = planned(graph, simplified, names, write, clock)
     if within is not None and within.excess(work.plan) > 0:
-        work = fitted(work, names, batch, within, clock)
+        work = fitted(work, names, within, clock)
     clock.mark("plan")
     entry, cached = work.entry(clock)
     executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
@@ -77,26 +82,25 @@ def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:
     return graph
 
 
+Writer = partial[str]  # of `driver_text`: its keywords are part of what a plan is kept by
+
+
 @dataclass
 class Work:
     """The plan of what the passes made of a graph, and what is known of it before it is read:
-    `code` is the key of its machine code."""
+    `code` is the key of its machine code; `write` gives the text of a plan's driver."""
 
     simplified: Callable[[], Graph]
+    write: Writer
     needs: Needs
     code: str
     pickled: bytes
-    batch: range | None
 
     @cached_property
     def plan(self) -> Plan:
         """The plan itself."""
         plan: Plan = pickle.loads(self.pickled)
         return plan
-
-    def write(self, plan: Plan) -> str:
-        """The text of the driver."""
-        return driver_text(plan, self.batch)
 
     def entry(self, clock: Clock) -> tuple[Entry, bool]:
         """The native entry, and whether it was there already."""
@@ -106,18 +110,20 @@ class Work:
         return (found, True) if found else native_entry(self.plan, self.write(self.plan), clock)
 
 
-def driver_text(plan: Plan, batch: range | None) -> str:
-    """The text of a plan's driver: for one pass, or for training on `batch`."""
+def driver_text(plan: Plan, batch: range | None, flush: bool) -> str:
+    """The text of a plan's driver: for one pass, or for training on `batch`; with `flush`,
+    denormal numbers are zeros meanwhile."""
     from gradloom.codegen import driver
 
-    return (driver.program_text if batch is None else driver.training_text(batch))(plan)
+    text = (driver.program_text if batch is None else driver.training_text(batch))(plan)
+    return driver.flushing(text) if flush else text
 
 
 def planned(
     graph: Graph,
     simplified: Callable[[], Graph],
     names: Sequence[str],
-    batch: range | None,
+    write: Writer,
     clock: Clock,
 ) -> Work:
     """The plan of a graph once it is simplified: from the cache, if this graph of these lines was
@@ -130,7 +136,7 @@ def planned(
         graph=graph.text(),
         lines=repr(graph.lines()),
         names=repr(tuple(names)),
-        batch=repr(batch),
+        driver=repr(write.keywords),
         disabled=repr(settings.disable),
         host=cache.host_key(),
     )
@@ -143,11 +149,11 @@ def planned(
         from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
 
         plan = make_plan(simple, names)
-        parts = plan.needs, code_key(plan, driver_text(plan, batch)), pickle.dumps(plan)
+        parts = plan.needs, code_key(plan, write(plan)), pickle.dumps(plan)
         cache.store(key, pickle.dumps(parts), kind="plan")
     else:
         parts = pickle.loads(found.object)
-    work = Work(simplified, *parts, batch)
+    work = Work(simplified, write, *parts)
     if settings.verify:
         from gradloom.plan.verify import verify_plan
 
@@ -155,15 +161,13 @@ def planned(
     return work
 
 
-def fitted(
-    work: Work, names: Sequence[str], batch: range | None, within: Budget, clock: Clock
-) -> Work:
+def fitted(work: Work, names: Sequence[str], within: Budget, clock: Clock) -> Work:
     """The plan of the same graph with values computed again; `MemoryLimitError` if none fits."""
     from gradloom.plan.recompute import refitted
 
     more = within.excess(work.plan) - work.plan.arena_bytes  # which no order of kernels changes
     smaller, _ = refitted(work.simplified(), lambda arena_bytes: arena_bytes + more)
-    found = planned(smaller, lambda: smaller, names, batch, clock)
+    found = planned(smaller, lambda: smaller, names, work.write, clock)
     within.check(found.plan)
     return found
 
@@ -189,9 +193,9 @@ def native_entry(plan: Plan, source: str, clock: Clock) -> tuple[Entry, bool]:
     groups = stages.groups(contents(plan), lambda names: compile_stages(plan, names, clock))
     built = compile_driver(plan, source, clock)
     cache.store(key, built.object, entry=words.ENTRY, stages=groups)
-    _loaded[key] = stages.load_driver(built.object, groups)
+    entry = _keep(key, stages.load_driver(built.object, groups))
     clock.mark("load")
-    return _loaded[key], False
+    return entry, False
 
 
 def code_key(plan: Plan, source: str) -> str:
@@ -206,14 +210,23 @@ def loaded(key: str, clock: Clock) -> Entry | None:
     """The machine code of that key: from this process, or from the cache."""
     from gradloom.runtime import cache, stages
 
-    if key not in _loaded:
+    entry = _loaded.pop(key, None)
+    if entry is None:
         found = cache.fetch(key)
         groups = found.notes["stages"] if found else {}
         if found is None or not all(map(stages.group_code, groups)):
             return None
-        _loaded[key] = stages.load_driver(found.object, groups)
+        entry = stages.load_driver(found.object, groups)
     clock.mark("load")
-    return _loaded[key]
+    return _keep(key, entry)
+
+
+def _keep(key: str, entry: Entry) -> Entry:
+    """The entry, loaded; the one that was used longest ago may go."""
+    _loaded[key] = entry
+    if len(_loaded) > LOADED:
+        _loaded.pop(next(iter(_loaded)), None)
+    return entry
 
 
 def compile_stages(plan: Plan, names: Collection[str], clock: Clock) -> Build:

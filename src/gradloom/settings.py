@@ -15,6 +15,8 @@ may change a number is an argument of the function that compiles, and part of th
 | `GRADLOOM_INTERPRET=0,1` | run the program's Python text instead of compiled code             |
 | `GRADLOOM_CACHE=0,1`     | whether compiled programs are kept on disk                         |
 | `GRADLOOM_CACHE_DIR`     | where; the platform's cache folder of the user unless set          |
+| `GRADLOOM_CUDA_COMPILER` | numba-cuda (unless set) or numba-cuda-mlir: what makes PTX of      |
+|                          | kernels written in Python                                          |
 """
 
 import os
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
     interpret: bool = False
     cache: bool = True
     cache_dir: str = ""  # empty: the platform's cache folder of the user
+    cuda_compiler: str = "numba-cuda"
 
 
 def _level(highest: int) -> Callable[[str], int]:
@@ -69,6 +72,17 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)
 
 
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
 # A parser raises ValueError with what it allows.
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "debug": _level(5),
@@ -79,6 +93,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "interpret": _switch,
     "cache": _switch,
     "cache_dir": _path,
+    "cuda_compiler": _one_of("numba-cuda", "numba-cuda-mlir"),
 }
 
 

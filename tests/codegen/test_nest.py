@@ -144,3 +144,15 @@ def test_what_a_constant_goes_into_is_written_out():
     wanted = 6 * x**2 - 8 * x**3 + 3 * x**4
     np.testing.assert_allclose(compiled(x), wanted, rtol=2e-5, atol=2e-5)
     assert "@row_" not in compiled.llvm(x)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 31, 32, 33, 63, 64, 65, 95, 129, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ends_of_loops_over_several_vectors(size, dtype):
+    """Whole rounds, whole vectors after them, and a ragged one: kept, known, and folded."""
+    x = np.random.default_rng(size).normal(size=(3, size)).astype(dtype)
+    f = gl.jit(lambda x: (x * 2 + 1, x[1] * 3, x.sum(1)), threads=1)
+    whole, row, sums = f(x)
+    np.testing.assert_array_equal(whole, x * 2 + 1)
+    np.testing.assert_array_equal(row, x[1] * 3)
+    np.testing.assert_allclose(sums, x.astype(float).sum(1), rtol=1e-4, atol=1e-5)

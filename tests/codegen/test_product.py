@@ -23,7 +23,7 @@ def compiled(product, target=None):
     target = target or host_target()
     engine = llvm.create_mcjit_compiler(parsed(product, target), target_machine(target))
     engine.finalize_object()
-    pointers = [ctypes.c_void_p] * 3
+    pointers = [ctypes.c_void_p] * (3 + product.fetched)
     kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, *pointers)
     function = kind(engine.get_function_address(product.name))
     function.engine = engine
@@ -55,6 +55,7 @@ def operand(rng, shape, strides, dtype):
 
 def run(function, cuts, a, b, c):
     start = [x.ctypes.data + POISON * x.itemsize for x in (a, b, c)]
+    start += [None] * (len(function.argtypes) - 5)  # what is only fetched may lie anywhere
     for low, high in itertools.pairwise(cuts):
         function(low, high, *start)
 
@@ -112,6 +113,14 @@ def test_transposed_and_strided_operands(m, n, k, dtype):
 def test_transposed_second_operand(m, n, k, dtype):
     check(plain(m, n, k, dtype, b_strides=(1, k)))
     check(plain(m, n, k, dtype, b_strides=(1, k + 3), a_strides=(1, m + 1)))
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(100, 130, 33), (130, 512, 64), (9, 400, 600)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_is_fetched_meanwhile_changes_no_bit(m, n, k, transposed):
+    product = plain(m, n, k, a_strides=(1, m) if transposed else (k, 1))
+    found = check(replace(product, fetched=3), cuts=(0, 7, m))
+    np.testing.assert_array_equal(found, check(product))
 
 
 DEPTHS = [(3, 5), (2, 3, 4), (3, 200), (2, 300), (300, 2), (2, 3, 150), (1, 1), (3, 0), (0, 3)]

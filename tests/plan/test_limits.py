@@ -11,7 +11,7 @@ from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.types import TensorType
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
-from gradloom.plan.limits import as_limit, never_empty, reached, within
+from gradloom.plan.limits import as_limit, left_out, never_empty, reached, within
 from gradloom.plan.plan import Product
 from gradloom.tracing import Leaf, record
 
@@ -94,11 +94,15 @@ def terms(product):
 def test_zeros_of_a_border_are_neither_kept_nor_multiplied():
     plan, (forward,) = products(lambda x, w: gl.nn.conv2d(x, w, 1, "same"), X, W)
     assert terms(forward) == 2 * (3 * 8 - 2) * 48
+    (kernel,) = (k for k in plan.kernels if forward in [s.code for s in k.stages])
+    assert kernel.flops == 2 * terms(forward) * forward.rows * forward.columns
     assert all(
         b.type.shape[1] == 8 for b in plan.buffers if b.type.ndim == 4 and b.type.size > 4608
     )
     *_, by_w = products(reverse(1, 1), X, W, G)[1]
     assert terms(by_w) == 2 * (3 * 8 - 2) ** 2
+    everything = int(np.prod((*by_w.batch, by_w.rows, by_w.columns, *by_w.depth)))
+    assert left_out(by_w) == everything - terms(by_w) * by_w.rows * by_w.columns
     *_, by_w = products(reverse(1, 1), (2, 8, 8, 3), (3, 3, 3, 32), G)[1]
     assert by_w.rows == 9  # rather than 3 at a time
 

@@ -248,7 +248,10 @@ def test_planned_bytes_are_the_bytes_touched():
     for buffer in program.plan.buffers:
         if buffer.space == "arena":
             assert touched[buffer.offset : buffer.offset + buffer.type.nbytes].any()
-    assert driver.staging(program.plan, compiled.data)[-1] == executable.arena_bytes
+    most = driver.staging(program.plan, compiled.data)[-1]
+    assert most == executable.arena_bytes + executable.staging_bytes
+    assert executable.frame().arena.nbytes == executable.arena_bytes
+    assert executable.frame(gathering=True).arena.nbytes == most
 
 
 def test_memory_limit_refuses_before_it_allocates():

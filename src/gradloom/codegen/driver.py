@@ -4,7 +4,7 @@ steps through."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gradloom.codegen.words import (
     BATCHES,
@@ -27,7 +27,7 @@ from gradloom.codegen.words import (
 )
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.arena import padded
-from gradloom.plan.plan import Buffer, Kernel, Operand, Part, Plan, Region, Stage
+from gradloom.plan.plan import Buffer, Kernel, Operand, Part, Plan, Product, Region, Stage
 
 # What `worker` of a team of so many does of each kernel lies between these cuts.
 HEAD = (
@@ -45,6 +45,18 @@ def program_text(plan: Plan) -> str:
     lines += [f"    {line}" for line in calls(plan)]
     lines.append("    return 0")
     return routines_text(plan) + "\n".join(lines) + "\n"
+
+
+def flushing(text: str) -> str:
+    """A driver that takes denormal numbers for zeros, in each thread that runs it, and leaves the
+    thread's mode as it was."""
+    head = HEAD[0]
+    arguments = head[head.index("(") : head.index(")") + 1]
+    return (
+        text.replace(head, f"def passes{arguments}:")
+        + f"\n\n{head}\n    mode = begin_flushing()\n    done = passes{arguments}\n"
+        + "    end_flushing(mode)\n    return done\n"
+    )
 
 
 def routines_text(plan: Plan) -> str:
@@ -289,21 +301,37 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
     if not kernel.in_blocks:
         for stage in kernel.stages:
             yield from _meeting(stage.barrier)
-            call = _call(plan, stage, number, *_range(stage.extent, stage.grain))
+            call = _call(plan, stage, number, *_range(stage.extent, stage.grain), {})
             yield from _by(stage.grain, [call])
         return
     first = kernel.stages[0]
     yield from _meeting(first.barrier)
     start, stop = _range(kernel.extent, first.grain)
+    passing = _passing(plan, kernel)
+    calls = [_call(plan, stage, number, "row", "end", passing) for stage in kernel.stages]
     yield from _by(
         first.grain,
         [
+            f"top = {start}",
             f"stop = {stop}",
-            f"for row in range({start}, stop, {kernel.block}):",
+            f"for row in range(top, stop, {kernel.block}):",
             f"    end = row + {kernel.block} if row + {kernel.block} < stop else stop",
-            *("    " + _call(plan, stage, number, "row", "end") for stage in kernel.stages),
+            *_indented(calls),
         ],
     )
+
+
+def _passing(plan: Plan, kernel: Kernel) -> dict[int, int]:
+    """The result of a product that nothing outside a kernel in blocks reads, and the bytes of an
+    iteration: each block is written over the one before, which then never leaves the cache."""
+    made = kernel.stages[0]
+    if not isinstance(made.code, Product):
+        return {}
+    result = made.operands[2].buffer
+    buffer = plan.buffers[result]
+    if buffer.space != "arena" or buffer.born < buffer.dies:
+        return {}
+    return {result: made.code.c_strides[0] * ITEMSIZE[made.code.dtype]}
 
 
 def _by(grain: int, lines: list[str]) -> Iterator[str]:
@@ -323,16 +351,19 @@ def _meeting(reason: str) -> Iterator[str]:
         yield f"meet(control, team)  # {reason}"
 
 
-def _call(plan: Plan, stage: Stage, number: int, start: str, stop: str) -> str:
-    operands = [*map(str, stage.numbers), *(_operand(plan, o) for o in stage.operands)]
+def _call(
+    plan: Plan, stage: Stage, number: int, start: str, stop: str, passing: Mapping[int, int]
+) -> str:
+    operands = [*map(str, stage.numbers), *(_operand(plan, o, passing) for o in stage.operands)]
     if stage.can_fault:
         operands.append(f"view(control, {8 * (FAULTS + number)})")
     return f"{stage.code.name}({', '.join([start, stop, *operands])})"
 
 
-def _operand(plan: Plan, operand: Operand) -> str:
+def _operand(plan: Plan, operand: Operand, passing: Mapping[int, int]) -> str:
     buffer = plan.buffers[operand.buffer]
-    name = buffer.name
-    return (
-        f"view({name}, {operand.offset * ITEMSIZE[buffer.type.dtype]})" if operand.offset else name
-    )
+    at = operand.offset * ITEMSIZE[buffer.type.dtype]
+    places = [str(at)] * bool(at)
+    if operand.buffer in passing:
+        places.append(f"(top - row) * {passing[operand.buffer]}")
+    return f"view({buffer.name}, {' + '.join(places)})" if places else buffer.name

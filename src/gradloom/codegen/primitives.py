@@ -89,6 +89,19 @@ def meet(control: Ptr, team: int) -> None:
         time.sleep(0)
 
 
+# ---- the processor's mode
+
+
+def begin_flushing() -> int:
+    """From here on this thread takes denormal numbers for zeros, and makes zeros of them; the mode
+    that was before.  Uncompiled, where NumPy does the arithmetic, they stay what they are."""
+    return 0
+
+
+def end_flushing(mode: int) -> None:
+    """Back to the mode that was before."""
+
+
 # ---- numbers of arrays: an element of any dtype is an int64 or a float64 while it is worked with
 
 
@@ -157,8 +170,13 @@ WORDS: Rows = {
     "share": (share, "i64", ("i64", "i64", "i64")),
     "meet": (meet, "void", ("ptr", "i64")),
 }
+# Those of a driver that flushes denormal numbers.
+MODES: Rows = {
+    "begin_flushing": (begin_flushing, "i64", ()),
+    "end_flushing": (end_flushing, "void", ("i64",)),
+}
 # Name -> (function, result, arguments), in the types that a driver knows.
-PRIMITIVES: Rows = {**WORDS, **_typed()}
+PRIMITIVES: Rows = {**WORDS, **MODES, **_typed()}
 
 globals().update({name: row[0] for name, row in PRIMITIVES.items()})  # for `import`
 

@@ -75,7 +75,8 @@ def stage_text(
                 c[4 * m + n] = total
     """
     if isinstance(code, Product):
-        return _product_text(code, names or ("a", "b", "c"))
+        others = (f"fetched_{n}" for n in range(code.fetched))
+        return _product_text(code, names or ("a", "b", "c", *others))
     return _NestText(code, comments or {}, names).text()
 
 
@@ -374,7 +375,7 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
     batch = [*BATCH_AXES, *(f"i{n}" for n in range(len(BATCH_AXES), count))][:count]
     depth = [f"k{n}" for n in range(len(product.depth))] if len(product.depth) > 1 else ["k"]
     axes = [*batch, "m", *depth, "n"]
-    a, b, c = _apart(names, {*axes, "total"})
+    a, b, c, *others = _apart(names, {*axes, "total"})
 
     def place(strides: Sequence[int], inner: Sequence[str], before: int = 0) -> str:
         index = tuple(Affine.axis(axes.index(name)) for name in (*batch, *inner))
@@ -382,7 +383,9 @@ def _product_text(product: Product, names: Sequence[str]) -> str:
 
     at_b = place(product.b_strides, [*depth, "n"], product.before[1])
     text = _Lines()
-    text.open(f"def {product.name}(start, stop, {a}, {b}, {c}):")
+    text.open(f"def {product.name}({', '.join(['start', 'stop', a, b, c, *others])}):")
+    if others:
+        text.add(f"# {', '.join(others)}: fetched into a cache meanwhile")
     bounds = ["start, stop", *product.batch[1:], *([product.rows] if batch else [])]
     for axis, bound in zip((*batch, "m", "n"), (*bounds, product.columns), strict=True):
         text.open(f"for {axis} in range({bound}):")

@@ -11,21 +11,25 @@ from gradloom.ir.node import Node
 from gradloom.ir.op import Kind
 from gradloom.plan.arena import place
 from gradloom.plan.embed import embed
+from gradloom.plan.fetch import fetching
 from gradloom.plan.fuse import fuse
 from gradloom.plan.lower import Lowering
 from gradloom.plan.memory import Memory
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan
 from gradloom.plan.regions import lower_region
 from gradloom.plan.schedule import frugal, in_order, lifetimes, peak
-from gradloom.plan.split import split
+from gradloom.plan.split import each_kernel, split
+from gradloom.plan.streams import streaming
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
-    memory, _, parts = _decided(graph, names)
-    plan = split(_placed(graph, memory, parts))
-    return replace(plan, parts=embed(plan.parts, plan.buffers))
+    memory, _, decided = _decided(graph, names)
+    plan = split(_placed(graph, memory, decided))
+    parts = embed(plan.parts, plan.buffers)
+    parts = tuple(each_kernel(part, lambda k: streaming(k, plan.buffers)) for part in parts)
+    return replace(plan, parts=tuple(each_kernel(part, fetching) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def plan_parts(
                 buffer_of[node] = memory.arena(node)
     for group in (g for g in groups if g.pieces):
         buffer_of |= dict.fromkeys(group.pieces, buffer_of[group.members[0]])
-    lowering = Lowering(buffer_of, memory.arena, spots)
+    lowering = Lowering(buffer_of, memory.arena, spots, {node for _, node in graph.updates})
     parts: list[Part] = []
     for group in groups:
         node = group.members[0]

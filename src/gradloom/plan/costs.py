@@ -52,8 +52,8 @@ def nanoseconds(stage: Stage, buffers: Sequence[Buffer]) -> float:
     elif isinstance(stage.code, Product):
         work = _product_bytes(stage.code) / MULTIPLY_ADD_BYTES
     else:
-        return _bytes(stage, buffers) * ROUTINE_BYTE
-    moved = _bytes(stage, buffers)
+        return stage_bytes(stage, buffers) * ROUTINE_BYTE
+    moved = stage_bytes(stage, buffers)
     return CALL + max(work, moved / BYTES if moved > CACHE_BYTES else 0.0)
 
 
@@ -87,7 +87,8 @@ def _product_bytes(product: Product) -> int:
     return math.prod(product.batch) * product.rows * columns * math.prod(product.depth)
 
 
-def _bytes(stage: Stage, buffers: Sequence[Buffer]) -> int:
+def stage_bytes(stage: Stage, buffers: Sequence[Buffer]) -> int:
+    """Of the buffers that a stage reads and writes."""
     return sum(buffers[b].type.nbytes for b in {o.buffer for o in stage.operands})
 
 

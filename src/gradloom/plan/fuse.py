@@ -36,6 +36,12 @@ CLOSED = (Kind.JOIN, Kind.SCATTER, Kind.MOVE, Kind.CONTROL, Kind.ROUTINE)
 # additions an element (benchmarks/lane_costs.py: a load and a store of a cached line cost 3).
 CHEAP = 4
 
+# Bytes of a gradient from which it is used up by the update as it is made, row by row if it is a
+# product, rather than in one pass with the others at the end.  With rows fetched (`plan.fetch`) and
+# with a pass right after each product, us a step: `wide`, 4 MB, 10,760 and 11,420; `mnist`, 0.5 and
+# 1.6 MB, 2,168 and 2,261; `autoencoder`, 0.8 MB, 1,927 and 1,987.
+LARGE_BYTES = 1 << 18
+
 # Operations that one kernel may hold; `reads.DEEPEST` is how many may follow one another.
 LARGEST = 128
 
@@ -108,8 +114,8 @@ def _free(order: list[Node], pinned: set[Node]) -> set[Node]:
 def _optimizer_cone(graph: Graph, reads: dict[Node, list[Read]]) -> set[Node]:
     """Elementwise nodes that serve updates only.
 
-    They stay out of the products that make the gradients, so that the whole update is one pass at
-    the end, after the last reader of the old values.
+    They stay out of the products that make small gradients, so that the whole update is one pass
+    at the end, after the last reader of the old values.
     """
     users: dict[Node, list[Read]] = {n: [] for n in reads}
     for found in reads.values():
@@ -273,10 +279,15 @@ def _parted(own: Group, other: Group, late: set[Node]) -> str:
     if len(own.members) + len(other.members) > LARGEST:
         return f"{LARGEST} operations are enough for a kernel"
     flat = own.rows.wide == other.rows.flat or other.rows.wide == own.rows.flat
-    headed = any(g.head or (g.rows.folds and not flat) for g in (own, other))
-    if headed and any(m in late for g in (own, other) for m in g.members):
+    kept_out = any(_small(g.head) or (g.rows.folds and not flat) for g in (own, other))
+    if kept_out and any(m in late for g in (own, other) for m in g.members):
         return "updates of state wait for every reader of the old values"
     return ""
+
+
+def _small(head: Node | None) -> bool:
+    """Whether a gradient stays in a cache until the end."""
+    return head is not None and head.type.nbytes < LARGE_BYTES
 
 
 def _hand_on_reasons(parts: _Partition) -> None:

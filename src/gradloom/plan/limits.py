@@ -64,6 +64,21 @@ def never_empty(limits: Sequence[Limit], batch: Sequence[int], depth: Sequence[i
     )
 
 
+def left_out(product: Product) -> int:
+    """Multiply-adds that its limits spare a product."""
+    used, bounded = _used(product.limits), {limit.axis for limit in product.limits}
+    inside = math.prod(product.batch[a] for a in used)
+    inside *= math.prod(product.depth[k] for k in bounded)
+    kept = sum(
+        math.prod(
+            high - low for low, high in _bounds(product.limits, index, product.depth).values()
+        )
+        for index in _indices(product.limits, product.batch)
+    )
+    everything = math.prod((*product.batch, product.rows, product.columns, *product.depth))
+    return everything // inside * (inside - kept)
+
+
 def reached(
     product: Product, number: int, strides: Sequence[int], sizes: Sequence[int], *, split: bool
 ) -> tuple[int, int]:

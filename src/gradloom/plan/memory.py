@@ -57,7 +57,20 @@ RESERVED = frozenset(
     (
         *("table", "arena", "control", "worker", "team", "lower", "upper", "cut", "share", "meet"),
         *("order", "start", "until", "batches", "batch", "first", "first_epoch", "mode", "rows"),
-        *("row", "low", "high", "keep", "done", "end", "stop", "view", "get", "put", "get_ptr"),
+        *(
+            "row",
+            "low",
+            "high",
+            "keep",
+            "done",
+            "end",
+            "stop",
+            "top",
+            "view",
+            "get",
+            "put",
+            "get_ptr",
+        ),
         *("copy", "zero", "threefry", "shuffle", "gather_rows", "range"),
     )
 )

@@ -128,6 +128,7 @@ class Nest:
     over a range given by the caller; its size is `ANY` where nothing else depends on it, so that
     nests that differ in it alone are one function.  A nest that is `embedded` is part of the
     driver's function: its sizes are known, its loops written out, and it has one set of operands.
+    One that `streams` asks for memory ahead of its loads (`plan.streams`).
     """
 
     name: str
@@ -137,6 +138,7 @@ class Nest:
     steps: tuple[Step, ...]
     stores: tuple[Store, ...]
     embedded: tuple[Apart, ...] = ()  # for each operand, where it lies
+    streams: bool = False
 
     @property
     def picks(self) -> bool:
@@ -172,6 +174,8 @@ class Product:
 
     Beyond `limits` there is nothing to sum, nor memory to read: A and B begin `before` elements
     from where their operands do, perhaps in front of them.
+
+    So many further operands, laid out as C, are `fetched` into a cache meanwhile, row by row.
     """
 
     name: str
@@ -185,6 +189,7 @@ class Product:
     c_strides: tuple[int, ...]
     limits: tuple[Limit, ...] = ()
     before: tuple[int, int] = (0, 0)
+    fetched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

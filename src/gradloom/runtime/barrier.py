@@ -15,10 +15,15 @@ _PAUSES = {
 _MACHINES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm", "arm64": "arm"}
 
 
+def kind_of_machine() -> str:
+    """ "x86", "arm", or "" for others."""
+    return _MACHINES.get(platform.machine(), "")
+
+
 @cache
 def pause() -> tuple[str, str]:
     """The declaration of this processor's pause and its call; empty where it has none."""
-    return _PAUSES.get(_MACHINES.get(platform.machine(), ""), ("", ""))
+    return _PAUSES.get(kind_of_machine(), ("", ""))
 
 
 @cache

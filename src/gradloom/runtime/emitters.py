@@ -9,13 +9,15 @@ from llvmlite import ir
 
 from gradloom.codegen.primitives import MATHEMATICS, MOST_POINTERS
 from gradloom.ir.types import ITEMSIZE
-from gradloom.runtime.barrier import BARRIER
+from gradloom.runtime.barrier import BARRIER, kind_of_machine
 
 I8 = ir.IntType(8)
+I32 = ir.IntType(32)
 I64 = ir.IntType(64)
+VOID = ir.VoidType()
 F64 = ir.DoubleType()
 POINTER = I8.as_pointer()
-LLVM_TYPES: dict[str, ir.Type] = {"i64": I64, "f64": F64, "ptr": POINTER, "void": ir.VoidType()}
+LLVM_TYPES: dict[str, ir.Type] = {"i64": I64, "f64": F64, "ptr": POINTER, "void": VOID}
 FALSE = ir.IntType(1)(0)
 
 
@@ -72,6 +74,46 @@ def emit_meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
     kind = ir.FunctionType(ir.VoidType(), [POINTER, I64])
     with builder.if_then(builder.icmp_signed(">", team, I64(1))):
         builder.call(declared(builder.module, BARRIER, kind), [control, team])
+
+
+# The bits that make a processor flush: of x86's MXCSR, results and operands; of Arm's FPCR, both.
+X86_FLUSHES = 1 << 15 | 1 << 6
+ARM_FLUSHES = 1 << 24
+
+
+def emit_begin_flushing(builder: ir.IRBuilder) -> ir.Value:
+    machine = kind_of_machine()
+    if machine == "arm":
+        mode = _register(builder, "llvm.aarch64.get.fpcr", I64)
+        _register(builder, "llvm.aarch64.set.fpcr", VOID, builder.or_(mode, I64(ARM_FLUSHES)))
+        return mode
+    if machine != "x86":
+        return I64(0)  # a processor whose modes are not known here keeps its own
+    place = builder.alloca(I32)
+    _register(builder, "llvm.x86.sse.stmxcsr", VOID, builder.bitcast(place, POINTER))
+    mode = builder.load(place, typ=I32)
+    _put_mxcsr(builder, place, builder.or_(mode, I32(X86_FLUSHES)))
+    return builder.zext(mode, I64)
+
+
+def emit_end_flushing(builder: ir.IRBuilder, mode: ir.Value) -> None:
+    machine = kind_of_machine()
+    if machine == "arm":
+        _register(builder, "llvm.aarch64.set.fpcr", VOID, mode)
+    elif machine == "x86":
+        _put_mxcsr(builder, builder.alloca(I32), builder.trunc(mode, I32))
+
+
+def _put_mxcsr(builder: ir.IRBuilder, place: ir.Value, mode: ir.Value) -> None:
+    """The register takes its value from memory only."""
+    builder.store(mode, place)
+    _register(builder, "llvm.x86.sse.ldmxcsr", VOID, builder.bitcast(place, POINTER))
+
+
+def _register(builder: ir.IRBuilder, name: str, result: ir.Type, *given: ir.Value) -> ir.Value:
+    """A call of an intrinsic that reads or writes a register of the processor."""
+    kind = ir.FunctionType(result, [value.type for value in given])
+    return builder.call(declared(builder.module, name, kind), given)
 
 
 def word_address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, word: ir.Type) -> ir.Value:
@@ -140,6 +182,8 @@ EMITTERS: dict[str, Callable[..., Any]] = {
     "cut": emit_cut,
     "share": emit_share,
     "meet": emit_meet,
+    "begin_flushing": emit_begin_flushing,
+    "end_flushing": emit_end_flushing,
     **{f"load_{dtype}": emit_load(dtype) for dtype in ITEMSIZE},
     **{f"store_{dtype}": emit_store(dtype) for dtype in ITEMSIZE},
     **{f"invoke_{count}": emit_invoke for count in range(1, MOST_POINTERS + 1)},

@@ -84,6 +84,7 @@ class Executable:
         self.share_among(best_team(needs.effort, threads or cores()) if entry.address else 1)
         self.flops = needs.flops
         self.arena_bytes = needs.arena_bytes
+        self.staging_bytes = 0
         self._slots = needs.inputs + len(needs.results)
         self._calling: Callable[[], AbstractContextManager[None]] = nullcontext
         if needs.libraries:
@@ -96,17 +97,22 @@ class Executable:
         self.pace = Pace(threads) if threads > 1 else None
         self.gain_ns = gain(self.needs.effort, threads)
 
-    def reserve(self, arena_bytes: int, extra_slots: int) -> None:
-        """Let frames have a larger arena, with places for batches, and more table entries."""
-        self.arena_bytes = arena_bytes
+    def reserve(self, staging_bytes: int, extra_slots: int) -> None:
+        """Let frames have so much behind the arena, where batches are gathered, for runs that do
+        so, and more table entries."""
+        self.staging_bytes = staging_bytes
         self._slots += extra_slots
 
-    def frame(self) -> Frame:
+    def frame(self, gathering: bool = False) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = self._new_frame()
+        if gathering and frame.arena.nbytes < self.arena_bytes + self.staging_bytes:
+            frame.arena = aligned(self.arena_bytes + self.staging_bytes)
+            table, _, control, worker, size = frame.addresses
+            frame.addresses = (table, address(frame.arena), control, worker, size)
         if current_settings().verify == 2:
             frame.arena.fill(0xFF)  # NaN in every float: what is read before it is written shows
         return frame

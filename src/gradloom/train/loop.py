@@ -48,7 +48,7 @@ def drive(
     now and then how many batches are done.
     """
     executable = course.executable
-    frame = executable.frame()
+    frame = executable.frame(gathering=course.mode != words.IN_PLACE)
     _fill(frame, course)
     try:
         work = executable.flops * course.batches * course.epochs

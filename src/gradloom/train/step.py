@@ -194,9 +194,11 @@ class TrainStep(Inspectable):
 
         names = self._names(state, structure, out)
         within = budget(self.options, more)
-        program = compile_graph(graph, names, data, within, self.options.threads, traced.clock)
-        executable = program.executable
-        executable.reserve(executable.arena_bytes + staged, extra_slots=1)
+        options = self.options
+        program = compile_graph(
+            graph, names, data, within, options.threads, traced.clock, options.flush_denormals
+        )
+        program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)
         return Compiled(out, program, types, data, has_aux, state.storage.layout, *accept)
 

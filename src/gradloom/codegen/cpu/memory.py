@@ -11,6 +11,9 @@ from gradloom.codegen.lanes import LlvmLane, memory_type, splat
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Apart
 
+AHEAD = 2048  # bytes (plan/streams.py)
+LINE = 64
+
 
 class Memory:
     """The operands of one function, and the word where it reports an index out of range."""
@@ -69,6 +72,15 @@ class Memory:
         name = f"llvm.masked.store.{_spelled(kind)}.p0"
         function = declared(b.module, name, ir.VoidType(), [kind, POINTER, I32, mask.value.type])
         self._told(operand, b.call(function, [raw, pointer, I32(align), mask.value]))
+
+    def fetch(self, operand: int, dtype: str, at: LlvmLane, count: int) -> None:
+        """Ask for the lines of `count` elements, `AHEAD` bytes further on than element `at`."""
+        b = self.builder
+        prefetch = declared(b.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
+        pointer = self._pointer(operand, memory_type(dtype), at)
+        for line in range(0, count * ITEMSIZE[dtype], LINE):
+            ahead = b.gep(pointer, [I64(AHEAD + line)], source_etype=ir.IntType(8))
+            b.call(prefetch, [ahead, I32(0), I32(3), I32(1)])  # to read, into every cache
 
     def report(self, wrong: LlvmLane) -> None:
         """Store a 1 at the fault word if any lane is wrong."""

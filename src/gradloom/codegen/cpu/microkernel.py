@@ -35,7 +35,12 @@ UNROLL = 2
 
 
 def emit_microkernel(
-    module: ir.Module, tile: Tile, target: Target, depth_axes: int = 1, copies: bool = False
+    module: ir.Module,
+    tile: Tile,
+    target: Target,
+    depth_axes: int = 1,
+    copies: bool = False,
+    fetches: int = 0,
 ) -> ir.Function:
     """C[start:stop, vectors] (+)= A @ B by tiles of `tile.rows`, as a private function.
 
@@ -51,23 +56,29 @@ def emit_microkernel(
 
     If it `copies`, there is one tile, `start` to `stop`, and the vectors of B are copied: `ptr
     copy` follows `rows`, and how far apart its elements lie there is a fifth number of an axis.
+
+    If it `fetches` so many other arrays too, `i64 tile, i64 step` and a pointer to each follow at
+    the end: each tile begins `tile` elements further, and goes on by `step` each UNROLL steps.
     """
     name = f"micro_{tile.name(target.lanes(tile.dtype))}" + f"_by{depth_axes}" * (depth_axes > 1)
-    name += "_copying" * copies
+    name += "_copying" * copies + f"_fetching{fetches}" * bool(fetches)
     if name in module.globals:
         return module.globals[name]
     rows, a, c = [I64, I64, I64], [POINTER, I64, I64, I64], [POINTER, I64, I64, I1]
     ahead, numbers = [POINTER, I64, I64], [I64] * ((4 + copies) * depth_axes)
-    kinds = [*rows, *a, POINTER, *c, *ahead, *[POINTER] * copies, *numbers]
+    others = [I64, I64, *[POINTER] * fetches] if fetches else []
+    kinds = [*rows, *a, POINTER, *c, *ahead, *[POINTER] * copies, *numbers, *others]
     function = private(module, name, kinds)
-    _Microkernel(function, tile, target, copies).emit()
+    _Microkernel(function, tile, target, depth_axes, copies).emit()
     return function
 
 
 class _Microkernel:
     """The state of one emission: the builder and what all of its loops use."""
 
-    def __init__(self, function: ir.Function, tile: Tile, target: Target, copies: bool) -> None:
+    def __init__(
+        self, function: ir.Function, tile: Tile, target: Target, depth_axes: int, copies: bool
+    ) -> None:
         self.tile, self.function = tile, function
         self.multiply_add = "fma" if target.has_fma else "fmuladd"
         b = self.builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -75,8 +86,9 @@ class _Microkernel:
         self.a, self.a_row, self.a_last, self.sam, self.b, *rest = rest
         self.c, self.ldc, width, self.resume, self.next, self.abreast, self.rows, *rest = rest
         numbers = 4 + copies
-        self.copy, depth = rest[:copies], rest[copies:]
-        self.depth = [tuple(depth[i : i + numbers]) for i in range(0, len(depth), numbers)]
+        self.copy, rest = rest[:copies], rest[copies:]
+        self.depth = [tuple(rest[i * numbers : (i + 1) * numbers]) for i in range(depth_axes)]
+        self.fetched = rest[depth_axes * numbers :]
         self.vectors = Vectors(b, tile, target, width)
         self.offsets = [b.mul(self.sam, I64(i)) for i in range(tile.rows)]
 
@@ -90,23 +102,27 @@ class _Microkernel:
             c_tile = at(self.c, b.mul(first, self.ldc))
             c_rows = [at(c_tile, offset) for offset in c_offsets]
             pointers = [at(a_tile, offset) for offset in self.offsets[::ROWS_A_POINTER]]
-            ahead = self._ahead(i)
-            sums = self._accumulate(self._begin(c_rows), [self.b, *pointers, *self.copy, ahead])
+            ahead = self._ahead(b.udiv(b.sub(i, self.start), I64(self.tile.rows)))
+            sums = self._accumulate(self._begin(c_rows), [self.b, *pointers, *self.copy], ahead)
             self._finish(sums, c_rows, b.sub(i, first), b.sub(self.stop, first))
         b.ret_void()
 
-    def _ahead(self, i: ir.Value) -> ir.Value:
-        """Where the tile of rows from i on begins to fetch what follows of B: one vector of each of
-        some rows, one row in UNROLL steps."""
+    def _ahead(self, number: ir.Value) -> list[ir.Value]:
+        """Where a tile begins to fetch what follows of B, one vector of each of some rows, one row
+        in UNROLL steps; and other arrays."""
         b = self.builder
-        number = b.udiv(b.sub(i, self.start), I64(self.tile.rows))
         part, vector = b.udiv(number, self.abreast), b.urem(number, self.abreast)
         first = b.mul(part, b.udiv(self.depth[-1][0], I64(UNROLL)))
         self.some = b.icmp_unsigned("<", first, self.rows)
         apart = self.depth[-1][3]
         place = b.add(b.mul(first, apart), b.mul(vector, I64(self.vectors.lanes)))
-        self.step_ahead = b.select(self.some, apart, I64(0))
-        return b.select(self.some, self.vectors.at(self.next, place), self.b)
+        self.steps_ahead = [b.select(self.some, apart, I64(0))]
+        following = [b.select(self.some, self.vectors.at(self.next, place), self.b)]
+        if self.fetched:
+            tile, step, *arrays = self.fetched
+            self.steps_ahead += [step] * len(arrays)
+            following += [self.vectors.at(array, b.mul(number, tile)) for array in arrays]
+        return following
 
     def _begin(self, c_rows: list[ir.Value]) -> list[ir.Value]:
         """The first sums, row by row, which are zeros.
@@ -160,55 +176,66 @@ class _Microkernel:
             self.vectors.store(value, row, j)
 
     def _accumulate(
-        self, sums: list[ir.Value], pointers: list[ir.Value], axis: int = 0
+        self,
+        sums: list[ir.Value],
+        pointers: list[ir.Value],
+        ahead: list[ir.Value],
+        axis: int = 0,
     ) -> list[ir.Value]:
         """sums + A @ B over the axes of depth from `axis` on; `pointers` are one to B, some to A,
-        one to the copy of B if there is one, and one to what is fetched ahead."""
+        and one to the copy of B if there is one, `ahead` those to what is fetched."""
         if axis == len(self.depth):
             return self._step(sums, pointers)
         size = self.depth[axis][0]
         unroll = UNROLL if axis == len(self.depth) - 1 and self.tile.vectors > 1 else 1
         rest = size
         if unroll > 1:
-            rest, pointers, sums = self._loop(size, pointers, sums, axis, unroll)
-        return self._loop(rest, pointers, sums, axis, 1)[2]
+            rest, pointers, ahead, sums = self._loop(size, pointers, ahead, sums, axis, unroll)
+        return self._loop(rest, pointers, ahead, sums, axis, 1)[3]
 
     def _loop(
-        self, size: ir.Value, pointers: list[ir.Value], sums: list[ir.Value], axis: int, unroll: int
-    ) -> tuple[ir.Value, list[ir.Value], list[ir.Value]]:
+        self,
+        size: ir.Value,
+        pointers: list[ir.Value],
+        ahead: list[ir.Value],
+        sums: list[ir.Value],
+        axis: int,
+        unroll: int,
+    ) -> tuple[ir.Value, list[ir.Value], list[ir.Value], list[ir.Value]]:
         """`unroll` steps at a time; what is left of the size, and where all stands.  The loop
         carries the sums and its own running pointers."""
         b, at = self.builder, self.vectors.at
         _, sak, ldb, apart, *copy = self.depth[axis]
         strides = [ldb, *[sak] * len(self.offsets[::ROWS_A_POINTER]), *copy]
         inner = axis == len(self.depth) - 1
-        carried = [size, *pointers, *sums]
+        carried = [size, *pointers, *ahead, *sums]
         before, head = b.block, b.append_basic_block("depth")
         body, done = b.append_basic_block("step"), b.append_basic_block("done")
         b.branch(head)
         b.position_at_end(head)
-        phis = [b.phi(value.type) for value in carried]
-        left, running, sums = phis[0], phis[1 : 1 + len(pointers)], phis[1 + len(pointers) :]
+        entering = phis = [b.phi(value.type) for value in carried]
+        left, running, phis = phis[0], phis[1:][: len(pointers)], phis[1 + len(pointers) :]
+        fetching, sums = phis[: len(ahead)], phis[len(ahead) :]
         b.cbranch(b.icmp_signed(">=", left, I64(unroll)), body, done)
         b.position_at_end(body)
-        *now, ahead = running
-        values = sums
+        now, then, values = running, fetching, sums
         if unroll > 1:
-            b.call(self._fetch(), [ahead, I32(0), I32(2), I32(1)])
-            ahead = at(ahead, self.step_ahead)
+            for place in then:
+                b.call(self._fetch(), [place, I32(0), I32(2), I32(1)])
+            then = [at(p, step) for p, step in zip(then, self.steps_ahead, strict=True)]
         elif not inner:
-            ahead = at(ahead, b.select(self.some, apart, I64(0)))
+            then = [at(then[0], b.select(self.some, apart, I64(0))), *then[1:]]
         for _ in range(unroll):
-            values = self._accumulate(values, [*now, ahead], axis + 1)
+            values = self._accumulate(values, now, then, axis + 1)
             now = [at(p, stride) for p, stride in zip(now, strides, strict=True)]
-        following = [b.sub(left, I64(unroll)), *now, ahead, *values]
+        following = [b.sub(left, I64(unroll)), *now, *then, *values]
         last = b.block
         b.branch(head)
-        for phi, first, value in zip(phis, carried, following, strict=True):
+        for phi, first, value in zip(entering, carried, following, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(value, last)
         b.position_at_end(done)
-        return left, running, sums
+        return left, running, fetching, sums
 
     def _fetch(self) -> ir.Function:
         kinds = [POINTER, I32, I32, I32]
@@ -220,7 +247,7 @@ class _Microkernel:
         columns = [vectors.load(pointers[0], j) for j in range(wide)]
         if self.copy:
             for j, column in enumerate(columns):
-                place = vectors.at(pointers[-2], I64(j * vectors.lanes))
+                place = vectors.at(pointers[-1], I64(j * vectors.lanes))
                 b.store(column, place, align=vectors.align)
         rows = len(self.offsets[::ROWS_A_POINTER])
         pointers = [self._opaque(pointer) for pointer in pointers[1 : 1 + rows]]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from gradloom.codegen.cpu.point import Lanes, Point, combine
+from gradloom.codegen.cpu.row import AT_ONCE
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64, POINTER, counted, lanes_below, least, private
 from gradloom.codegen.lanes import LlvmLane, register_type, splat
@@ -21,11 +22,6 @@ from gradloom.plan.rows import Pass
 # grow with BLOCK + n / BLOCK instead of n.  float32 mean of 10^7 uniform numbers on 16 lanes: 5e-6
 # off without blocks, 8e-8 with; the time is the same.
 BLOCK = 256
-
-# Rounds of a folded loop that are in flight at once, each with a sum of its own.  float32, 1, 2, 4
-# and 8: sum along the rows of 16 x 512 0.34, 0.26, 0.24, 0.26 us, along its columns 0.47, 0.21,
-# 0.22, 0.26, its softmax 3.4, 3.0, 2.8, 2.9; that of 64 x 1000 36.1, 34.1, 33.2, 34.4.
-AT_ONCE = 4
 
 
 def emit_nest(module: ir.Module, nest: Nest, target: Target) -> ir.Function:
@@ -58,7 +54,7 @@ class _Writer(Point):
         rounds = self._rounds()
         for number in folds:
             kind = register_type(self.nest.steps[number].dtype, self._fold_width(number))
-            count = AT_ONCE if rounds >= AT_ONCE else 1
+            count = AT_ONCE if rounds >= AT_ONCE else self.at_once
             self.sums[number] = [self.builder.alloca(kind) for _ in range(count)]
             if rounds > BLOCK:
                 self.totals[number] = self.builder.alloca(kind)
@@ -129,7 +125,10 @@ class _Writer(Point):
             self._written_out(axis, step, body)
             return
         if axis == self.nest.vector and self.row.across:
-            self._run_across(axis, start, stop, step, body)
+            self._run_masked(axis, start, stop, step, body)
+            return
+        if axis == self.nest.vector and self.at_once > 1:
+            self._run_at_once(axis, start, stop, step, body)
             return
         if step == 1:
             self._run(axis, start, stop, 1, body)
@@ -144,18 +143,29 @@ class _Writer(Point):
             body()
             self.mask = None
 
-    def _run_across(
+    def _run_at_once(
         self, axis: int, start: ir.Value, stop: ir.Value, step: int, body: Callable[[], None]
     ) -> None:
-        """Rows across lanes, as many at once as there are lanes, or fewer: one body for both."""
+        """Several vectors a round, so that they do not wait for each other; then those that are
+        left, one by one."""
+        b, self.span = self.builder, step * self.at_once
+        middle = b.sub(stop, b.and_(b.sub(stop, start), I64(self.span - 1)))
+        self._run(axis, start, middle, self.span, body)
+        ragged = axis == 0 < self.kept or self.nest.sizes[axis] % self.span
+        self.span = step
+        if ragged:
+            self._run_masked(axis, middle, stop, step, body)
 
-        def block() -> None:
-            self.rest = self.builder.sub(stop, self.index[axis])
-            self.mask = LlvmLane(self.builder, lanes_below(self.builder, self.rest, step), "bool")
+    def _run_masked(
+        self, axis: int, start: ir.Value, stop: ir.Value, step: int, body: Callable[[], None]
+    ) -> None:
+        """Vectors of which the last may be ragged: one body for all."""
+        b = self.builder
+        with counted(b, start, stop, step) as self.index[axis]:
+            self.rest = b.sub(stop, self.index[axis])
+            self.mask = LlvmLane(b, lanes_below(b, self.rest, step), "bool")
             body()
             self.mask = None
-
-        self._run(axis, start, stop, step, block)
 
     def _written_out(self, axis: int, step: int, body: Callable[[], None]) -> None:
         size = self.nest.sizes[axis]
@@ -184,8 +194,9 @@ class _Writer(Point):
         if not self.totals:
             self._run_copies(axis, start, stop, step, body)
             return
-        with counted(b, start, stop, step * BLOCK) as first:
-            end = least(b, b.add(first, I64(step * BLOCK)), stop)
+        block = BLOCK * (self.width or 1 if axis == self._vector else 1)
+        with counted(b, start, stop, block) as first:
+            end = least(b, b.add(first, I64(block)), stop)
             self._run_copies(axis, first, end, step, body)
             self._close_block()
 
@@ -195,7 +206,7 @@ class _Writer(Point):
         """Several rounds at once, each with sums of its own, so that they do not wait for each
         other."""
         b = self.builder
-        if self._rounds() >= AT_ONCE:
+        if self.at_once == 1 and self._rounds() >= AT_ONCE:
             together = b.mul(b.sdiv(b.sub(stop, start), I64(step * AT_ONCE)), I64(step * AT_ONCE))
             middle = b.add(start, together)
             with counted(b, start, middle, step * AT_ONCE) as first:
@@ -245,7 +256,7 @@ class _Writer(Point):
         for pick in store.picks:
             at = at + self._picked(pick, lanes, None)
         if vector:
-            value = splat(value, self.width)
+            value = splat(value, self.span)
         mask = self.mask if vector else None
         if store.accumulate:
             before = self.memory.load(store.operand, store.dtype, at, value.width, mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gradloom.codegen.cpu.memory import Memory
-from gradloom.codegen.cpu.row import row_of
+from gradloom.codegen.cpu.row import at_once, row_of
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.transpose import RowBlock
 from gradloom.codegen.cpu.vectors import I64, POINTER
@@ -57,6 +57,8 @@ class Point:
         self.phases = phases(nest)
         self.wide = [is_wide(nest, store, self.axes) for store in nest.stores]
         self.row = row_of(nest, self.width)
+        self.at_once = at_once(nest, self.width, self.row) if target.has_masks else 1
+        self.span = self.width  # lanes here: those of a vector, or of several at once
         self.scratch = {n: self._scratch(n, target) for n in self.row.kept}
         self.sums: dict[int, list[ir.Value]] = {}  # of each fold, several at once
         self.totals: dict[int, ir.Value] = {}  # of finished blocks, where the sums are long
@@ -114,7 +116,9 @@ class Point:
             at = self._address(step.at, vector=True)
         for lane in picked:
             at = at + lane
-        return self.memory.load(step.operand, step.dtype, at, self.width if vector else None, mask)
+        if self.nest.streams and self.span != self.width and vector and at.width is None:
+            self.memory.fetch(step.operand, step.dtype, at, self.span or 1)
+        return self.memory.load(step.operand, step.dtype, at, self.span if vector else None, mask)
 
     def _lies_across(self, access: Load | Store) -> bool:
         return self.row.across and access.at.coefficient(self._vector) > 1
@@ -152,11 +156,11 @@ class Point:
             index = self.index[axis]
             total = b.add(total, index if coefficient == 1 else b.mul(index, I64(coefficient)))
         lane = LlvmLane(b, total, "int64")
-        if not vector or self.width is None:
+        if not vector or self.span is None:
             return lane
         step = at.coefficient(self._vector)
-        kind = register_type("int64", self.width)
-        return lane + LlvmLane(b, ir.Constant(kind, [step * k for k in range(self.width)]), "int64")
+        kind = register_type("int64", self.span)
+        return lane + LlvmLane(b, ir.Constant(kind, [step * k for k in range(self.span)]), "int64")
 
     @property
     def _vector(self) -> int:
@@ -185,6 +189,11 @@ class Point:
             step = self.nest.steps[number]
             assert isinstance(step, Fold)
             identity = self._identity(number)
+            if self.span != self.width:
+                whole, width = splat(lanes[step.arg], self.span), self.width or 1
+                for part, place in enumerate(self.sums[number]):
+                    self._combine_into(place, step, _part(whole, part * width, width))
+                continue
             value = splat(lanes[step.arg], identity.width)
             if self.mask is not None and self._vector >= self.kept:
                 value = self.mask.where(value, identity)
@@ -232,7 +241,7 @@ class Point:
             lane = combine(step.op, self._read(self.totals[number], number), lane)
         while self._vector >= self.kept and width is not None and width > 1:
             width //= 2
-            low, high = (_half(lane, first, width) for first in (0, width))
+            low, high = (_part(lane, first, width) for first in (0, width))
             lane = combine(step.op, low, high)
         if self._vector >= self.kept and width is not None:
             first = self.builder.extract_element(lane.value, ir.IntType(32)(0))
@@ -254,7 +263,7 @@ class Point:
         self.memory.store(self.scratch[number], self._point(), lane, None)
 
     def _recalled(self, number: int) -> LlvmLane:
-        width = self.width if self._is_vector(number) else None
+        width = self.span if self._is_vector(number) else None
         dtype = self.nest.steps[number].dtype
         return self.memory.load(self.scratch[number], dtype, self._point(), width, None)
 
@@ -279,7 +288,7 @@ def combine(row: str, left: LlvmLane, right: LlvmLane) -> LlvmLane:
     return lanes(left, right)
 
 
-def _half(lane: LlvmLane, first: int, count: int) -> LlvmLane:
+def _part(lane: LlvmLane, first: int, count: int) -> LlvmLane:
     numbers = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
     return LlvmLane(
         lane.builder, lane.builder.shuffle_vector(lane.value, lane.value, numbers), lane.dtype

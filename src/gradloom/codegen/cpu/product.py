@@ -10,7 +10,7 @@ from math import prod
 
 from llvmlite import ir
 
-from gradloom.codegen.cpu.microkernel import emit_microkernel
+from gradloom.codegen.cpu.microkernel import UNROLL, emit_microkernel
 from gradloom.codegen.cpu.packing import emit_pack_rows, emit_transpose
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.tiles import TILE_ROWS, Strips, depth_block, strips_of, tile_rows
@@ -82,11 +82,12 @@ FEW_BYTES = 2 * 1024 * 1024
 def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Function:
     """C = A @ B over a range of the outermost axis, as a private function.
 
-    `void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: the range is of `batch[0]`, or of the
-    rows where there is no batch; the pointers are those of the whole operands, and C overlaps
-    neither A nor B. A batch of groups of columns of one product runs as that product would, over
-    a range of its columns. B transposed, with stride 1 along k rather than n, costs a copy of B
-    per call: 64 x 64 x 128 169 Gflop/s where B with stride 1 along n gives 191.
+    `void name(i64 start, i64 stop, ptr a, ptr b, ptr c, ...)`: the range is of `batch[0]`, or of
+    the rows where there is no batch; the pointers are those of the whole operands, those to be
+    `fetched` behind them, and C overlaps neither A nor B. A batch of groups of columns of
+    one product runs as that product would, over a range of its columns. B transposed, with stride 1
+    along k rather than n, costs a copy of B per call: 64 x 64 x 128 169 Gflop/s where B with stride
+    1 along n gives 191.
 
     Raises ValueError if no axis of B, or not the columns of C, have stride 1.
     """
@@ -101,7 +102,8 @@ def emit_product(module: ir.Module, product: Product, target: Target) -> ir.Func
             f"{product.name}: strides {product.b_strides} of B and {product.c_strides} of C leave "
             "no contiguous axis to read or write vectors along; copy the operand"
         )
-    function = private(module, product.name, [I64, I64, POINTER, POINTER, POINTER])
+    pointers = [POINTER] * (3 + product.fetched)
+    function = private(module, product.name, [I64, I64, *pointers])
     _ProductFunction(function, product, target).emit()
     return function
 
@@ -129,6 +131,7 @@ class _Block:
     depth: tuple[ir.Value, ...]  # of each axis that the microkernel runs over
     resume: ir.Value
     next: ir.Value  # what is read of B after this
+    fetched: list[ir.Value]  # what is read of other arrays after this
 
 
 class _ProductFunction:
@@ -211,7 +214,7 @@ class _ProductFunction:
     def emit(self) -> None:
         """Loop over the batch, then over the blocks of each matrix."""
         product = self.product
-        start, stop, a, b, c = self.function.args
+        start, stop, a, b, c, *self.fetched = self.function.args
         a, b = (self._move(p, I64(1), n) for p, n in zip((a, b), product.before, strict=True))
         if self.groups:
             b = self._move(b, start, product.b_strides[0])
@@ -259,7 +262,10 @@ class _ProductFunction:
                     inner.append(builder.sub(last, first) if self._limits(axis) else last)
                 whole = (depth, *inner)
                 below = self._move(b_block, I64(self.step), self.b_depth[self.cut])
-                block = _Block(a_block, b_block, c, i, end, whole, resume, below)
+                done = [self._move(array, i, self.product.columns) for array in self.fetched]
+                block = _Block(a_block, b_block, c, i, end, whole, resume, below, done)
+                if done:
+                    block = self._fetched(block, builder.mul(k, I64(product.columns)), I64(1))
                 self._columns(self._pack_rows(block) if self.packs_rows else block)
 
     def _limits(self, axis: int) -> list[Limit]:
@@ -301,6 +307,14 @@ class _ProductFunction:
         first = builder.mul(block.start, self._steps(block))
         return replace(block, a=self._move(self.row_buffer, builder.neg(first), 1))
 
+    def _fetched(self, block: _Block, columns: ir.Value, depth: ir.Value) -> _Block:
+        """The block after `depth` steps of so many columns: others' rows of it pass by meanwhile,
+        evenly."""
+        b = self.builder
+        work = b.mul(b.mul(b.sub(block.stop, block.start), columns), depth)
+        share = b.udiv(work, I64(self.product.depth[0]))
+        return replace(block, fetched=[self._move(array, share, 1) for array in block.fetched])
+
     def _steps(self, block: _Block) -> ir.Value:
         """All steps of the depth of a block."""
         return self.builder.mul(block.depth[0], I64(prod(self.inner)))
@@ -331,6 +345,8 @@ class _ProductFunction:
                 beside = self._move(b, I64(wide), self.next_column)
                 ahead = builder.select(last, block.next, beside)
                 within = replace(block, b=b, c=c, next=ahead)
+                if block.fetched:
+                    within = self._fetched(within, j, block.depth[0])
                 if self.buffer is None:
                     self._rows(within, strips, used)
                 elif self.next_column != 1:
@@ -355,7 +371,11 @@ class _ProductFunction:
                 second = builder.add(block.start, I64(height))
                 copy = self._in_buffer(strips)
                 self._rows(replace(block, stop=second), strips, used, copy=copy)
-                self._rows(replace(block, start=second, b=self.buffer), strips, used, copy)
+                rest = replace(block, start=second, b=self.buffer)
+                if block.fetched:
+                    above = self._fetched(replace(block, stop=second), used, block.depth[0])
+                    rest = replace(rest, fetched=above.fetched)
+                self._rows(rest, strips, used, copy)
             with read:
                 self._rows(block, strips, used)
 
@@ -386,7 +406,12 @@ class _ProductFunction:
         height = self._height(strips.vectors)
         tile = Tile(product.dtype, height, strips.vectors, strips.ragged, strips.tail)
         kernel = emit_microkernel(
-            builder.module, tile, self.target, len(block.depth), copies=copy is not None
+            builder.module,
+            tile,
+            self.target,
+            len(block.depth),
+            copies=copy is not None,
+            fetches=len(block.fetched),
         )
         last = I64(product.rows - height)
         a, strides = [block.a, I64(self.sam), last, I64(self.sam)], self.a_depth[self.cut :]
@@ -405,7 +430,12 @@ class _ProductFunction:
         depth = [number for axis in zip(*axes, strict=True) for number in axis]
         ahead = [block.next, abreast, rows, *([self.buffer] if copy else [])]
         rows = [block.start, block.stop, last]
-        builder.call(kernel, [*rows, *a, block.b, *c, *ahead, *depth])
+        others: list[ir.Value] = []
+        if block.fetched:
+            size, (whole,) = I64(height * strips.vectors * self.lanes), product.depth
+            step = I64(-(-size.constant * UNROLL // whole))
+            others = [builder.udiv(builder.mul(size, block.depth[0]), I64(whole)), step]
+        builder.call(kernel, [*rows, *a, block.b, *c, *ahead, *depth, *others, *block.fetched])
 
     def _width(self, strips: Strips, used: ir.Value) -> ir.Value:
         """Lanes of the last vector of a strip of which `used` columns exist."""
