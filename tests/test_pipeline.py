@@ -77,6 +77,18 @@ def test_programs_that_nobody_has_stay_loaded_up_to_a_number(monkeypatch):
     assert entry() is None
 
 
+def test_a_plan_is_kept_whatever_was_traced_before():
+    """Numbers that count up, of marks, checkpoints and loops, do not reach the key."""
+
+    def loss(w, xs):
+        layer = gl.checkpoint(lambda c, x: (np.tanh(c * w + x), c * x))
+        last, rows = gl.scan(layer, w, xs)
+        return last.sum() + (rows * rows).sum()
+
+    texts = [gl.grad(loss).program(np.ones(3), np.ones((5, 3))).traced.text() for _ in range(2)]
+    assert texts[0] == texts[1]
+
+
 def test_a_second_process_neither_plans_nor_compiles(trained):
     text = MODEL.replace("RATE", "1e-3")
     first, second = trained(text), trained(text)

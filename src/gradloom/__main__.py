@@ -1,4 +1,4 @@
-"""The command `gradloom`: demo, inspect, functions, cache."""
+"""The command `gradloom`: demo, inspect, functions, cache, doctor."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="where compiled programs are kept, and their size")
     cache.add_argument("--clear", action="store_true", help="delete them")
     cache.set_defaults(command=_cache)
+
+    doctor = commands.add_parser("doctor", help="what is found here, and what repairs its faults")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -141,6 +144,14 @@ def _cache(chosen: argparse.Namespace) -> int:
     else:
         _say(f"{place}: {len(files)} entries (plans and programs), {size:,} bytes")
     return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from gradloom.doctor import examine
+
+    report = examine()
+    _say(str(report))
+    return 0 if report.cpu else 1
 
 
 # ---- what to inspect

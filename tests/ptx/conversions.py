@@ -212,6 +212,7 @@ def packed(instruction: Instruction, target: str) -> Action:
     half = narrow[target]
 
     def compute(upper: Array, lower: Array) -> Array:
+        upper, lower = np.broadcast_arrays(upper, lower)
         if "relu" in instruction.modifiers:
             upper, lower = (np.where(x > 0, x, np.float32(0)) for x in (upper, lower))
         pair = np.stack([half(lower), half(upper)], axis=1)

@@ -23,13 +23,16 @@ INTS, LONGS, WORDS = (types.CPointer(kind) for kind in (int32, int64, uint32))
 I32, F32 = ir.IntType(32), ir.FloatType()
 
 
+def ptx_of(function: Callable[..., Any], *signature: Any, fastmath: bool = False) -> str:
+    """A kernel compiled for sm_90."""
+    options = {"cc": (9, 0), "output": "ptx", "device": False, "abi": "numba"}
+    text, _ = cuda.compile(function, void(*signature), fastmath=fastmath, **options)
+    return text
+
+
 def compiled(function: Callable[..., Any], *signature: Any, fastmath: bool = False) -> Module:
     """A kernel compiled for sm_90 and loaded into the interpreter."""
-    text, _ = cuda.compile(
-        function, void(*signature), cc=(9, 0), output="ptx", device=False, abi="numba",
-        fastmath=fastmath,
-    )  # fmt: skip
-    return load(text)
+    return load(ptx_of(function, *signature, fastmath=fastmath))
 
 
 def assembly(

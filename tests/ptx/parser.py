@@ -41,7 +41,7 @@ NOT_REGISTERS = re.compile(r"%(n?tid|n?ctaid|laneid|n?warpid|n?smid|gridid|lanem
                            r"globaltimer\w*|pm\d+|dynamic_smem_size|total_smem_size|envreg\d+|"
                            r"n?cluster\w*|is_explicit_cluster|aggr_smem_size)(\.\w+)?")  # fmt: skip
 TOKEN = re.compile(
-    r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
+    r"""(?P<skip>[\s\0]+|//[^\n]*|/\*.*?\*/)
       | (?P<text>"[^"]*")
       | (?P<word>[\w%$.]+(?:::[\w.]+)*)
       | (?P<mark>[{}\[\]()<>,;:@!|+=-])""",

@@ -198,6 +198,41 @@ def test_special_registers():
     assert (out == [thread // 3, thread % 3, block % 2, (1 << thread) - 1]).all()
 
 
+def random_flow(rng: np.random.Generator, size: int) -> tuple[str, list[tuple[int, int, int, int]]]:
+    """Blocks that jump anywhere, by the bits of a number that each of them changes."""
+    blocks = [tuple(int(v) for v in rng.integers(0, (size, size, 5, 1000))) for _ in range(size)]
+    text = "mov.u32 %r1, %r61;\nmov.u32 %r2, 0;\n"
+    for at, (yes, no, bit, add) in enumerate(blocks):
+        text += f"""
+        $B{at}:
+        mad.lo.u32 %r1, %r1, 1664525, {add};
+        add.u32 %r2, %r2, 1;
+        setp.ge.u32 %p1, %r2, 40;
+        @%p1 bra $end;
+        bfe.u32 %r3, %r1, {bit + 20}, 1;
+        setp.ne.u32 %p2, %r3, 0;
+        @%p2 bra $B{yes};
+        bra.uni $B{no};
+        """
+    return text + "$end:\n", blocks
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_control_flow(seed):
+    """Each thread goes its way as if it were alone."""
+    text, blocks = random_flow(np.random.default_rng(seed), 3 + seed)
+    out = np.zeros(96, np.uint32)
+    run(text + STORE, out, grid=2, block=48)
+    for thread, found in enumerate(out.tolist()):
+        value, at = thread, 0
+        for step in range(1, 41):
+            yes, no, bit, add = blocks[at]
+            value = (value * 1664525 + add) % 2**32
+            if step < 40:
+                at = yes if value >> (bit + 20) & 1 else no
+        assert found == value
+
+
 # ---- progress
 
 

@@ -67,6 +67,8 @@ def test_halves_and_brain_floats():
     pair = apply("cvt.rn.bf16x2.f32 {0}, {1}, {2};", "b32 f32 f32", x, np.roll(x, 1))
     assert (pair >> 16 == brain).all()
     assert (pair & 0xFFFF == np.roll(brain, 1)).all()
+    alone = apply("cvt.rn.bf16x2.f32 {0}, 0f3F800000, {1};", "b32 f32", x)
+    assert (alone == (brain.astype(np.uint32) | 0x3F800000)).all()
 
 
 def test_tf32_keeps_ten_bits():

@@ -8,8 +8,8 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 import scipy.special
 from numba import float32, uint32
 
-from tests.ptx import PtxError, kernels
-from tests.ptx.kernels import DOUBLES, FLOATS, INTS, LONGS, WORDS, arguments_of, compiled
+from tests.ptx import PtxError, kernels, load
+from tests.ptx.kernels import DOUBLES, FLOATS, INTS, LONGS, WORDS, arguments_of, compiled, ptx_of
 
 RNG = np.random.default_rng(6)
 
@@ -98,6 +98,19 @@ def test_a_tiled_product_with_edges(seed):
     counters = module.launch(grid=(3, 4), block=(16, 16), args=[a, b, c, *sizes], seed=seed)
     np.testing.assert_allclose(c, a @ b, atol=2e-5)
     assert counters.barriers == 12 * 2 * 2
+
+
+def test_every_barrier_of_a_product_is_needed():
+    signature = (FLOATS, FLOATS, FLOATS, uint32, uint32, uint32)
+    lines = ptx_of(kernels.product, *signature).splitlines()
+    barriers = [at for at, line in enumerate(lines) if "bar.sync" in line]
+    sizes = [np.uint32(size) for size in (16, 16, 40)]
+    assert len(barriers) == 2
+    for at in barriers:
+        a, b, c = (np.ones(640, np.float32) for _ in range(3))
+        module = load("\n".join(lines[:at] + lines[at + 1 :]))
+        with pytest.raises(PtxError, match=r"race"):
+            module.launch(grid=1, block=(16, 16), args=[a, b, c, *sizes])
 
 
 def test_arrays_as_numba_passes_them():

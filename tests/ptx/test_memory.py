@@ -250,7 +250,7 @@ def test_compare_and_swap_as_a_lock():
 def test_packed_atomics():
     memory = np.float16([1, 2])
     one = int(np.float16([0.5, 0.25]).view(np.uint32)[0])
-    run(f"red.global.add.noftz.f16x2 [%d40], {one};", memory, block=8)
+    run(f"mov.b32 %r1, {one};\nred.global.add.noftz.f16x2 [%d40], %r1;", memory, block=8)
     assert memory.tolist() == [5, 4]
 
 

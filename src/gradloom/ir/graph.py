@@ -45,11 +45,12 @@ class Graph:
         """A hash of the text: equal in every process and for equal graphs."""
         return hashlib.sha256(self.text().encode()).hexdigest()
 
-    def text(self, lines: bool = False, serials: dict[int, int] | None = None) -> str:
+    def text(self, lines: bool = False, serials: dict[Any, int] | None = None) -> str:
         """One line a node; with `lines`, the user's file and line beside it.
 
-        Serial numbers, which tell apart what is computed of the same, are those of the text, or of
-        the text that this is part of: `serials` has the numbers of those that were met.
+        Serial numbers, which tell apart what is computed of the same and name a loop's results, are
+        those of the text, or of the text that this is part of: `serials` has the numbers of those
+        that were met.
         """
         serials = {} if serials is None else serials
         order = self.nodes()
@@ -165,10 +166,12 @@ def _is_graph(value: object) -> TypeGuard[Graph]:
     return isinstance(value, Graph)
 
 
-def _shown(name: str, value: Any, serials: dict[int, int]) -> str:
+def _shown(name: str, value: Any, serials: dict[Any, int]) -> str:
     """An attribute as text; a graph on lines of its own."""
     if name == "serial":
         return str(serials.setdefault(value, len(serials)))
+    if name == "ids":
+        return str(tuple(serials.setdefault(each, len(serials)) for each in value))
     if isinstance(value, tuple) and any(map(_is_graph, value)):
         return f"({', '.join(_shown(name, v, serials) for v in value)})"
     if _is_graph(value):

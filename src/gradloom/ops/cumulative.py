@@ -84,7 +84,7 @@ def routine_recur_{dtype}(start, stop, count, inner, reverse, x, y, out):
 """
 
 LOGADDEXP = """\
-def routine_logaddexp(a, b):
+def routine_logaddexp(a, b) -> float:
     if a == b:
         return a + 0.6931471805599453
     low = b if a > b else a

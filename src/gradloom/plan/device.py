@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gradloom.plan.meetings import Meetings
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import (
     Buffer,
@@ -26,7 +27,7 @@ from gradloom.plan.plan import (
     Store,
     map_stages,
 )
-from gradloom.plan.split import Meetings, same_elements
+from gradloom.plan.split import same_elements
 from gradloom.plan.tiles import Tile, tile_count, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, nest_accesses, sizes_of
 

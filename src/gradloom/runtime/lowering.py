@@ -395,7 +395,10 @@ def _name(node: ast.expr) -> str:
 
 
 def _result_of(definition: ast.FunctionDef) -> ir.Type:
-    """int64 if a function returns anything; what it returns is checked where it does."""
+    """int64 if a function returns anything, or float64 if it says so; what it returns is checked
+    where it does."""
+    if isinstance(definition.returns, ast.Name) and definition.returns.id == "float":
+        return F64
     return I64 if any(isinstance(node, ast.Return) for node in ast.walk(definition)) else VOID
 
 

@@ -128,8 +128,8 @@ def no_driver(error: RuntimeError) -> DeviceError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DeviceError(
         f"there is no NVIDIA driver, or one that is too old ({said})\n"
-        f"  repair: on a machine with an NVIDIA GPU install a driver from nvidia.com/drivers; "
-        f"{DOCTOR}; without one, device=None runs on the CPU"
+        "  repair: with an NVIDIA GPU, sudo ubuntu-drivers install nvidia:580, or driver 580 or "
+        f"newer from nvidia.com/drivers, or docker run --gpus all; {DOCTOR}"
     )
 
 
