@@ -90,7 +90,7 @@ def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(
-            message(f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it')
+            message(
+                f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it'
+            )
         ) from error
-
-

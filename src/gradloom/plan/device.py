@@ -197,5 +197,3 @@ def _lies_across(nest: Nest, items: Sequence[int]) -> bool:
         return sum(abs(at.coefficient(axis)) == 1 for at in loads)
 
     return in_a_row(items[-1]) > in_a_row(last)
-
-

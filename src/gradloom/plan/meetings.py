@@ -84,9 +84,7 @@ class Meetings:
         stages: list[Stage] = []
         for first, *rest in units_of(kernel):
             touched = [
-                access
-                for stage in (first, *rest)
-                for access in self.touched(stage, kernel.name)
+                access for stage in (first, *rest) for access in self.touched(stage, kernel.name)
             ]
             reason = self._before(touched, first.barrier)
             stages += (replace(first, barrier=reason), *rest)

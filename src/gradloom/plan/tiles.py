@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Product
 
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """`rows` x `columns` of the result, summed over `depth` at a time that lie in shared memory;

@@ -49,7 +49,9 @@ def launches_text(device: DevicePlan, target: Target) -> str:
     """The stages with a kernel each, `launch_name(ptr...)`: its blocks share all of the items."""
     module = stages_module(device, target)
     for name, found in device.functions.items():
-        _kernel(module, name, found.count, THREADS // found.lanes if isinstance(found, Spread) else 1)
+        _kernel(
+            module, name, found.count, THREADS // found.lanes if isinstance(found, Spread) else 1
+        )
     # llvmlite has no word for kernels.
     return str(module).replace(f'define void @"{KERNEL}', f'define ptx_kernel void @"{KERNEL}')
 
@@ -70,5 +72,3 @@ def _kernel(module: ir.Module, name: str, count: int, grain: int) -> None:
 
     b.call(stage, [cut(number), cut(b.add(number, I64(1))), *kernel.args])
     b.ret_void()
-
-

@@ -57,6 +57,13 @@ class _Memory(Memory):
         joined.add_incoming(found.value, inside)
         return LlvmLane(b, joined, dtype)
 
+    def report(self, wrong: LlvmLane) -> None:
+        """Store a 1 at the fault word: several threads may, at once."""
+        b = self.builder
+        word = b.bitcast(self.fault, I64.as_pointer())
+        with b.if_then(wrong.value, likely=False):
+            b.store_atomic(I64(1), word, "monotonic", 8)
+
 
 class _Writer(Point):
     """The loops of one thread."""

@@ -79,7 +79,14 @@ class _Writer:
         self._fill(self.shared_a, tile.rows, self.first_row, product.rows, first, depth, a_along, 0)
         b_along = product.b_strides[-1] != 1
         self._fill(
-            self.shared_b, tile.columns, self.first_column, product.columns, first, depth, b_along, 1
+            self.shared_b,
+            tile.columns,
+            self.first_column,
+            product.columns,
+            first,
+            depth,
+            b_along,
+            1,
         )
         threads.meet(b)
         # The sums stay in registers, as LLVM takes what is stored and loaded at once for a value.
@@ -238,5 +245,3 @@ def _unravelled(b: ir.IRBuilder, number: ir.Value, sizes: Sequence[int]) -> list
         found.append(b.urem(number, I32(size)) if position else number)
         number = b.udiv(number, I32(size))
     return found[::-1]
-
-

@@ -32,7 +32,9 @@ blocks = partial(_register, "nctaid.x")
 
 def meet(builder: ir.IRBuilder) -> None:
     """All threads of the block wait for each other, and see what each has written."""
-    function = declared(builder.module, "llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), [I32])
+    function = declared(
+        builder.module, "llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), [I32]
+    )
     builder.call(function, [I32(0)])
 
 

@@ -106,5 +106,3 @@ def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target) -> 
     optimise(module, machine)
     found: str = machine.emit_assembly(module)
     return found
-
-

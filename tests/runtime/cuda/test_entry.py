@@ -1,0 +1,183 @@
+"""Whole programs on a GPU: one kernel that runs the driver, and a kernel a stage, both by the
+interpreter of PTX, against the same programs on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.gpus import Simulated
+from tests.ptx import PtxError
+
+import gradloom as gl
+import gradloom.numpy as gnp
+from gradloom.errors import RangeError
+from gradloom.runtime.cuda import words
+from gradloom.runtime.cuda.machine import using
+from gradloom.settings import settings
+
+RNG = np.random.default_rng(0)
+X = RNG.random((37, 50), np.float32)
+PICTURES = RNG.random((4, 8, 8, 4), np.float32)
+FILTERS = RNG.random((3, 3, 4, 16), np.float32)
+
+
+def softmax(x):
+    return gl.nn.softmax(x)
+
+
+def sums(x):
+    return gnp.sum(x), gnp.sum(x, axis=0), gnp.max(x, axis=1), gnp.mean(x[:, :3], axis=1)
+
+
+def products(x):
+    return x @ x.T, x.T @ x, x[:5] @ x[:3].T
+
+
+def joined(x):
+    return gnp.concatenate([x.T + 1, x.T * 2], axis=0)
+
+
+def scattered(x):
+    rows = np.array([1, 2, 1])
+    return (x[:10] * 0).at[rows].add(x[:3]), x[rows], gnp.cumsum(x, axis=1)
+
+
+def counted(x):
+    return gl.fori_loop(0, 10, lambda i, c: c * 0.5 + x, x)
+
+
+def repeated(x):
+    return gl.while_loop(lambda c: gnp.sum(c) < 1e6, lambda c: c * 2, x)
+
+
+def chosen(x):
+    return gl.cond(gnp.sum(x) > 0, lambda x: x + 1, lambda x: x - 1, x)
+
+
+def scanned(x):
+    return gl.grad(lambda x: gl.scan(lambda c, r: (gnp.tanh(c + r), c), x[0], x)[0].sum())(x)
+
+
+def random(x):
+    return gl.random.normal(gl.random.key(3), (40, 7)) + x[0, 0]
+
+
+def convolved(x):
+    def loss(filters):
+        return (gl.nn.conv2d(PICTURES, filters, padding="same") ** 2).sum()
+
+    return gl.value_and_grad(loss)(FILTERS)
+
+
+PROGRAMS = (
+    softmax,
+    sums,
+    products,
+    joined,
+    scattered,
+    counted,
+    repeated,
+    chosen,
+    scanned,
+    random,
+    convolved,
+)
+FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in (tree if isinstance(tree, tuple) else (tree,))]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_programs_on_a_gpu_give_what_they_give_on_a_cpu(program, form):
+    machine = Simulated()
+    with settings(disable=FORMS[form]), using(machine):
+        results = gl.jit(program, device="cuda")(X)
+    for got, want in zip(leaves(results), leaves(gl.jit(program)(X)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+    kernels = {name for name, _ in machine.launches}
+    assert (kernels == {"persistent"}) == (form == "one kernel")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_bits_do_not_depend_on_the_blocks(form):
+    found = []
+    for blocks in (1, 2, 5):
+        with settings(disable=FORMS[form]), using(Simulated(blocks=blocks)):
+            found.append([leaves(gl.jit(p, device="cuda")(X)) for p in (sums, products, convolved)])
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            for got, want in zip(one, two, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+def test_an_index_out_of_range_names_the_line():
+    with using(Simulated()), pytest.raises(RangeError, match="test_entry.py"):
+        gl.jit(lambda x, i: x[i], device="cuda")(X, np.array([1, 99]))
+
+
+# ---- training
+
+
+def classify(params, x, y):
+    hidden = gnp.tanh(x @ params["w"] + params["b"])
+    return gl.nn.softmax_cross_entropy(hidden @ params["v"] + params["c"], y).mean()
+
+
+def layers(*sizes):
+    rng = np.random.default_rng(1)
+    first, middle, last = sizes
+    return {
+        "w": rng.normal(0, 0.3, (first, middle)).astype("f"),
+        "b": np.zeros(middle, "f"),
+        "v": rng.normal(0, 0.3, (middle, last)).astype("f"),
+        "c": np.zeros(last, "f"),
+    }
+
+
+def trained(device):
+    """A step, a run, and a fit with shuffled batches and a smaller last one."""
+    rng = np.random.default_rng(5)
+    xs, ys = rng.random((6, 20, 16)).astype("f"), rng.integers(0, 10, (6, 20))
+    step = gl.train_step(classify, gl.optim.adam(1e-2), device=device)
+    state, first = step(step.init(layers(16, 32, 10)), xs[0], ys[0])
+    state, losses = step.run(state, xs, ys)
+    rows = xs.reshape(-1, 16), ys.reshape(-1)
+    key = gl.random.key(3)
+    state, history = step.fit(state, rows, batch_size=50, epochs=1, shuffle=key, progress=False)
+    return [first, losses, history["loss"], *state.params.values()]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_training_on_a_gpu_is_training_on_a_cpu(form):
+    wanted = trained("cpu")
+    with settings(disable=FORMS[form]), using(Simulated()):
+        found = trained("cuda")
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+# ---- faults that must be found
+
+
+def test_a_grid_barrier_without_its_fences_is_found(monkeypatch):
+    text = words.barrier_text()
+    fence = '  fence syncscope("device") acq_rel\n'
+    assert text.count(fence) == 2
+    monkeypatch.setattr("gradloom.runtime.cuda.ptx.barrier_text", lambda: text.replace(fence, ""))
+    with using(Simulated()), pytest.raises(PtxError, match="race"):
+        gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
+
+
+def test_a_missing_meeting_of_blocks_is_found(monkeypatch):
+    monkeypatch.setattr("gradloom.codegen.driver._meeting", lambda reason: iter(()))
+    with using(Simulated()), pytest.raises(PtxError, match="race"):
+        gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
+
+
+def test_a_missing_meeting_of_threads_is_found(monkeypatch):
+    monkeypatch.setattr("gradloom.codegen.cuda.threads.meet", lambda builder: None)
+    with using(Simulated()), pytest.raises(PtxError):
+        gl.jit(lambda x: x @ x.T, device="cuda")(X)
