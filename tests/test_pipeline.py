@@ -31,6 +31,7 @@ print(json.dumps({
     "cached": step.program().cached,
     "compiler": "gradloom.runtime.compile" in sys.modules,
     "planner": "gradloom.plan.assemble" in sys.modules,
+    "passes": "gradloom.passes.order" in sys.modules,
     "lines": found[0].split("model.py:")[1].split()[0],
 }))
 """
@@ -89,13 +90,15 @@ def test_a_plan_is_kept_whatever_was_traced_before():
     assert texts[0] == texts[1]
 
 
-def test_a_second_process_neither_plans_nor_compiles(trained):
+def test_a_second_process_neither_simplifies_nor_plans_nor_compiles(trained):
     text = MODEL.replace("RATE", "1e-3")
     first, second = trained(text), trained(text)
     assert first["compiler"]
     assert first["planner"]
+    assert first["passes"]
     assert not second["compiler"]
     assert not second["planner"]
+    assert not second["passes"]
     assert second["cached"]
     assert second["value"] == first["value"]
 

@@ -118,6 +118,8 @@ class Team:
             self.word(region)
             self.run(region.bodies[self.rng.integers(len(region.bodies))])
             return
+        if region.flow == "for":
+            self.meet(region.barrier)
         rounds = min(region.length, ROUNDS) if region.flow == "for" else ROUNDS
         for number in range(rounds):
             self.rounds |= dict.fromkeys(region.rows, number)

@@ -19,7 +19,7 @@ from gradloom.errors import InternalError
 from gradloom.pipeline import run_passes
 from gradloom.plan import split as split_module
 from gradloom.plan.assemble import make_plan
-from gradloom.plan.plan import Kernel, Plan, Product, Region
+from gradloom.plan.plan import Kernel, Plan, Product, Region, kernels_of
 from gradloom.plan.split import verify_split
 from gradloom.settings import settings
 from gradloom.tracing import leaf_of, record
@@ -197,3 +197,24 @@ def test_loops_meet_where_rounds_need_one_another():
     plan = plan_of(*PROGRAMS["while"])
     (region,) = [part for part in plan.parts if isinstance(part, Region)]
     assert region.barrier
+
+
+def recurrent(x, u):
+    def cell(h, fed):
+        h = gnp.tanh(fed + h @ u)
+        return h, h
+
+    start = gnp.zeros((x.shape[1], u.shape[0]), x.dtype) + x[0, 0, 0]
+    return gl.scan(cell, start, x)[1]
+
+
+def test_a_team_meets_before_a_loop_rather_than_in_each_round():
+    plan = plan_of(recurrent, np.ones((64, 16, 256), "float32"), np.ones((256, 256), "float32"))
+    (region,) = [part for part in plan.parts if isinstance(part, Region)]
+    assert all(s.grain for k in kernels_of(region.bodies[0]) for s in k.stages)
+    assert region.barrier
+    assert not region.again
+    assert not any(s.barrier for k in kernels_of(region.bodies[0]) for s in k.stages)
+    lacking = replace(region, barrier="")
+    with pytest.raises(InternalError, match="a barrier is missing"):
+        verify_split(replace(plan, parts=tuple(lacking if p is region else p for p in plan.parts)))

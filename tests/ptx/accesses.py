@@ -19,7 +19,6 @@ SPACES = ("global", "shared", "local", "const", "param")
 STRONG = frozenset({"volatile", "relaxed", "acquire", "release", "acq_rel", "mmio"})
 RELEASING = frozenset({"release", "acq_rel"})
 ACQUIRING = frozenset({"acquire", "acq_rel"})
-HIGH = WINDOWS.keys() - {0}
 
 
 def space_of(instruction: Instruction) -> str:

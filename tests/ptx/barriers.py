@@ -49,6 +49,7 @@ class Barriers:
 
     def come(self, number: int, count: int | None, party: Party) -> None:
         """Threads come to a barrier of their blocks."""
+        self.wave.progress = True
         barrier = self.barrier(number)
         blocks = np.bincount(self.wave.block_of(party.threads), minlength=self.blocks)
         barrier.come += blocks
@@ -80,7 +81,6 @@ class Barriers:
         barrier.come[done] = barrier.asked[done] = 0
         barrier.phase[done] += 1
         self.wave.counters.barriers += int(np.count_nonzero(done))
-        self.wave.progress = True
         parties, barrier.parties = barrier.parties, []
         for party in parties:
             self.release(barrier, party, done)

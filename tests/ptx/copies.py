@@ -45,6 +45,7 @@ class Copies:
         size: int,
         wanted: np.ndarray,
     ) -> None:
+        self.wave.progress = True
         shared = self.wave.spaces["shared"]
         shared.begin_copy(threads, target, size)
         batch = self.committed[threads]
@@ -67,6 +68,7 @@ class Copies:
     def wait(self, threads: np.ndarray, pending: int | None) -> None:
         """Lands what the threads committed, but for their last `pending` groups; with None also
         what they did not commit."""
+        self.wave.progress = self.wave.progress or bool(self.flying)
         limit = np.zeros(self.committed.size, np.int64)
         limit[threads] = self.committed[threads] + (1 if pending is None else -pending)
         flying, self.flying = self.flying, []

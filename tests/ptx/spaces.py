@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from tests.ptx.syntax import PtxError
+
 GUARD = 256  # bytes that belong to nobody between two allocations
 SHARED_WINDOW = 1 << 56
 LOCAL_WINDOW = 1 << 57
@@ -24,7 +26,7 @@ WINDOWS = {
 }
 
 
-class FaultError(Exception):
+class FaultError(PtxError):
     """What a GPU would refuse, or should: the machine adds the instruction and the thread."""
 
     def __init__(self, reason: str, thread: int | None = None) -> None:

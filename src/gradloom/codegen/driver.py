@@ -254,6 +254,7 @@ Inner = Callable[[Iterable[Part]], Iterator[str]]
 def _for(plan: Plan, region: Region, number: int, inner: Inner) -> Iterator[str]:
     at = f"round_{number}"
     count = region.length
+    yield from _meeting(region.barrier)
     yield f"for {at} in range({f'{count - 1}, -1, -1' if region.reverse else count}):"
     yield from (f"    {_row(plan, row, at)}" for row in region.rows if plan.buffers[row].stride)
     yield from _indented([*inner(region.bodies[0]), *_meeting(region.again)])

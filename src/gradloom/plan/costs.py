@@ -142,7 +142,8 @@ def _of_regions(parts: Iterable[Part], rounds: int) -> float:
         if isinstance(part, Kernel):
             continue
         inside = rounds * part.length if part.flow == "for" else rounds
-        total += inside * (bool(part.again) + bool(part.barrier))
+        first = rounds if part.flow == "for" else inside
+        total += inside * bool(part.again) + first * bool(part.barrier)
         total += sum(_of_regions(body, inside) for body in part.bodies)
     return total
 

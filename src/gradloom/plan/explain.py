@@ -33,7 +33,7 @@ def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str,
         if isinstance(part, Region):
             yield from _lines(plan, part.init, depth)
             for number, body in enumerate(part.bodies):
-                if part.barrier and part.flow == "branch" and not number:
+                if part.barrier and part.flow != "while" and not number:
                     yield f"{inset}    = all meet: {part.barrier}"
                 yield f"{inset}{_head_line(plan, part, number)}"
                 yield from _lines(plan, body, depth + 1)

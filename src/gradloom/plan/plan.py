@@ -266,10 +266,10 @@ class Region:
 
     `flow` is "for": `length` rounds of one body; "while": the first body computes the word `word`,
     and the second runs as long as it is not 0; or "branch": the word chooses one of the bodies.
-    `init` runs first.  The team meets before it reads the word where `barrier` says why, and at the
-    end of a round where `again` does.  The buffers `rows` are parts of others; those with a stride
-    are the next row in each round.  `reads` and `writes` are the buffers of its surroundings that
-    the bodies touch: they live throughout.
+    `init` runs first.  The team meets before the rounds of a "for", or before it reads the word,
+    where `barrier` says why, and at the end of a round where `again` does.  The buffers `rows` are
+    parts of others; those with a stride are the next row in each round.  `reads` and `writes` are
+    the buffers of its surroundings that the bodies touch: they live throughout.
     """
 
     name: str

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gradloom.errors import InternalError
 from gradloom.plan.columns import by_columns
 from gradloom.plan.costs import effort, nanoseconds, worth_sharing
 from gradloom.plan.lower import ROW_TILE
+from gradloom.plan.meetings import Meetings, Unit, units_of
 from gradloom.plan.plan import (
     Buffer,
     Kernel,
@@ -31,12 +32,7 @@ from gradloom.plan.plan import (
     Store,
 )
 from gradloom.plan.touch import (
-    ALL,
-    ANY,
-    SERIAL,
-    Access,
     Reach,
-    accesses,
     moved,
     nest_accesses,
     placed,
@@ -45,8 +41,6 @@ from gradloom.plan.touch import (
     sizes_of,
 )
 from gradloom.settings import current as current_settings
-
-Unit = tuple[Stage, ...]
 
 FLAT_GRAIN = 64  # iterations across lanes: whole vectors, and whole cache lines of any dtype
 FEWEST = 4  # grains, if a coarser one is only to fit the tiles of products
@@ -64,7 +58,7 @@ def split(plan: Plan) -> Plan:
 
 
 def _meeting(parts: Sequence[Part], buffers: Sequence[Buffer]) -> tuple[Part, ...]:
-    return _Meetings(buffers, placing=True).visit(parts)
+    return Meetings(buffers, placing=True).visit(parts)
 
 
 def verify_split(plan: Plan) -> None:
@@ -77,7 +71,7 @@ def verify_split(plan: Plan) -> None:
         grains = {(s.grain, s.extent) for s in kernel.stages}
         if kernel.in_blocks and len(grains) > 1:
             raise InternalError(f"plan, kernel {kernel.name}: its stages are split differently")
-    walk = _Meetings(plan.buffers, placing=False)
+    walk = Meetings(plan.buffers, placing=False)
     walk.visit(plan.parts)
     if walk.missing:
         raise InternalError(f"plan: a barrier is missing before what {walk.missing[0]}")
@@ -165,11 +159,6 @@ def _dealt(plan: Plan) -> tuple[Part, ...]:
     return tuple(each_kernel(part, grained) for part in plan.parts)
 
 
-def units_of(kernel: Kernel) -> list[tuple[Stage, ...]]:
-    """Stages that run over one range together: all that share blocks, or else one at a time."""
-    return [kernel.stages] if kernel.in_blocks else [(stage,) for stage in kernel.stages]
-
-
 def each_kernel(part: Part, change: Callable[[Kernel], Kernel]) -> Part:
     """The part with every kernel changed, in the order of the text."""
     if isinstance(part, Kernel):
@@ -222,7 +211,9 @@ class _Wishes:
 def _default(unit: Unit, rank: int) -> int:
     code = unit[0].code
     if isinstance(code, Product):
-        return 1 if code.batch else ROW_TILE
+        # Of few rows two take half each: no more need meet in a loop of such products, which took
+        # 0.71 of the time so (64 rounds of 16 x 64 by 64 x 256, the gates and their reverse).
+        return 1 if code.batch else min(ROW_TILE, -(-unit[0].extent // 2))
     if rank == 2:
         return FLAT_GRAIN
     return ROW_TILE if unit[0].extent >= FEWEST * ROW_TILE else 1
@@ -269,176 +260,3 @@ def _row_lighter(kernels: Sequence[Kernel], buffers: Sequence[Buffer]) -> tuple[
         return replace(kernel, stages=tuple(stages))
 
     return tuple(map(lighter, kernels))
-
-
-# ---- barriers
-
-
-class _Open:
-    """What has been touched since all met: the first of equal ones, by what could meet it, since a
-    network of 4,375 operations, all of worker 0, had 48 million pairs to look at."""
-
-    def __init__(self, found: Iterable[Access] = ()) -> None:
-        self._groups: dict[tuple[int, bool, bool], dict[Access, None]] = {}
-        self.add(found)
-
-    def __iter__(self) -> Iterator[Access]:
-        return itertools.chain.from_iterable(self._groups.values())
-
-    def add(self, found: Iterable[Access]) -> None:
-        for access in found:
-            key = access.root, access.grains == SERIAL, access.writes
-            self._groups.setdefault(key, {}).setdefault(access)
-
-    def clear(self) -> None:
-        self._groups.clear()
-
-    def meeting(self, access: Access) -> Iterator[Access]:
-        """Those that meet it: never two of worker 0, nor two that read."""
-        for serial in (False,) if access.grains == SERIAL else (False, True):
-            for writes in (True, False) if access.writes else (True,):
-                group = self._groups.get((access.root, serial, writes), {})
-                yield from filter(access.meets, group)
-
-
-class _Meetings:
-    """A walk through a plan that places barriers as late as they may stand, which makes them as few
-    as they can be where all is in a row; or that checks those that are there."""
-
-    def __init__(self, buffers: Sequence[Buffer], placing: bool) -> None:
-        self.buffers = buffers
-        self.placing = placing
-        self.open = _Open()
-        self.missing: list[str] = []  # why there should be barriers that are not there
-
-    def visit(self, parts: Sequence[Part]) -> tuple[Part, ...]:
-        return tuple(self._part(part) for part in parts)
-
-    def _part(self, part: Part) -> Part:
-        if isinstance(part, Kernel):
-            return self._kernel(part)
-        part = replace(part, init=tuple(map(self._kernel, part.init)))
-        walk = {"for": self._for, "while": self._while, "branch": self._branch}
-        return walk[part.flow](part)
-
-    def _kernel(self, kernel: Kernel) -> Kernel:
-        stages: list[Stage] = []
-        for first, *rest in units_of(kernel):
-            touched = [
-                access
-                for stage in (first, *rest)
-                for access in accesses(stage, self.buffers, stage.grain, kernel.name)
-            ]
-            reason = self._before(touched, first.barrier)
-            stages += (replace(first, barrier=reason), *rest)
-        return replace(kernel, stages=tuple(stages))
-
-    def _before(self, touched: Sequence[Access], barrier: str) -> str:
-        """Why all must meet before this, if they must; from then on it is open."""
-        reason = self._met(next(self._conflicts(touched), ""), barrier)
-        self.open.add(touched)
-        return reason
-
-    def _met(self, reason: str, barrier: str) -> str:
-        """The barrier to have at this point, where there was one."""
-        if self.placing:
-            barrier = reason
-        if barrier:
-            self.open.clear()
-        elif reason:
-            self.missing.append(reason)
-        return barrier
-
-    def _conflicts(self, touched: Sequence[Access]) -> Iterator[str]:
-        for access in touched:
-            for other in self.open.meeting(access):
-                yield self._reason(access, other)
-
-    def _reason(self, access: Access, other: Access) -> str:
-        verb, before = ("writes" if a.writes else "reads" for a in (access, other))
-        name, old = (self.buffers[a.buffer].name for a in (access, other))
-        place = name if name == old else f"{name} in the place of {old}"
-        return f"{verb} {place}, which {other.kernel} {before}"
-
-    # ---- loops and branches
-
-    def _for(self, region: Region) -> Region:
-        before = _Open(self.open)
-        region = self._rounds(region, lambda r: replace(r, bodies=(self.visit(r.bodies[0]),)))
-        if not region.length:
-            self.open.add(before)
-        return region
-
-    def _while(self, region: Region) -> Region:
-        left = _Open()
-
-        def once(region: Region) -> Region:
-            test = self.visit(region.bodies[0])
-            barrier = self._before([self._word(region)], region.barrier)
-            left.add(self.open)
-            return replace(region, bodies=(test, self.visit(region.bodies[1])), barrier=barrier)
-
-        region = self._rounds(region, once)
-        self.open = left
-        return region
-
-    def _branch(self, region: Region) -> Region:
-        barrier = self._before([self._word(region)], region.barrier)
-        start, end = self.open, _Open()
-        bodies = []
-        for body in region.bodies:
-            self.open = _Open(start)
-            bodies.append(self.visit(body))
-            end.add(self.open)
-        self.open = end
-        return replace(region, bodies=tuple(bodies), barrier=barrier)
-
-    def _rounds(self, region: Region, once: Callable[[Region], Region]) -> Region:
-        """Two rounds, which stand for all; they meet at the end of each if the second asks for it.
-
-        What the third would find open, the second has found.
-        """
-        region = once(replace(region, again="" if self.placing else region.again))
-        placing, self.placing = self.placing, False
-        known = len(self.missing)
-        self._end_round(region)
-        once(region)
-        if placing and self.missing[known:]:
-            region = replace(region, again=self.missing[known])
-            del self.missing[known:]
-        self._end_round(region)
-        self.placing = placing
-        self.open = _Open(replace(a, past=ANY) for a in self.open)
-        return region
-
-    def _end_round(self, region: Region) -> None:
-        """What is open, as the next round sees it: rows that moved on are part of their array."""
-        if region.again:
-            self.open.clear()
-        moving = {row for row in region.rows if self.buffers[row].stride}
-        found = _Open()
-        for access in self.open:
-            if moving & set(self._rows(access.row)):
-                past = access.row if access.row in moving and self._steps(access.row) else ANY
-                access = replace(
-                    access, step=0, low=access.start, high=access.stop, row=ANY, past=past
-                )
-            found.add((access,))
-        self.open = found
-
-    def _rows(self, number: int) -> Iterator[int]:
-        """A row, and the rows that it is part of."""
-        while number != ANY and self.buffers[number].space == "row":
-            yield number
-            number = self.buffers[number].of
-
-    def _steps(self, row: int) -> bool:
-        """Whether a row lies apart from itself in any other round."""
-        buffer = self.buffers[row]
-        return abs(buffer.stride) >= buffer.type.nbytes
-
-    def _word(self, region: Region) -> Access:
-        """Everybody reads the word of a loop or branch."""
-        nbytes = self.buffers[region.word].type.nbytes
-        whole = placed(self.buffers, region.word, Reach(0, 0, 0, nbytes, writes=False), 1, 0)
-        return replace(whole, grains=ALL, kernel=region.name)

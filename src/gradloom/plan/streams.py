@@ -3,7 +3,9 @@
 Processors fetch ahead by themselves, but not beyond a page of 4 KB, of which a loop over several
 arrays meets many.  An elementwise chain over arrays of 10^7 float32, five read and three of them
 written, in ns an element: 1.68 without, and with lines asked for 1, 2 and 4 KB ahead 1.43, 1.42 and
-1.43; a loop that computes nothing takes 1.28.
+1.43; a loop that computes nothing takes 1.28.  What is written is asked for too: a million options
+and their slopes, five arrays read and five others written, 5.8 ms without that and 5.3 with it, the
+chain 18.3 and 17.9.
 """
 
 from __future__ import annotations

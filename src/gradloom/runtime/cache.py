@@ -102,7 +102,7 @@ def directory() -> Path:
 
 @cache
 def _platform_directory() -> str:
-    import platformdirs  # 30 ms that a chosen directory saves
+    import platformdirs  # 3 ms that a chosen directory saves
 
     return platformdirs.user_cache_dir("gradloom", appauthor=False)
 

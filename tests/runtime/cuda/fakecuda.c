@@ -1,7 +1,8 @@
 /* A libcuda.so.1 without a GPU: what gradloom.runtime.cuda.driver calls, with the same rules.
 
    Device memory is memory of this process under addresses of its own (BASE on), so that host code
-   that follows one crashes; it is given out full of 0xFF.  What is put in a stream's queue is done
+   that follows one crashes; it is given out full of 0xFF, with a
+   gap after each piece.  What is put in a stream's queue is done
    when somebody waits for it, and then only that stream's, and what it waits for itself: a missing
    wait shows.  Kernels are run by an executor that a test gives, on arguments that were copied when
    they were launched.  A capture becomes a graph that replays its queue. */
@@ -18,6 +19,7 @@ enum { INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, INVALID
        TOO_LARGE = 720, CAPTURE_UNSUPPORTED = 900, CAPTURE_UNJOINED = 904, NOT_READY = 600 };
 enum { BLOCKS = 4096, NAMES = 128, MULTIPROCESSORS = 8, RESIDENT = 2, GRANULE = 256 };
 #define BASE 0x7f0000000000ull /* where no mapping of this process begins by chance */
+#define VARIABLES (1ull << 16) /* bytes from BASE on that are a module's own, not given out */
 #define RESERVED (64ull << 30)  /* addresses; pages exist once they are touched */
 
 typedef int Code;
@@ -106,11 +108,12 @@ static char *host_of(Place place, uint64_t bytes) { /* where it is, if one block
 static Code cuMemAlloc(Place *place, size_t bytes) {
     BEGIN; HEALTHY;
     if (captures) FAIL(CAPTURE_UNSUPPORTED);
-    uint64_t at = 0;
+    uint64_t at = VARIABLES, used = bytes;
     int i = 0;
-    for (; i < nblocks && blocks[i].start < at + bytes; i++)
-        at = (blocks[i].start + blocks[i].bytes + GRANULE - 1) / GRANULE * GRANULE;
-    if (at + bytes > capacity || nblocks == BLOCKS) FAIL(OUT_OF_MEMORY);
+    for (; i < nblocks && blocks[i].start < at + bytes + GRANULE; i++)
+        at = (blocks[i].start + blocks[i].bytes + 2 * GRANULE - 1) / GRANULE * GRANULE;
+    for (int j = 0; j < nblocks; j++) used += blocks[j].bytes;
+    if (used > capacity || at + bytes > RESERVED || nblocks == BLOCKS) FAIL(OUT_OF_MEMORY);
     memmove(blocks + i + 1, blocks + i, (nblocks - i) * sizeof *blocks);
     blocks[i].start = at, blocks[i].bytes = bytes, nblocks++;
     memset(storage + at, 0xFF, bytes);

@@ -73,14 +73,16 @@ class Memory:
         function = declared(b.module, name, ir.VoidType(), [kind, POINTER, I32, mask.value.type])
         self._told(operand, b.call(function, [raw, pointer, I32(align), mask.value]))
 
-    def fetch(self, operand: int, dtype: str, at: LlvmLane, count: int) -> None:
+    def fetch(
+        self, operand: int, dtype: str, at: LlvmLane, count: int, write: bool = False
+    ) -> None:
         """Ask for the lines of `count` elements, `AHEAD` bytes further on than element `at`."""
         b = self.builder
         prefetch = declared(b.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
         pointer = self._pointer(operand, memory_type(dtype), at)
         for line in range(0, count * ITEMSIZE[dtype], LINE):
             ahead = b.gep(pointer, [I64(AHEAD + line)], source_etype=ir.IntType(8))
-            b.call(prefetch, [ahead, I32(0), I32(3), I32(1)])  # to read, into every cache
+            b.call(prefetch, [ahead, I32(int(write)), I32(3), I32(1)])  # data, into every cache
 
     def report(self, wrong: LlvmLane) -> None:
         """Store a 1 at the fault word if any lane is wrong."""

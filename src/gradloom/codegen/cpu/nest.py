@@ -257,6 +257,8 @@ class _Writer(Point):
             at = at + self._picked(pick, lanes, None)
         if vector:
             value = splat(value, self.span)
+            if self.nest.streams and self.span != self.width:
+                self.memory.fetch(store.operand, store.dtype, at, self.span or 1, write=True)
         mask = self.mask if vector else None
         if store.accumulate:
             before = self.memory.load(store.operand, store.dtype, at, value.width, mask)
