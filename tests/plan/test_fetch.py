@@ -11,9 +11,9 @@ from gradloom.plan import fuse
 from gradloom.plan.plan import Product
 
 RNG = np.random.default_rng(0)
-SHAPES = {"v": (264, 272), "w": (272, 256)}
+SHAPES = {"v": (360, 376), "w": (376, 352)}
 WEIGHTS = {name: RNG.normal(size=shape).astype("f4") / 20 for name, shape in SHAPES.items()}
-X, Y = (RNG.normal(size=(64, n)).astype("f4") for n in (264, 256))
+X, Y = (RNG.normal(size=(64, n)).astype("f4") for n in (360, 352))
 
 
 def loss(p, x, y):

@@ -68,33 +68,6 @@ divide = elementwise(
     domain=_NONZERO,
     planar=planar.divide,
 )
-
-
-def _quotient(x: Any, y: Any, r: Any) -> Any:
-    """`scalar.quotient`: of another r than the reciprocal, one step towards the quotient."""
-    x, y, r = np.broadcast_arrays(x, y, r)
-    form = np.finfo(x.dtype)
-    wide = np.dtype("float64" if x.dtype == "float32" else "longdouble").type
-    with np.errstate(all="ignore"):
-        found = x * r
-        rest = (wide(x) - wide(found) * wide(y)).astype(x.dtype)
-        better = (wide(rest) * wide(r) + wide(found)).astype(x.dtype)
-        plain = (abs(y) >= form.tiny) & (abs(y) <= 1 / form.tiny) & (abs(found) <= 1 / form.tiny)
-        plain &= (x == 0) | (abs(x) >= form.tiny * 4 / form.eps)
-        return np.where(plain, np.where(x == 0, found, better), x / y)
-
-
-quotient: Function = elementwise(
-    "quotient",
-    _quotient,
-    "OPS['quotient'].reference({0}, {1}, {2})",
-    scalar.quotient,
-    listed=False,
-    accepts="float",
-    cost=6,
-    domain=((-2.0, 2.0), (0.3, 1.0), (0.5, 1.5)),
-    instead="it stands for a division, once differentiation is over",
-)
 negative = elementwise(
     "negative",
     np.negative,

@@ -16,7 +16,7 @@ from gradloom.ops.scalar_bits import (
     significand,
     spacing,
 )
-from gradloom.ops.scalar_division import floor_divide, fmod, quotient, remainder, sign
+from gradloom.ops.scalar_division import floor_divide, fmod, remainder, sign
 from gradloom.ops.scalar_erf import erf
 from gradloom.ops.scalar_exp import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
 from gradloom.ops.scalar_inverse import acos, acosh, asin, asinh, atan2, atanh, cbrt, hypot
@@ -54,7 +54,6 @@ __all__ = [
     "logaddexp",
     "nextafter",
     "power",
-    "quotient",
     "remainder",
     "rsqrt",
     "scaled",

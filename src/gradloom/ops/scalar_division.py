@@ -124,21 +124,3 @@ def floor_divide(x: Lane, y: Lane) -> Lane:
     # From here on every float is whole; and x - x makes NaN of an infinite x, as NumPy does.
     whole = (y == 0).where(ratio, ratio + (x - x))
     return (ratio.abs() < 2.0 ** FORMATS[x.dtype].mantissa).where(floor, whole)
-
-
-def quotient(x: Lane, y: Lane, r: Lane) -> Lane:
-    """x / y, given the reciprocal of y, by what is left of x after a first quotient: the bits that
-    a division has [Markstein, Computation of elementary functions on the IBM RISC System/6000
-    processor, 1990].  What is too large for that, or leaves a subnormal rest, is divided."""
-    form, none = FORMATS[x.dtype], x == 0
-    far, small = 2.0 ** (form.bias - 1), 2.0 ** (form.mantissa + 3 - form.bias)
-    found = x * r
-    better = (-found).fma(y, x).fma(r, found)
-    plain = (y.abs() >= 1 / far) & (y.abs() <= far) & (found.abs() <= far)
-    plain = plain & (none | (x.abs() >= small))
-    (better,) = (~plain).seldom(_divided, (x, y), (none.where(found, better),))  # zeros have signs
-    return better
-
-
-def _divided(x: Lane, y: Lane) -> tuple[Lane]:
-    return (x / y,)

@@ -6,7 +6,6 @@ from gradloom.passes.inline import inline
 from gradloom.passes.joins import join_pieces
 from gradloom.passes.loops import bind_constants, merge_loops, prune_loops
 from gradloom.passes.planar import split_complex
-from gradloom.passes.quotients import share_reciprocals
 from gradloom.passes.reductions import halve_reductions
 from gradloom.passes.simplify import drop_markers, simplify
 from gradloom.passes.symmetry import fold_symmetric
@@ -26,7 +25,6 @@ PASSES = (
     hoist_sums,  # after pruning: what nobody reads need not be summed
     turn_operands,  # after sums have left the loops
     halve_reductions,  # after what would join the reshapes that come of it with others
-    share_reciprocals,  # when nothing looks for divisions any more
 )
 
 # Also where a setting says to skip them: no planner knows a call, or a complex number.

@@ -39,8 +39,9 @@ CHEAP = 4
 # Bytes of a gradient from which it is used up by the update as it is made, row by row if it is a
 # product, rather than in one pass with the others at the end.  With rows fetched (`plan.fetch`) and
 # with a pass right after each product, us a step: `wide`, 4 MB, 10,760 and 11,420; `mnist`, 0.5 and
-# 1.6 MB, 2,168 and 2,261; `autoencoder`, 0.8 MB, 1,927 and 1,987.
-LARGE_BYTES = 1 << 18
+# 1.6 MB, 2,168 and 2,261; `autoencoder`, 0.8 MB, 1,927 and 1,987; but with those of 0.25 MB of a
+# transformer 10,260 and 9,660.
+LARGE_BYTES = 1 << 19
 
 # Operations that one kernel may hold; `reads.DEEPEST` is how many may follow one another.
 LARGEST = 128

@@ -68,12 +68,12 @@ class _Numba:
     def the(cls) -> _Numba:
         """The one in this process."""
         if cls._one is None:
-            cls._one = cls()
+            with _row_stack():
+                cls._one = cls()
         return cls._one
 
     def __init__(self) -> None:
-        with _row_stack():
-            from numba import cuda, types
+        from numba import cuda, types
         from numba.cuda import typing
         from numba.cuda.core.imputils import Registry
         from numba.cuda.descriptor import cuda_target
@@ -219,7 +219,7 @@ def _calling(name: str, result: str) -> Any:
 
 @contextmanager
 def _row_stack() -> Iterator[None]:
-    """numba-cuda 0.30 looks for a name that NumPy 2.5 has dropped, while it is imported."""
+    """numba-cuda 0.30 fills its contexts with a name that NumPy 2.5 has dropped."""
     import numpy as np
 
     if hasattr(np, "row_stack"):

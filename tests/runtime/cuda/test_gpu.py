@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from tests.runtime.cuda.interpreted import Interpreter, interpreted
+from tests.runtime.cuda.kernels import needs_linker
+
+from gradloom.errors import DeviceMemoryError
+from gradloom.runtime.cuda.gpu import Gpu
+
+device = pytest.fixture(interpreted)
+pytestmark = needs_linker
+X = np.arange(96, dtype=np.int32)
+
+# x[i] += the number of the block, by way of dynamic shared memory.
+NUMBERED = """
+.version 8.0
+.target sm_80
+.address_size 64
+.extern .shared .align 16 .b8 kept[];
+.visible .entry numbered(.param .u64 x)
+{
+  .reg .b32 %r<9>; .reg .b64 %d<5>;
+  ld.param.u64 %d1, [x];
+  cvta.to.global.u64 %d2, %d1;
+  mov.u32 %r1, %tid.x;
+  mov.u32 %r2, %ctaid.x;
+  mov.u32 %r3, %ntid.x;
+  mad.lo.s32 %r4, %r2, %r3, %r1;
+  mul.wide.u32 %d3, %r4, 4;
+  add.s64 %d4, %d2, %d3;
+  shl.b32 %r5, %r1, 2;
+  mov.u32 %r6, kept;
+  add.u32 %r6, %r6, %r5;
+  st.shared.u32 [%r6], %r2;
+  bar.sync 0;
+  ld.shared.u32 %r7, [%r6];
+  ld.global.u32 %r8, [%d4];
+  add.u32 %r8, %r8, %r7;
+  st.global.u32 [%d4], %r8;
+  ret;
+}
+"""
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_program_on_a_gpu(device: Interpreter, together: bool):
+    gpu = Gpu()
+    assert (gpu.capability, gpu.blocks) == (90, 8)
+    place, other = gpu.allocate(X.nbytes), gpu.allocate(X.nbytes)
+    given = X.copy()
+    gpu.write(place, given)
+    given[:] = -1
+    kernels = gpu.load(NUMBERED)
+    for _ in range(2):
+        kernels.launch("numbered", 3, 32, 128, [place], together)
+    gpu.copy(other, place, X.nbytes)
+    found = np.zeros_like(X)
+    gpu.read(other, found)
+    assert found.tolist() == (X + 2 * (np.arange(96) // 32)).tolist()
+    assert [launched.cooperative for launched in device.fake.launches] == [together] * 2
+    gpu.free(place)
+    gpu.free(other)
+    with pytest.raises(DeviceMemoryError):
+        gpu.allocate(1 << 40)
