@@ -1,4 +1,4 @@
-"""A GPU for tests: gradloom's programs run on the interpreter of PTX, through their own launches."""
+"""A GPU for tests: programs run on the interpreter of PTX, through their own launches."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def double(x):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"device": "cuda"}, "device 'cuda' is not there[^$]*device=\"cpu\""),
+        ({"device": "tpu"}, "device 'tpu' is not there[^$]*\"cuda\""),
         ({"threads": 0}, "threads=0[^$]*a number of threads from 1"),
         ({"threads": "all"}, "threads='all'"),
         ({"precision": "tf32"}, "precision 'tf32'[^$]*highest"),

@@ -44,7 +44,10 @@ def compile_for_gpu(
     within: Budget | None,
     clock: Clock,
 ) -> GpuProgram:
-    """The program of a graph, which the passes make `simplified()`, for the GPU that there is.  Raises `DeviceError` where there is none, or where a stage needs the host."""
+    """The program of a graph, which the passes make `simplified()`, for the GPU that there is.
+
+    Raises `DeviceError` where there is none, or where a stage needs the host.
+    """
     machine = the_machine()
     simple = simplified()
     clock.mark("passes")

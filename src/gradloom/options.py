@@ -19,7 +19,8 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 class Options(NamedTuple):
     """`threads` is the most threads that a call may use, None as many as the process has cores; a
-    call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu" or "cuda";
+    call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu" or
+    "cuda";
     `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
     "64MB": where a program would take more, it computes values again instead of keeping them;
     `precision` "highest" computes in the dtypes as written, which is all there is.

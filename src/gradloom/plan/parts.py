@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradloom.ir.affine import Affine, linear
+from gradloom.ir.op import OPS, Kind
 from gradloom.ir.types import ITEMSIZE, TensorType, row_strides
 from gradloom.plan.arena import padded
 from gradloom.plan.nest import named
@@ -123,5 +124,6 @@ def _total(product: Product, count: int, shape: tuple[int, ...]) -> Nest:
     at = linear(axes, row_strides(shape)) + Affine.axis(len(shape)) * math.prod(shape)
     load = Load(0, at, product.dtype)
     store = Store(1, linear(axes, product.c_strides), 1, product.dtype)
-    steps = (load, Fold("sum", 0, product.dtype))
+    plus = next(row.factors[1] for row in OPS.values() if row.kind is Kind.CONTRACT)
+    steps = (load, Fold(plus, 0, product.dtype))
     return named(Nest("", (*shape, count), 1, len(shape) - 1, steps, (store,)), "sum_of_parts")

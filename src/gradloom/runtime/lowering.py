@@ -14,25 +14,12 @@ from typing import Any, NoReturn
 from llvmlite import ir
 
 from gradloom.codegen.primitives import PRIMITIVES
-from gradloom.runtime.emitters import EMITTERS, F64, I64, LLVM_TYPES, declared
+from gradloom.runtime.dialect import COMPARED, ON_FLOATS, ON_INTEGERS, Dialect, folded
+from gradloom.runtime.emitters import F64, I64, LLVM_TYPES, declared
 
 Externals = dict[str, tuple[str, tuple[str, ...]]]
 I1 = ir.IntType(1)
 VOID = ir.VoidType()
-
-
-class Dialect:
-    """What the words of a driver and its calls become: here, for one thread of a processor."""
-
-    def word(self, name: str, function: str) -> Callable[..., Any]:
-        """The emitter of a word that stands in this function of the text."""
-        return EMITTERS[name]
-
-    def call(
-        self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
-    ) -> Any:
-        """A call of one function of the text in another."""
-        return builder.call(function, given)
 
 
 class Unlowered(Exception):  # noqa: N818  (not an error: another way is taken)
@@ -295,10 +282,10 @@ class _Function:
 
     def binary(self, node: ast.AST, op: ast.operator, a: ir.Value, b: ir.Value) -> ir.Value:
         a, b = self.alike(node, a, b)
-        emit = (_ON_INTEGERS if a.type is I64 else _ON_FLOATS).get(type(op))
+        emit = (ON_INTEGERS if a.type is I64 else ON_FLOATS).get(type(op))
         if emit is None:
             _refuse(node)
-        return _folded(op, a, b) or emit(self.builder, a, b)
+        return folded(op, a, b) or emit(self.builder, a, b)
 
     def alike(self, node: ast.AST, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Two numbers of one type: where one is a float, both are."""
@@ -326,7 +313,7 @@ class _Function:
         if len(node.ops) != 1:
             _refuse(node)
         a, b = self.value(node.left), self.value(node.comparators[0])
-        sign = _COMPARED.get(type(node.ops[0]))
+        sign = COMPARED.get(type(node.ops[0]))
         if sign is None:
             _refuse(node)
         a, b = self.alike(node, a, b)
@@ -402,47 +389,6 @@ def _result_of(definition: ast.FunctionDef) -> ir.Type:
     return I64 if any(isinstance(node, ast.Return) for node in ast.walk(definition)) else VOID
 
 
-def _folded(op: ast.operator, a: ir.Value, b: ir.Value) -> ir.Value | None:
-    """The sum or product of two integers that are written in the text."""
-    if not (isinstance(a, ir.Constant) and isinstance(b, ir.Constant) and a.type is I64):
-        return None
-    if isinstance(op, ast.Add):
-        return I64(a.constant + b.constant)
-    return I64(a.constant * b.constant) if isinstance(op, ast.Mult) else None
-
-
-def _floored(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Python's quotient, rounded down, and its remainder; both are 0 for a divisor of 0."""
-    none = builder.icmp_signed("==", b, I64(0))
-    divisor = builder.select(none, I64(1), b)
-    quotient, rest = builder.sdiv(a, divisor), builder.srem(a, divisor)
-    apart = builder.icmp_signed("<", builder.xor(rest, divisor), I64(0))
-    low = builder.and_(apart, builder.icmp_signed("!=", rest, I64(0)))
-    quotient = builder.select(low, builder.sub(quotient, I64(1)), quotient)
-    rest = builder.select(low, builder.add(rest, divisor), rest)
-    return builder.select(none, I64(0), quotient), builder.select(none, I64(0), rest)
-
-
-Emit = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
-_ON_INTEGERS: dict[type, Emit] = {
-    ast.Add: ir.IRBuilder.add,
-    ast.Sub: ir.IRBuilder.sub,
-    ast.Mult: ir.IRBuilder.mul,
-    ast.BitAnd: ir.IRBuilder.and_,
-    ast.BitOr: ir.IRBuilder.or_,
-    ast.BitXor: ir.IRBuilder.xor,
-    ast.LShift: ir.IRBuilder.shl,
-    ast.RShift: ir.IRBuilder.ashr,
-    ast.FloorDiv: lambda builder, a, b: _floored(builder, a, b)[0],
-    ast.Mod: lambda builder, a, b: _floored(builder, a, b)[1],
-}
-_ON_FLOATS: dict[type, Emit] = {
-    ast.Add: ir.IRBuilder.fadd,
-    ast.Sub: ir.IRBuilder.fsub,
-    ast.Mult: ir.IRBuilder.fmul,
-    ast.Div: ir.IRBuilder.fdiv,
-}
-_COMPARED = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _STATEMENTS: dict[type, Callable[[_Function, Any], None]] = {
     ast.Assign: _Function.assignment,
     ast.AugAssign: _Function.augmented,

@@ -114,7 +114,7 @@ def test_the_bits_do_not_depend_on_the_blocks(form):
 
 
 def test_an_index_out_of_range_names_the_line():
-    with using(Simulated()), pytest.raises(RangeError, match="test_entry.py"):
+    with using(Simulated()), pytest.raises(RangeError, match=r"test_entry\.py"):
         gl.jit(lambda x, i: x[i], device="cuda")(X, np.array([1, 99]))
 
 

@@ -60,9 +60,10 @@ class _Memory(Memory):
     def report(self, wrong: LlvmLane) -> None:
         """Store a 1 at the fault word: several threads may, at once."""
         b = self.builder
-        word = b.bitcast(self.fault, I64.as_pointer())
+        word = self.fault
+        assert word is not None
         with b.if_then(wrong.value, likely=False):
-            b.store_atomic(I64(1), word, "monotonic", 8)
+            b.atomic_rmw("xchg", word, I64(1), "monotonic")
 
 
 class _Writer(Point):

@@ -26,11 +26,10 @@ WORD = 8
 
 @dataclass(frozen=True)
 class Extern:
-    """An array of the caller's: its place in the table, and its bytes."""
+    """An array of the caller's: its place in the table, its bytes, and whether it is written."""
 
     slot: int
     nbytes: int
-    read: bool
     written: bool
 
 
@@ -79,8 +78,7 @@ class CudaEntry:
                 at = machine.allocate(max(extern.nbytes, 1))
                 made.append(at)
                 there[extern.slot] = at
-                if extern.read:
-                    machine.write(at, _memory(places[extern.slot], extern.nbytes))
+                machine.write(at, _memory(places[extern.slot], extern.nbytes))
             made.append(machine.allocate(head.nbytes))
             machine.write(made[-1], head)
             order = places[self.slots - 1] if self.batch is not None else 0
@@ -151,10 +149,10 @@ class CudaEntry:
                 outputs += 1
             nbytes = self._data_bytes(buffer, head) if self._is_data(buffer) else 0
             nbytes = nbytes or buffer.type.nbytes * count
-            yield Extern(slot, nbytes, True, buffer.space != "input")
+            yield Extern(slot, nbytes, buffer.space != "input")
         rows = int(head[words.ROWS]) if self.batch is not None else 0
         if rows and not self.launched:  # the host shuffles its own
-            yield Extern(self.slots - 1, rows * WORD, True, True)
+            yield Extern(self.slots - 1, rows * WORD, written=True)
 
     def _is_data(self, buffer: Buffer) -> bool:
         return self.batch is not None and buffer.space == "input" and buffer.offset in self.batch

@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gradloom.runtime.cuda import driver
-from gradloom.runtime.cuda.cubins import linked
+from gradloom.runtime.cuda.gpu import Gpu
 
 
 class Module(Protocol):
@@ -59,56 +58,6 @@ class Machine(Protocol):
         ...
 
     def load(self, ptx: str) -> Module: ...
-
-
-class Gpu:
-    """A GPU of this computer.  Raises `DeviceError` where the driver or the GPU is not there."""
-
-    def __init__(self, ordinal: int = 0) -> None:
-        self._device = driver.device(ordinal)
-        self.capability = int(self._device.arch.removeprefix("sm_"))
-        # One block a multiprocessor is resident whatever registers and shared memory it takes.
-        self.blocks = self._device.multiprocessors
-
-    def allocate(self, nbytes: int) -> int:
-        return self._device.allocate(nbytes)
-
-    def free(self, address: int) -> None:
-        self._device.free(address)
-
-    def write(self, address: int, array: np.ndarray) -> None:
-        self._device.write(address, array)
-        self._device.wait()  # the array is the caller's again
-
-    def read(self, address: int, array: np.ndarray) -> None:
-        self._device.read(array, address)
-        self._device.wait()
-
-    def copy(self, target: int, source: int, nbytes: int) -> None:
-        self._device.copy(target, source, nbytes)
-
-    def load(self, ptx: str) -> Module:
-        return _Loaded(self._device.load(linked([ptx], self._device.arch)))
-
-
-class _Loaded:
-    """Kernels on a GPU of this computer."""
-
-    def __init__(self, kernels: driver.Loaded) -> None:
-        self._kernels = kernels
-
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        self._kernels.launch(
-            kernel, blocks, threads, pointers, shared_bytes=shared_bytes, cooperative=together
-        )
 
 
 _put: list[Machine] = []

@@ -18,8 +18,9 @@ from gradloom.codegen.lanes import LlvmLane
 from gradloom.codegen.primitives import ARRIVED, GENERATION, MATHEMATICS
 from gradloom.codegen.words import ENTRY
 from gradloom.ir.op import OPS
+from gradloom.runtime.dialect import Dialect
 from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_get, emit_view, word_address
-from gradloom.runtime.lowering import Dialect, Unlowered
+from gradloom.runtime.lowering import Unlowered
 
 GRID_BARRIER = "gradloom_grid_barrier"
 TOGETHER = (ENTRY, "gather_rows")  # functions of the text that a block runs together
@@ -32,8 +33,10 @@ class GpuDialect(Dialect):
         if name.startswith("invoke_"):
             raise Unlowered("a GPU cannot call the libraries of the host")
         if function in TOGETHER and name in _TOGETHER:
-            return _TOGETHER[name]
-        return _WORDS.get(name) or EMITTERS[name]
+            together: Callable[..., Any] = _TOGETHER[name]
+            return together
+        found: Callable[..., Any] = _WORDS.get(name) or EMITTERS[name]
+        return found
 
     def call(
         self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
