@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 
 def view(base: Ptr, offset: int) -> Ptr:
-    """The memory of `base` from byte `offset` on."""
-    return base[offset:]
+    """The memory of `base` from byte `offset` on; a negative one lies in front of it, where nobody
+    reads or writes."""
+    if offset >= 0:
+        return base[offset:]
+    start = base.__array_interface__["data"][0] + offset
+    return np.frombuffer((ctypes.c_uint8 * (base.size - offset)).from_address(start), np.uint8)
 
 
 def get(base: Ptr, index: int) -> int:

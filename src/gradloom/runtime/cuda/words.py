@@ -33,10 +33,8 @@ class GpuDialect(Dialect):
         if name.startswith("invoke_"):
             raise Unlowered("a GPU cannot call the libraries of the host")
         if function in TOGETHER and name in _TOGETHER:
-            together: Callable[..., Any] = _TOGETHER[name]
-            return together
-        found: Callable[..., Any] = _WORDS.get(name) or EMITTERS[name]
-        return found
+            return _TOGETHER[name]
+        return _WORDS.get(name) or EMITTERS[name]
 
     def call(
         self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
@@ -109,12 +107,12 @@ def _mathematics(name: str) -> Callable[..., ir.Value]:
     return emit
 
 
-_WORDS = {
+_WORDS: dict[str, Callable[..., Any]] = {
     "get_ptr": _get_ptr,
     "meet": _meet,
     **{name: _mathematics(name) for name in MATHEMATICS},
 }
-_TOGETHER = {"copy": _copy, "zero": _zero}
+_TOGETHER: dict[str, Callable[..., Any]] = {"copy": _copy, "zero": _zero}
 
 
 def barrier_text() -> str:
