@@ -29,7 +29,7 @@ def view(base: Ptr, offset: int) -> Ptr:
     if offset >= 0:
         return base[offset:]
     start = base.__array_interface__["data"][0] + offset
-    return np.frombuffer((ctypes.c_uint8 * (base.size - offset)).from_address(start), np.uint8)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * (base.size - offset)).from_address(start))
 
 
 def get(base: Ptr, index: int) -> int:
