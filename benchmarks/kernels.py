@@ -10,6 +10,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from gradloom.codegen.avx512 import WideModule
 from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import host_target, target_machine
@@ -23,7 +24,7 @@ Array = np.ndarray
 def stage_function(code: Nest | Product) -> Callable[..., None]:
     """The stage as machine code: `function(start, stop, *addresses)`."""
     target = host_target()
-    module = ir.Module("benchmark")
+    module = (WideModule if target.has_avx512 else ir.Module)("benchmark")
     module.triple = target.triple
     if isinstance(code, Nest):
         emit_nest(module, code, target).linkage = ""

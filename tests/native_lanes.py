@@ -8,6 +8,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from gradloom.codegen.avx512 import WideModule
 from gradloom.codegen.lanes import LlvmLane, memory_type, register_type
 
 llvm.initialize_native_target()
@@ -16,9 +17,12 @@ Function = Callable[..., Any]
 _INDEX, _POINTER = ir.IntType(64), ir.PointerType()
 
 
-def native(function: Function, dtypes: list[str], width: int | None) -> Function:
-    """`function` of lanes of these dtypes as a function of equally long arrays."""
-    module = ir.Module()
+def native(
+    function: Function, dtypes: list[str], width: int | None, wide: bool = False
+) -> Function:
+    """`function` of lanes of these dtypes as a function of equally long arrays; `wide` in the
+    instructions of AVX-512."""
+    module = (WideModule if wide else ir.Module)()
     result_dtype = _build(module, function, dtypes, width)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()

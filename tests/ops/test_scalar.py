@@ -1,5 +1,6 @@
 """The scalar functions against 40-digit arithmetic, on NumPy lanes and as machine code."""
 
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from tests.native_lanes import native
 
+from gradloom.codegen.cpu.target import host_target
 from gradloom.codegen.lanes_numpy import NumpyLane
 from gradloom.ops import scalar
 
@@ -176,8 +178,9 @@ def both_ways(name: str, dtype: str, *arrays: np.ndarray) -> dict[str, np.ndarra
     """Results on NumPy lanes and as machine code at every width."""
     function = getattr(scalar, name)
     results = {"numpy": function(*map(NumpyLane, arrays)).value}
-    for width in WIDTHS:
-        results[f"width {width}"] = native(function, [dtype] * len(arrays), width)(*arrays)
+    for width, wide in itertools.product(WIDTHS, {False, host_target().has_avx512}):
+        made = native(function, [dtype] * len(arrays), width, wide)
+        results[f"width {width}{' of AVX-512' * wide}"] = made(*arrays)
     return results
 
 

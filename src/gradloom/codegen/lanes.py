@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from llvmlite import ir
 
+from gradloom.codegen import avx512
 from gradloom.codegen.lane_control import repeat, seldom, splat
 from gradloom.ir.types import INTEGERS, ITEMSIZE, UNSIGNED
 
@@ -344,6 +345,23 @@ class LlvmLane:
 
     def trunc(self) -> Self:
         return self._intrinsic("trunc") if self.is_float else self
+
+    # ---- functions that some CPUs have ---------------------------------------------------------
+    @property
+    def scales(self) -> bool:
+        """Whether `scaled` is there, as one instruction."""
+        return avx512.is_wide(self)
+
+    def scaled(self, power: Any) -> Self:
+        """self * 2**power for a whole float power, rounded once."""
+        return self._lane(avx512.scale(self.builder, *self._meet(power)))
+
+    def inverse_estimate(self) -> Any:
+        """1 / self to at least half of the digits, where that is neither subnormal nor infinite."""
+        if not avx512.is_wide(self):
+            return 1.0 / self
+        first = self._lane(avx512.estimated_inverse(self.builder, self.value))
+        return first if self.dtype == "float32" else (-first).fma(self, 1.0).fma(first, first)
 
     # ---- conversions ---------------------------------------------------------------------------
     def bits(self) -> Self:

@@ -89,6 +89,12 @@ class NumpyLane:
         lane = yes if isinstance(yes, NumpyLane) else no
         return NumpyLane(np.where(self.value, lane.meet(yes), lane.meet(no)))
 
+    scales = False
+
+    def inverse_estimate(self) -> "NumpyLane":
+        """1 / self: all of its digits."""
+        return 1.0 / self
+
     def seldom(self, slow: Any, given: Any, fast: Any) -> Any:
         """Lanes `slow(*given)` where this bool lane is true, else `fast`."""
         if not np.any(self.value):

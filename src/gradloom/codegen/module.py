@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from llvmlite import ir
 
+from gradloom.codegen.avx512 import WideModule
 from gradloom.codegen.cpu.nest import emit_nest
 from gradloom.codegen.cpu.product import emit_product
 from gradloom.codegen.cpu.target import Target
@@ -16,7 +17,7 @@ Signatures = dict[str, tuple[str, ...]]
 
 def kernels_text(codes: Iterable[Nest | Product], target: Target) -> str:
     """The LLVM text of these stages, each an external function."""
-    module = ir.Module("gradloom")
+    module = (WideModule if target.has_avx512 else ir.Module)("gradloom")
     module.triple = target.triple
     for code in codes:
         if isinstance(code, Nest):

@@ -95,18 +95,21 @@ def round_to_scale(x: Lane, factor: float, offset: int = 0) -> tuple[Lane, Lane]
     return shifted - magic, (shifted.bits() << form.mantissa).from_bits()
 
 
-def round_to_scales(x: Lane, factor: float) -> tuple[Lane, Lane, Lane]:
-    """n = x * factor rounded to an integer, and two powers of two whose product is 2**n.
+def round_to_power(x: Lane, factor: float) -> tuple[Lane, Callable[[Lane], Lane]]:
+    """n = x * factor rounded to an integer, as a float, and the product of a lane with 2**n.
 
-    Multiplying by one and then the other passes through every subnormal number, and up to infinity.
+    The product passes through every subnormal number, and up to infinity.
     """
     form = FORMATS[x.dtype]
     magic = form.magic + 2 * form.bias
     shifted = x.fma(factor, magic)
+    n = shifted - magic
+    if x.scales:
+        return n, lambda lane: lane.scaled(n)
     bits = shifted.bits()
     low = (bits << (form.mantissa - 1)) & -(1 << form.mantissa)  # half of n, rounded down
     high = (bits << form.mantissa) - low
-    return shifted - magic, low.from_bits(), high.from_bits()
+    return n, lambda lane: lane * low.from_bits() * high.from_bits()
 
 
 def split_normal(bits: Lane) -> tuple[Lane, Lane]:

@@ -36,6 +36,11 @@ class Target:
         return self.vector_bytes >= 32
 
     @property
+    def has_avx512(self) -> bool:
+        """Whether it has AVX-512, with its shorter vectors."""
+        return self.vector_bytes == 64
+
+    @property
     def has_fma(self) -> bool:
         """Whether `llvm.fma` is an instruction; elsewhere it is a slow library call."""
         return self.triple.startswith(("aarch64", "arm64")) or "+fma" in self.features.split(",")
