@@ -1,8 +1,10 @@
 """What a process may use, by files as Linux has them."""
 
+import os
+
 import pytest
 
-from gradloom.runtime.cores import NO_QUOTA, _quota, cores
+from gradloom.runtime.cores import NO_QUOTA, _quota, cores, elsewhere
 
 
 def write(root, files):
@@ -49,3 +51,15 @@ def test_a_quota_is_read_from_either_version(tmp_path, files, meant):
 
 def test_there_is_always_one():
     assert cores() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_elsewhere_is_all_but_the_core_of_this_thread():
+    allowed = os.sched_getaffinity(0)
+    first = min(allowed)
+    try:
+        os.sched_setaffinity(0, {first})
+        assert elsewhere() == set()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert elsewhere() < allowed

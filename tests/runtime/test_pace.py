@@ -61,3 +61,28 @@ def test_the_first_call_does_not_count():
     pace = Pace(2)
     pace.tell(*pace.next(), 1e9)
     assert passes(pace, {1: 12e6, 2: 9e6}, 100)[1] <= 3
+
+
+def test_a_trial_ends_once_it_is_lost():
+    """Passes that a busy neighbour makes ten times as long are soon over, and tried again soon."""
+    pace = Pace(2)
+    costs = {1: 400e3, 2: 4e6}
+    got = passes(pace, costs, 30)
+    assert pace.size == 1
+    assert got[2] <= 5
+    later = passes(pace, {1: 400e3, 2: 250e3}, 400)
+    assert pace.size == 2
+    assert later[2] > later[1]
+
+
+def test_who_must_wake_first_is_not_thought_slow():
+    pace = Pace(2)
+    passes(pace, {1: 50e3, 2: 60e3}, 200)
+    assert pace.size == 1
+    while not pace.trying:
+        pace.tell(1, 1, 50e3)
+    for cost in (150e3, 40e3, 40e3, 40e3, 40e3):
+        size, count = pace.next()
+        assert (size, count) == (2, 1)
+        pace.tell(size, count, cost)
+    assert pace.size == 2

@@ -117,6 +117,20 @@ def test_a_barrier_lets_nobody_pass_early():
     assert [round_ for round_, _ in passed] == sorted(round_ for round_, _ in passed)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_who_was_woken_elsewhere_may_run_anywhere(split):
+    compiled = gl.jit(rows)
+    compiled(X, W)
+    shared(compiled.program().executable, 2)
+    compiled(X, W)
+    worker = team()._workers[0]._thread.native_id
+    assert worker is not None
+    deadline = time.monotonic() + 60
+    while os.sched_getaffinity(worker) != os.sched_getaffinity(0):
+        assert time.monotonic() < deadline
+        time.sleep(1e-3)
+
+
 def test_who_finds_the_team_in_use_runs_alone(split):
     compiled = gl.jit(rows)
     wanted = compiled(X, W)

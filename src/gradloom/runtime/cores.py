@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +15,20 @@ NO_QUOTA = 1 << 16
 def cores() -> int:
     """Cores that this process may keep busy."""
     return max(min(_affinity(), _quota(Path("/"))), 1)
+
+
+def elsewhere() -> Collection[int]:
+    """The cores that this thread may run on, without the one that it runs on; none where the system
+    does not say."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    return os.sched_getaffinity(0) - {_library().sched_getcpu()}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """The system's C library."""
+    return ctypes.CDLL(None)
 
 
 def _affinity() -> int:
