@@ -7,33 +7,46 @@ What comes before, tracing, differentiation, passes, fusion and the arena, is th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import cast
 
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.target import gpu_target
+from gradloom.codegen.cuda.target import THREADS, VERSIONS, gpu_target
 from gradloom.codegen.driver import program_text, training_text
-from gradloom.errors import DeviceError, message, user_where
+from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
-from gradloom.options import Budget
+from gradloom.options import TARGET, Budget
 from gradloom.plan.assemble import undivided_plan
 from gradloom.plan.device import DevicePlan, for_device
 from gradloom.plan.plan import Plan
 from gradloom.program import Program
 from gradloom.runtime.cuda.entry import CudaEntry
-from gradloom.runtime.cuda.machine import the_machine
-from gradloom.runtime.cuda.ptx import Ptx, launches, persistent
+from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
+from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
 from gradloom.runtime.executable import Executable
 from gradloom.runtime.lowering import Unlowered
 from gradloom.settings import current as current_settings
+
+CAPABILITY = 90  # unless a target says otherwise
 
 
 @dataclass
 class GpuProgram(Program):
     """A program for a GPU: how its plan is dealt out, and its kernels."""
 
-    device_plan: DevicePlan | None = None
-    ptx: Ptx | None = None
+    device_plan: DevicePlan = field(kw_only=True)
+    undealt: Plan = field(kw_only=True)  # before it was dealt out among blocks
+    batch: range | None = field(kw_only=True)
+    ptx: Ptx = field(kw_only=True)
+    arch: str = field(kw_only=True)
+
+    @property
+    def shape(self) -> str:
+        """How it runs, in words."""
+        form = "a kernel a stage" if PERSISTENT not in self.ptx.shared_bytes else "one kernel"
+        most = max(self.ptx.shared_bytes.values(), default=0)
+        return f"{self.arch}; {form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 
 
 def compile_for_gpu(
@@ -43,12 +56,13 @@ def compile_for_gpu(
     batch: range | None,
     within: Budget | None,
     clock: Clock,
+    where: str = "cuda",
 ) -> GpuProgram:
     """The program of a graph, which the passes make `simplified()`, for the GPU that there is.
 
     Raises `DeviceError` where there is none, or where a stage needs the host.
     """
-    machine = the_machine()
+    machine = machine_for(where)
     simple = simplified()
     clock.mark("passes")
     plan = undivided_plan(simple, names)
@@ -75,8 +89,29 @@ def compile_for_gpu(
         executable,
         clock.seconds,
         device_plan=device,
+        undealt=plan,
+        batch=batch,
         ptx=ptx,
+        arch=f"sm_{machine.capability}",
     )
+
+
+def machine_for(where: str) -> Machine:
+    """The GPU that there is, or, for "cuda-ptx:sm_90", one that is elsewhere."""
+    found = TARGET.fullmatch(where)
+    if found is None:
+        return the_machine()
+    capability = int(found[1] or CAPABILITY)
+    if capability not in VERSIONS:
+        known = ", ".join(f"sm_{number}" for number in VERSIONS)
+        raise SettingError(
+            message(
+                f"sm_{capability} is not among the GPUs to compile for",
+                user_where(),
+                f"take {known}",
+            )
+        )
+    return cast(Machine, Elsewhere(capability))
 
 
 def driver_of(plan: Plan, batch: range | None) -> str:

@@ -47,6 +47,15 @@ class Inspectable(Protocol):
         """This machine's assembly."""
         return inspection().assembly(self.program(*args, **kwargs))
 
+    def ptx(self, *args: Any, **kwargs: Any) -> str:
+        """The kernels of a program for GPUs as PTX."""
+        return inspection().ptx(self.program(*args, **kwargs))
+
+    def sass(self, *args: Any, **kwargs: Any) -> str:
+        """The machine code of a program for GPUs, as text: with the extra `cuda-ptx`, and the
+        toolkit's `nvdisasm`."""
+        return inspection().sass(self.program(*args, **kwargs))
+
     def draw(self, *args: Any, path: str | Path | None = None, **kwargs: Any) -> Drawing:
         """The graph and the arena as SVG; with a `path`, also as `path_graph.svg` and
         `path_arena.svg`.  Notebooks show the result."""

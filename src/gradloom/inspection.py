@@ -13,6 +13,8 @@ from pathlib import Path
 
 from gradloom.clock import Clock
 from gradloom.codegen.source import program_source
+from gradloom.errors import StateError, message, user_where
+from gradloom.gpu import GpuProgram, driver_of
 from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
@@ -41,7 +43,9 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"threads: {_threads(program)}",
+        f"GPU: {program.shape}"
+        if isinstance(program, GpuProgram)
+        else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
     ]
@@ -164,21 +168,62 @@ def _control_bytes(executable: Executable) -> int:
 
 def source(program: Program) -> str:
     """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
+    if isinstance(program, GpuProgram):
+        return program_source(program.undealt, driver_of(program.undealt, program.batch))
     return program_source(program.plan, program.driver, _most_bytes(program.executable))
 
 
 def llvm(program: Program) -> str:
     """The optimised LLVM text; compiles, since the cache keeps machine code alone."""
+    _for_cpu(program, "llvm")
     return build(program.plan, program.driver, Clock()).llvm
 
 
 def assembly(program: Program) -> str:
     """This machine's assembly; compiles, like `llvm`."""
+    _for_cpu(program, "assembly")
     from gradloom.codegen.cpu.target import host_target  # llvmlite, which importing should not cost
     from gradloom.runtime.load import assembly as emit
 
     target = host_target()
     return emit(llvm(program), target.cpu, target.features)
+
+
+def ptx(program: Program) -> str:
+    """The kernels of a program for GPUs."""
+    return _for_gpu(program).ptx.text
+
+
+def sass(program: Program) -> str:
+    """The machine code of a program for GPUs."""
+    from gradloom.runtime.cuda.cubins import linked  # which a program for the CPU never needs
+    from gradloom.runtime.cuda.linker import sass as disassembled
+
+    found = _for_gpu(program)
+    return disassembled(linked([found.ptx.text], found.arch))
+
+
+def _for_gpu(program: Program) -> GpuProgram:
+    if isinstance(program, GpuProgram):
+        return program
+    raise StateError(
+        message(
+            "this program is for the CPU, which has no PTX",
+            user_where(),
+            'compile it with device="cuda" or target="cuda-ptx"; for the CPU there is .assembly()',
+        )
+    )
+
+
+def _for_cpu(program: Program, question: str) -> None:
+    if isinstance(program, GpuProgram):
+        raise StateError(
+            message(
+                f"this program is for a GPU, which has no {question} of this machine's",
+                user_where(),
+                "ask it for .ptx() or .sass()",
+            )
+        )
 
 
 # ---- pictures

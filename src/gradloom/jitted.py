@@ -109,7 +109,7 @@ class Jitted(Inspectable):
             threads=self.options.threads,
             clock=traced.clock,
             flush=self.options.flush_denormals,
-            device=self.options.device,
+            device=self.options.where,
         )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)

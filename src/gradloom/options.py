@@ -20,10 +20,11 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 class Options(NamedTuple):
     """`threads` is the most threads that a call may use, None as many as the process has cores; a
     call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu" or
-    "cuda";
-    `verify` checks every call against the interpreter; `memory_limit` is in bytes, or text such as
-    "64MB": where a program would take more, it computes values again instead of keeping them;
-    `precision` "highest" computes in the dtypes as written, which is all there is.
+    "cuda"; `target` "cuda-ptx" compiles for GPUs without running, for compute capability 9.0 or, as
+    in "cuda-ptx:sm_120", another.  `verify` checks every call against the interpreter;
+    `memory_limit` is in bytes, or text such as "64MB": where a program would take more, it computes
+    values again instead of keeping them; `precision` "highest" computes in the dtypes as written,
+    which is all there is.
 
     With `flush_denormals` the numbers between zero and the least normal one (1.2e-38 of float32,
     2.2e-308 of float64) are zeros while a call runs, in each of its threads, and in a callback too;
@@ -38,6 +39,15 @@ class Options(NamedTuple):
     memory_limit: int | None = None
     precision: str = "highest"
     flush_denormals: bool = False
+    target: str = ""
+
+    @property
+    def where(self) -> str:
+        """What to compile for: the target if there is one, else the device."""
+        return self.target or self.device
+
+
+TARGET = re.compile(r"cuda-ptx(?::sm_(\d+))?")
 
 
 def parse(given: dict[str, Any]) -> Options:
@@ -48,6 +58,11 @@ def parse(given: dict[str, Any]) -> Options:
     options = Options(**{**given, "memory_limit": _bytes(given.get("memory_limit"))})
     if options.device not in ("cpu", "cuda"):
         _refuse(f"device {options.device!r} is not there", 'the devices are "cpu" and "cuda"')
+    if options.target and TARGET.fullmatch(options.target) is None:
+        _refuse(
+            f"target {options.target!r} is not there",
+            'the targets are "cuda-ptx" and, say, "cuda-ptx:sm_120"',
+        )
     threads = options.threads
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         _refuse(f"threads={threads!r}", "give a number of threads from 1, or None")

@@ -1,6 +1,8 @@
 """A memory limit: values computed again instead of kept, to the same bits."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,3 +95,19 @@ def test_loops_are_kept_whole():
     wanted = function(W, xs)
     frugal = gl.jit(lambda w, xs: gl.grad(recurrent)(w, xs), memory_limit=arena(function) * 3 // 4)
     np.testing.assert_array_equal(frugal(W, xs), wanted)
+
+
+def test_a_process_that_has_no_checkpoint_computes_again_too():
+    """What is told apart is a row of its own, which a process may not have met before."""
+    text = """
+import numpy as np, gradloom as gl, gradloom.numpy as gnp
+turn = np.eye(16) * 0.9
+def deep(x):
+    for _ in range(12):
+        x = gnp.tanh(gnp.sin(x @ turn))
+    return x.sum()
+x = np.ones((64, 16))
+whole = gl.jit(gl.grad(deep)).memory(x).arena_bytes
+assert gl.jit(gl.grad(deep), memory_limit=whole * 2 // 3).memory(x).arena_bytes < whole
+"""
+    subprocess.run([sys.executable, "-c", text], check=True)

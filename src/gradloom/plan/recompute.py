@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from gradloom.ir.graph import Graph
 from gradloom.ir.node import Node, make
-from gradloom.ir.op import OPS, Kind
+from gradloom.ir.op import Kind
 from gradloom.ir.source import PARAMETER
+from gradloom.ops.call import AGAIN
 from gradloom.plan.assemble import Layout, lay_out
 
 EVERY = (2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -76,13 +77,12 @@ def _trials(before: _Trial, number: int) -> Iterator[Graph]:
 
 def _recomputing(graph: Graph, chosen: set[Node], layout: Layout, serial: int) -> Graph:
     """The graph with `chosen` computed again for what is computed after the peak."""
-    fence = next(op for op in OPS.values() if op.apart)
     second: dict[Node, Node] = {}  # the copy of a value, apart from the first
     late: dict[Node, Node] = {}  # a value as what comes after the peak reads it
     for node in graph.nodes():
         stored = node in layout.spans
         if node.op is PARAMETER or (stored and node not in chosen):
-            second[node] = make(fence, node, where=node.where, serial=serial)
+            second[node] = make(AGAIN, node, where=node.where, serial=serial)
         elif not node.inputs or node.op.kind not in KINDS:
             second[node] = node
         else:

@@ -203,7 +203,7 @@ class TrainStep(Inspectable):
             options.threads,
             traced.clock,
             options.flush_denormals,
-            options.device,
+            options.where,
         )
         program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)

@@ -19,7 +19,7 @@ THREADS = 256
 WARP = 32
 
 # The oldest version of PTX that knows a GPU, so that old drivers take what is made for old GPUs.
-_VERSIONS = {80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}
+VERSIONS = {80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}
 
 
 def gpu_target(capability: int) -> Target:
@@ -28,10 +28,10 @@ def gpu_target(capability: int) -> Target:
     >>> gpu_target(90).cpu
     'sm_90'
     """
-    if capability not in _VERSIONS:
-        known = ", ".join(str(c / 10) for c in _VERSIONS)
+    if capability not in VERSIONS:
+        known = ", ".join(str(c / 10) for c in VERSIONS)
         raise ValueError(f"compute capability {capability / 10} is not among {known}")
-    return Target(TRIPLE, f"sm_{capability}", f"+ptx{_VERSIONS[capability]}", 4, 255)
+    return Target(TRIPLE, f"sm_{capability}", f"+ptx{VERSIONS[capability]}", 4, 255)
 
 
 @cache

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
+from gradloom.errors import DeviceError, message, user_where
 from gradloom.runtime.cuda.gpu import Gpu
 
 
@@ -58,6 +59,27 @@ class Machine(Protocol):
         ...
 
     def load(self, ptx: str) -> Module: ...
+
+
+class Elsewhere:
+    """A GPU that is not here: programs are compiled for it, and refuse to run."""
+
+    blocks = 132  # multiprocessors of an H100 or H200
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def load(self, ptx: str) -> Module:
+        return self
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise DeviceError(
+            message(
+                "this was compiled for a GPU without one: it cannot be called",
+                user_where(),
+                'ask it for .ptx(), or take device="cuda" on a machine with a GPU',
+            )
+        )
 
 
 _put: list[Machine] = []
