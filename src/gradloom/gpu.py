@@ -12,7 +12,7 @@ from typing import cast
 
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.target import THREADS, VERSIONS, gpu_target
+from gradloom.codegen.cuda.target import VERSIONS, gpu_target
 from gradloom.codegen.driver import program_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
@@ -20,6 +20,7 @@ from gradloom.options import TARGET, Budget
 from gradloom.plan.assemble import undivided_plan
 from gradloom.plan.device import DevicePlan, for_device
 from gradloom.plan.plan import Plan
+from gradloom.plan.tiles import THREADS
 from gradloom.program import Program
 from gradloom.runtime.cuda.entry import CudaEntry
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
@@ -74,6 +75,7 @@ def compile_for_gpu(
         plan = undivided_plan(simple, names)
         within.check(plan)
     device = for_device(plan)
+    _check_counts(device)
     clock.mark("plan")
     driver = driver_of(device.plan, batch)
     ptx = code_of(device, driver, gpu_target(machine.capability))
@@ -112,6 +114,20 @@ def machine_for(where: str) -> Machine:
             )
         )
     return cast(Machine, Elsewhere(capability))
+
+
+def _check_counts(device: DevicePlan) -> None:
+    """Raise `DeviceError` where threads, which count in 32 bits, could not count to the end."""
+    lines = {s.code.name: k.where for k in device.plan.kernels for s in k.stages}
+    for name, found in device.functions.items():
+        if found.longest >= 1 << 31:
+            raise DeviceError(
+                message(
+                    f"{found.longest} iterations are more than a GPU's threads count to",
+                    next(iter(lines[name]), user_where()),
+                    "cut the arrays into parts of less than 2^31 elements",
+                )
+            )
 
 
 def driver_of(plan: Plan, batch: range | None) -> str:

@@ -28,11 +28,9 @@ from gradloom.plan.plan import (
     map_stages,
 )
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import Tile, tile_count, tile_of
+from gradloom.plan.tiles import THREADS, WARP, Tile, tile_count, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, nest_accesses, sizes_of
 
-THREADS = 256  # of a block
-WARP = 32
 BLOCK = THREADS  # as a number of lanes: all threads of a block
 
 # Rows of up to so many elements are gone over by one thread: a warp would idle, and has to combine
@@ -64,6 +62,12 @@ class Spread:
         """How many items there are."""
         return math.prod(self.nest.sizes[a] for a in self.items)
 
+    @property
+    def longest(self) -> int:
+        """The most that a thread counts to."""
+        row = self.nest.sizes[len(self.nest.sizes) - self.nest.reduced :]
+        return max(self.count, math.prod(row))
+
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
@@ -76,6 +80,11 @@ class Tiled:
     def count(self) -> int:
         """How many tiles there are."""
         return tile_count(self.product, self.tile)
+
+    @property
+    def longest(self) -> int:
+        """The most that a thread counts to."""
+        return max(self.count, math.prod(self.product.depth))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Product
 
+SIDE = 16  # threads along either side of a tile
+# Threads of a block: eight warps, of which a multiprocessor has room for one block at 255 registers
+# a thread, and for eight at 32.
+THREADS = SIDE * SIDE
+WARP = 32
+
+# No threshold here or in `plan.device` has been measured on a GPU yet.
+ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -23,9 +32,7 @@ class Tile:
         return (self.rows + self.columns) * self.depth * ITEMSIZE[dtype]
 
 
-SIDE = 16  # threads along either side of a tile
 TILES = (Tile(128, 128, 16), Tile(64, 64, 16), Tile(32, 32, 32), Tile(16, 16, 32))
-ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
 
 
 def tile_count(product: Product, tile: Tile | None = None) -> int:

@@ -15,11 +15,10 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, POINTER, counted, declared, private
 from gradloom.codegen.cuda import threads
-from gradloom.codegen.cuda.target import THREADS
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.device import Tiled
-from gradloom.plan.tiles import SIDE
+from gradloom.plan.tiles import SIDE, THREADS
 
 Terms = Sequence[tuple[int, ir.Value]]
 

@@ -13,10 +13,6 @@ import llvmlite.binding as llvm
 from gradloom.codegen.cpu.target import Target
 
 TRIPLE = "nvptx64-nvidia-cuda"
-# Threads of a block: eight warps, which hide the latency of memory as long as a thread has no more
-# than 255 registers, and of which two to eight blocks fit a multiprocessor.
-THREADS = 256
-WARP = 32
 
 # The oldest version of PTX that knows a GPU, so that old drivers take what is made for old GPUs.
 VERSIONS = {80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}

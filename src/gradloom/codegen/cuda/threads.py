@@ -12,8 +12,8 @@ from functools import partial
 from llvmlite import ir
 
 from gradloom.codegen.cpu.vectors import I32, I64, declared
-from gradloom.codegen.cuda.target import THREADS, WARP
 from gradloom.codegen.lanes import LlvmLane
+from gradloom.plan.tiles import THREADS, WARP
 
 FOLD_BYTES = 8 * THREADS // WARP  # of shared memory, to combine what the warps of a block have
 ALL_LANES = I32(-1)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradloom.codegen import words
-from gradloom.codegen.cuda.target import THREADS
 from gradloom.codegen.driver import external_slot, staging
 from gradloom.plan.device import DevicePlan
 from gradloom.plan.plan import Buffer
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.launched import Control, run_launched
 from gradloom.runtime.cuda.machine import Machine
 from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx

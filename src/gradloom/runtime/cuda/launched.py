@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from gradloom.codegen.cuda.module import KERNEL
-from gradloom.codegen.cuda.target import THREADS
 from gradloom.codegen.primitives import cut, share
 from gradloom.codegen.words import ENTRY
 from gradloom.plan.device import DevicePlan
 from gradloom.plan.plan import Routine, Stage
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.machine import Machine, Module
 from gradloom.runtime.cuda.ptx import Ptx
 

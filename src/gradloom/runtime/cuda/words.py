@@ -13,11 +13,11 @@ from llvmlite import ir
 
 from gradloom.codegen.cpu.vectors import I32, I64, counted
 from gradloom.codegen.cuda import threads
-from gradloom.codegen.cuda.target import THREADS
 from gradloom.codegen.lanes import LlvmLane
 from gradloom.codegen.primitives import ARRIVED, GENERATION, MATHEMATICS
 from gradloom.codegen.words import ENTRY
 from gradloom.ir.op import OPS
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.dialect import Dialect
 from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_get, emit_view, word_address
 from gradloom.runtime.lowering import Unlowered

@@ -1,0 +1,86 @@
+"""How a plan is dealt out among the blocks of a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradloom as gl
+import gradloom.numpy as gnp
+from gradloom.plan.device import BLOCK, Spread, Tiled
+from gradloom.plan.parts import parts_of
+from gradloom.plan.plan import Product
+from gradloom.plan.tiles import ENOUGH, THREADS, TILES, WARP, tile_count, tile_of
+
+
+def dealt(function, *arrays):
+    """The functions of a program for a GPU, in the order of its kernels."""
+    program = gl.jit(function, target="cuda-ptx").program(*arrays)
+    plan = program.device_plan
+    names = [s.code.name for kernel in plan.plan.kernels for s in kernel.stages]
+    return [plan.functions[name] for name in names]
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+def test_every_element_of_an_elementwise_kernel_is_an_item():
+    (found,) = dealt(lambda x: x * 2 + 1, ones(30, 50))
+    assert (found.count, found.lanes, found.ordered) == (1500, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "lanes"), [((64, 8), 1), ((64, 200), WARP), ((4, 5000), BLOCK), ((2000, 5000), WARP)]
+)
+def test_rows_are_gone_over_by_a_thread_a_warp_or_a_block(shape, lanes):
+    (found,) = dealt(lambda x: gnp.max(x, axis=1), ones(*shape))
+    assert (found.count, found.lanes) == (shape[0], lanes)
+
+
+def test_sums_down_columns_leave_a_column_to_a_thread_where_there_are_many():
+    (found,) = dealt(lambda x: gnp.sum(x, axis=0), ones(100, 5000))
+    assert (found.count, found.lanes) == (5000, 1)
+
+
+def test_a_scatter_keeps_the_order_of_what_meets_at_one_place():
+    rows = np.array([1, 2, 1])
+    found = dealt(lambda x, y: x.at[rows].add(y), ones(10, 64), ones(3, 64))
+    scatter = next(f for f in found if any(s.accumulate for s in f.nest.stores))
+    sizes = [scatter.nest.sizes[a] for a in scatter.ordered]
+    assert (scatter.count, sizes) == (64, [3])
+
+
+def test_items_write_apart_or_run_in_order():
+    """A store through an index alone: nothing is known to be apart, so one thread does all."""
+    rows = np.array([1, 2, 1])
+    found = dealt(lambda x, y: x.at[rows].set(y), ones(10), ones(3))
+    scatter = next(f for f in found if any(s.picks for s in f.nest.stores))
+    assert (scatter.count, scatter.lanes) == (1, 1)
+    assert scatter.ordered == (0,)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 16, 33, 500, 4096])
+def test_tiles_are_as_large_as_leaves_enough_of_them(rows, dtype):
+    product = plain(rows, rows, 64, dtype)
+    tile = tile_of(product)
+    larger = [t for t in TILES if tile.rows < t.rows <= (128 if dtype == "float32" else 64)]
+    assert all(tile_count(product, t) < ENOUGH or rows < t.rows // 2 for t in larger)
+    assert tile.shared_bytes(dtype) <= 48 << 10
+    assert tile.rows * tile.columns % THREADS == 0
+
+
+def plain(rows, columns, depth, dtype="float32"):
+    strides = (depth, 1), (columns, 1), (columns, 1)
+    return Product("p", dtype, (), rows, columns, (depth,), *strides)
+
+
+def test_small_results_of_long_sums_are_made_in_parts():
+    assert parts_of(plain(16, 16, 1 << 15)) == 64
+    assert parts_of(plain(2048, 2048, 1 << 15)) == 1  # tiles enough
+    assert parts_of(plain(16, 16, 127 * 2)) == 1  # too shallow
+    found = dealt(lambda x: x.T @ x, ones(1 << 14, 16))
+    assert isinstance(found[0], Tiled)
+    assert found[0].product.batch == (64,)
+    assert isinstance(found[1], Spread)
