@@ -54,7 +54,7 @@ def test_a_scatter_keeps_the_order_of_what_meets_at_one_place():
 def test_items_write_apart_or_run_in_order():
     """A store through an index alone: nothing is known to be apart, so one thread does all."""
     rows = np.array([1, 2, 1])
-    found = dealt(lambda x, y: x.at[rows].set(y), ones(10), ones(3))
+    found = dealt(lambda x, y: x.at[rows].add(y), ones(10), ones(3))
     scatter = next(f for f in found if any(s.picks for s in f.nest.stores))
     assert (scatter.count, scatter.lanes) == (1, 1)
     assert scatter.ordered == (0,)
