@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,6 +44,8 @@ class Space:
     """A byte buffer with the accesses of vectors of threads."""
 
     name = ""
+    # Threads, addresses and bytes in, places in the buffer out; each space has its own.
+    locate: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
     def __init__(self, size: int) -> None:
         # Whole words of 16 bytes, so that it can be looked at as any type.
@@ -53,10 +56,6 @@ class Space:
         if dtype not in self.views:
             self.views[dtype] = self.buffer.view(dtype)
         return self.views[dtype]
-
-    def locate(self, threads: np.ndarray, addresses: np.ndarray, size: int) -> np.ndarray:
-        """The places in the buffer of addresses that the threads may touch."""
-        raise NotImplementedError
 
     def touched(
         self, threads: np.ndarray, places: np.ndarray, size: int, writes: bool, strong: bool

@@ -60,7 +60,7 @@ class Fake:
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
+        self.native = library
         library.fake_storage.restype = ctypes.c_void_p
         library.fake_base.restype = ctypes.c_uint64
         library.fake_calls.restype = ctypes.c_long
@@ -71,8 +71,8 @@ class Fake:
 
     def reset(self, memory: int = 1 << 28, devices: int = 1, version: int = 13000) -> None:
         """A device of so much memory, with nothing in it and nothing asked of it."""
-        self.library.fake_reset(ctypes.c_uint64(memory), devices, version)
-        self.library.fake_executor(self._callback)
+        self.native.fake_reset(ctypes.c_uint64(memory), devices, version)
+        self.native.fake_executor(self._callback)
         self.launches, self.execute, self.raised = [], lambda launched: None, None
 
     def _executed(
@@ -98,30 +98,30 @@ class Fake:
 
     def fail(self, function: str, code: int, after: int = 0) -> None:
         """Let calls of a driver's function fail, once it was called `after` times more."""
-        self.library.fake_fail(function.encode(), code, ctypes.c_long(after))
+        self.native.fake_fail(function.encode(), code, ctypes.c_long(after))
 
     def calls(self, function: str) -> int:
         """How often a driver's function was called."""
-        return int(self.library.fake_calls(function.encode()))
+        return int(self.native.fake_calls(function.encode()))
 
     @property
     def base(self) -> int:
         """The first address of the device."""
-        return int(self.library.fake_base())
+        return int(self.native.fake_base())
 
     def memory(self, place: int, nbytes: int) -> np.ndarray:
         """A view of bytes of the device, which must lie in one block of what was allocated."""
         if not any(at <= place and place + nbytes <= at + size for at, size in self.blocks()):
             raise IndexError(f"{nbytes} bytes at {place:#x} are not allocated")
-        start = self.library.fake_storage() + place - self.base
+        start = self.native.fake_storage() + place - self.base
         return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(start), np.uint8)
 
     def blocks(self) -> list[tuple[int, int]]:
         """What is allocated: addresses and bytes, in order."""
         place, size = ctypes.c_uint64(), ctypes.c_uint64()
         found = []
-        for number in range(self.library.fake_blocks()):
-            self.library.fake_block(number, ctypes.byref(place), ctypes.byref(size))
+        for number in range(self.native.fake_blocks()):
+            self.native.fake_block(number, ctypes.byref(place), ctypes.byref(size))
             found.append((place.value, size.value))
         return found
 

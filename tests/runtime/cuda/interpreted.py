@@ -41,7 +41,7 @@ class DeviceMemory(ptx.Memory):
         self.ends = [at + size for at, size, _ in named]
         self.names = {at: name for at, _, name in named}
         size = rounded_up(max([*self.ends, self.base + VARIABLES]) - self.base, 16)
-        memory = (ctypes.c_uint8 * size).from_address(self.fake.library.fake_storage())
+        memory = (ctypes.c_uint8 * size).from_address(self.fake.native.fake_storage())
         self.buffer = np.frombuffer(memory, np.uint8)
         self.views.clear()
 

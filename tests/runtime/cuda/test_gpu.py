@@ -3,8 +3,12 @@ import pytest
 from tests.runtime.cuda.interpreted import Interpreter, interpreted
 from tests.runtime.cuda.kernels import needs_linker
 
+import gradloom as gl
+import gradloom.numpy as gnp
 from gradloom.errors import DeviceMemoryError
 from gradloom.runtime.cuda.gpu import Gpu
+from gradloom.runtime.cuda.machine import using
+from gradloom.settings import settings
 
 device = pytest.fixture(interpreted)
 pytestmark = needs_linker
@@ -61,3 +65,33 @@ def test_a_program_on_a_gpu(device: Interpreter, together: bool):
     gpu.free(other)
     with pytest.raises(DeviceMemoryError):
         gpu.allocate(1 << 40)
+
+
+FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_training_through_the_driver_is_training_on_the_cpu(device: Interpreter, form: str):
+    """XOR by Adam: assembled to machine code, loaded, launched, and run from its PTX."""
+
+    def loss(params, x, y):
+        hidden = gnp.tanh(x @ params["w"] + params["b"])
+        return ((hidden @ params["v"] - y) ** 2).mean()
+
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(2, 8)), "b": np.zeros(8), "v": rng.normal(size=(8, 1))}
+    params = {name: array.astype("f") for name, array in params.items()}
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "f")
+    xs, ys = np.stack([x] * 12), np.stack([x[:, :1] != x[:, 1:]] * 12).astype("f")
+
+    def losses(where: str) -> np.ndarray:
+        step = gl.train_step(loss, gl.optim.adam(0.05), device=where)
+        return step.run(step.init(params), xs, ys)[1]
+
+    wanted = losses("cpu")
+    with settings(disable=FORMS[form]), using(Gpu()):
+        found = losses("cuda")
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    names = {launched.kernel for launched in device.fake.launches}
+    assert (names == {"persistent"}) == (form == "one kernel")
+    assert {launched.cooperative for launched in device.fake.launches} == {form == "one kernel"}
