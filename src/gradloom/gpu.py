@@ -7,7 +7,6 @@ What comes before, tracing, differentiation, passes, fusion and the arena, is th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 from gradloom.clock import Clock
@@ -21,7 +20,7 @@ from gradloom.plan.assemble import undivided_plan
 from gradloom.plan.device import DevicePlan, for_device
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import THREADS
-from gradloom.program import Program
+from gradloom.program import GpuProgram
 from gradloom.runtime.cuda.entry import CudaEntry
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
 from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
@@ -30,24 +29,6 @@ from gradloom.runtime.lowering import Unlowered
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
-
-
-@dataclass
-class GpuProgram(Program):
-    """A program for a GPU: how its plan is dealt out, and its kernels."""
-
-    device_plan: DevicePlan = field(kw_only=True)
-    undealt: Plan = field(kw_only=True)  # before it was dealt out among blocks
-    batch: range | None = field(kw_only=True)
-    ptx: Ptx = field(kw_only=True)
-    arch: str = field(kw_only=True)
-
-    @property
-    def shape(self) -> str:
-        """How it runs, in words."""
-        form = "a kernel a stage" if PERSISTENT not in self.ptx.shared_bytes else "one kernel"
-        most = max(self.ptx.shared_bytes.values(), default=0)
-        return f"{self.arch}; {form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 
 
 def compile_for_gpu(
@@ -95,7 +76,15 @@ def compile_for_gpu(
         batch=batch,
         ptx=ptx,
         arch=f"sm_{machine.capability}",
+        shape=shape_of(ptx),
     )
+
+
+def shape_of(ptx: Ptx) -> str:
+    """How a program runs, in words."""
+    form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
+    most = max(ptx.shared_bytes.values(), default=0)
+    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 
 
 def machine_for(where: str) -> Machine:

@@ -14,7 +14,6 @@ from pathlib import Path
 from gradloom.clock import Clock
 from gradloom.codegen.source import program_source
 from gradloom.errors import StateError, message, user_where
-from gradloom.gpu import GpuProgram, driver_of
 from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
@@ -23,6 +22,7 @@ from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
+from gradloom.program import GpuProgram
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -43,7 +43,7 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.shape}"
+        f"GPU: {program.arch}; {program.shape}"
         if isinstance(program, GpuProgram)
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
@@ -169,6 +169,8 @@ def _control_bytes(executable: Executable) -> int:
 def source(program: Program) -> str:
     """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
     if isinstance(program, GpuProgram):
+        from gradloom.gpu import driver_of  # the planner, which a warm start never needs
+
         return program_source(program.undealt, driver_of(program.undealt, program.batch))
     return program_source(program.plan, program.driver, _most_bytes(program.executable))
 

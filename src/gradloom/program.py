@@ -11,7 +11,9 @@ from gradloom.ir.graph import Graph
 from gradloom.runtime.executable import Executable
 
 if TYPE_CHECKING:
+    from gradloom.plan.device import DevicePlan
     from gradloom.plan.plan import Plan
+    from gradloom.runtime.cuda.ptx import Ptx
 
 
 @dataclass
@@ -44,3 +46,15 @@ class Program:
     def driver(self) -> str:
         """The text of the driver."""
         return self.write_driver(self.plan)
+
+
+@dataclass
+class GpuProgram(Program):
+    """A program for a GPU: how its plan is dealt out among blocks, and its kernels."""
+
+    device_plan: DevicePlan = field(kw_only=True)
+    undealt: Plan = field(kw_only=True)  # before it was dealt out
+    batch: range | None = field(kw_only=True)  # inputs that are a training step's data
+    ptx: Ptx = field(kw_only=True)
+    arch: str = field(kw_only=True)
+    shape: str = field(kw_only=True)  # how it runs, in words
