@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from gradloom.runtime.cuda.launch import Launch
 from tests import ptx
 
 
@@ -46,23 +46,15 @@ class Loaded:
     module: ptx.Module
     machine: Simulated
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        self.machine.launches.append((kernel, blocks))
+    def launch(self, launch: Launch) -> None:
+        self.machine.launches.append((launch.kernel, launch.blocks))
         self.module.launch(
-            kernel,
-            grid=blocks,
-            block=threads,
-            args=list(pointers),
-            shared=shared_bytes,
+            launch.kernel,
+            grid=launch.blocks,
+            block=launch.threads,
+            args=list(launch.arguments),
+            shared=launch.shared_bytes,
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
-            cooperative=together,
+            cooperative=launch.together,
         )

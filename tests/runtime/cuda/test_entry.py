@@ -159,6 +159,29 @@ def test_training_on_a_gpu_is_training_on_a_cpu(form):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_every_epoch_has_an_order_of_its_own(form):
+    """The host makes it, and launches anew: the device gathers by it."""
+    rows = RNG.random((9, 4), np.float32)
+    weights = np.arange(1, 4, dtype=np.float32)
+
+    def loss(p, x):
+        return (x[:, 0] * weights).sum() * p
+
+    def history(device):
+        step = gl.train_step(loss, gl.optim.sgd(0.1), device=device)
+        key = gl.random.key(7)
+        state = step.init(np.ones((), np.float32))
+        return step.fit(state, rows, 3, epochs=3, shuffle=key, progress=False)[1]["loss"]
+
+    machine = Simulated()
+    with settings(disable=FORMS[form]), using(machine):
+        found = history("cuda")
+    np.testing.assert_allclose(found, history("cpu"), rtol=1e-5)
+    if form == "one kernel":
+        assert [name for name, _ in machine.launches] == ["persistent"] * 3
+
+
 # ---- faults that must be found
 
 
