@@ -80,7 +80,7 @@ class CudaEntry:
             control_there = allocated(head.nbytes)
             rows = int(head[words.ROWS]) if self.batch is not None else 0
             order = _memory(places[self.slots] if rows else 0, rows * WORD).view(np.int64)
-            order_there = allocated(order.nbytes) if rows else 0
+            order_there = allocated(order.nbytes)
             shuffled = head[words.MODE] == words.SHUFFLE
             key = int(head[words.KEY_LOW]), int(head[words.KEY_HIGH])
             for part in by_epoch(head):

@@ -86,7 +86,8 @@ class Launched:
         machine = self.machine
         machine.write(call.control, call.head)
         order = np.zeros(int(call.head[words.ROWS]) if call.order else 0, np.int64)
-        machine.read(call.order, order)
+        if call.order:
+            machine.read(call.order, order)
         table = [*call.table, order]
         run_launched(
             self.driver, self.device, self.ptx, self.module, machine, table, call.arena, call
