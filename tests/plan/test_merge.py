@@ -24,7 +24,7 @@ from gradloom.plan.plan import (
     Store,
 )
 
-I, J, K = map(Affine.axis, range(3))
+M, N, K = map(Affine.axis, range(3))
 PRODUCT = Product("p", "float32", (), 4, 6, (5,), (5, 1), (6, 1), (6, 1))
 A, B, C, Y, Z = range(5)
 SHAPES = {A: (4, 5), B: (5, 6), C: (4, 6), Y: (4, 6), Z: (4, 6)}
@@ -35,7 +35,7 @@ def buffer(number: int, space: str = "input", offset: int = 0, dies: int = 0) ->
     return Buffer(f"b{number}", space, kind, offset or number, 0, dies, None)
 
 
-def doubled(load: Affine = I * 6 + J, store: Affine = I * 6 + J, sizes=(4, 6)) -> Nest:
+def doubled(load: Affine = M * 6 + N, store: Affine = M * 6 + N, sizes=(4, 6)) -> Nest:
     """What is loaded from operand 0, added to itself, at operand 1."""
     steps = (Load(0, load, "float32"), Apply("add", (0, 0), "float32"))
     return Nest("doubled_0", sizes, 0, 1, steps, (Store(1, store, 1, "float32"),))
@@ -77,8 +77,8 @@ def test_it_is_where_a_later_kernel_or_another_stage_reads_it():
     later = buffer(C, "arena", 64, dies=1)
     _, epilogues = merged(plan_of(FIRST, stage(doubled(), C, Y), c=later))
     assert len(next(iter(epilogues.values())).nest.stores) == 2
-    steps = Load(0, J * 6 + I, "float32"), Fold("add", 0, "float32")
-    total = Nest("sum_0", (6, 4), 1, 0, steps, (Store(1, I, 1, "float32"),))
+    steps = Load(0, N * 6 + M, "float32"), Fold("add", 0, "float32")
+    total = Nest("sum_0", (6, 4), 1, 0, steps, (Store(1, M, 1, "float32"),))
     other = stage(total, C, Z)
     plan, epilogues = merged(
         plan_of(FIRST, stage(doubled(), C, Y), other, c=buffer(C, "arena", 64))
@@ -99,22 +99,22 @@ def test_what_was_written_by_one_nest_is_known_to_the_next():
 
 def test_loops_that_are_merged_and_apart_are_cut_alike():
     """Rows of 6 as one loop over all 24, or as 4 x 3 x 2."""
-    whole = doubled(I, I, (24,))
+    whole = doubled(M, M, (24,))
     _, epilogues = merged(plan_of(FIRST, stage(whole, C, Y)))
     (epilogue,) = epilogues.values()
     assert epilogue.digits == (Digit(0, 1, 4), Digit(1, 1, 6))
-    assert epilogue.nest.stores[-1].at == I * 6 + J
-    at = I * 6 + J * 2 + K
+    assert epilogue.nest.stores[-1].at == M * 6 + N
+    at = M * 6 + N * 2 + K
     _, epilogues = merged(plan_of(FIRST, stage(doubled(at, at, (4, 3, 2)), C, Y)))
     (epilogue,) = epilogues.values()
     assert epilogue.digits == (Digit(0, 1, 4), Digit(1, 2, 3), Digit(1, 1, 2))
 
 
 OTHERS = {
-    "another element": (doubled(load=I * 6 + J * -1 + 5), {}),
+    "another element": (doubled(load=M * 6 + N * -1 + 5), {}),
     "part of them": (doubled(sizes=(4, 5)), {}),
-    "more of them": (doubled(sizes=(4, 6, 2), store=I * 12 + J * 2 + K), {}),
-    "all into one": (doubled(store=I * 6), {}),
+    "more of them": (doubled(sizes=(4, 6, 2), store=M * 12 + N * 2 + K), {}),
+    "all into one": (doubled(store=M * 6), {}),
     "over what the product reads": (
         doubled(),
         {"b": buffer(B, "arena", 64), "y": buffer(Y, "arena", 128)},
