@@ -57,7 +57,8 @@ def xor() -> Model:
         "c": zeros(1),
     }
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
-    return Model(loss, params, (x, x[:, :1] != x[:, 1:]), batch=4, rate=0.05)
+    y = (x[:, :1] != x[:, 1:]).astype(np.float32)
+    return Model(loss, params, (x, y), batch=4, rate=0.05)
 
 
 def digits(rows: int) -> tuple[np.ndarray, np.ndarray]:
