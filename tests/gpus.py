@@ -45,6 +45,7 @@ class Simulated:
 class Loaded:
     module: ptx.Module
     machine: Simulated
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def launch(
         self,

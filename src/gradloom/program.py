@@ -11,9 +11,23 @@ from gradloom.ir.graph import Graph
 from gradloom.runtime.executable import Executable
 
 if TYPE_CHECKING:
-    from gradloom.plan.device import DevicePlan
+    from gradloom.plan.dealt import DevicePlan
     from gradloom.plan.plan import Plan
-    from gradloom.runtime.cuda.ptx import Ptx
+    from gradloom.runtime.cuda.kernel import Ptx
+
+
+@dataclass
+class GpuCode:
+    """The kernels of a program for a GPU, and, when it is asked for, how the plan is dealt out."""
+
+    read_plan: Callable[[], DevicePlan]
+    ptx: Ptx
+    arch: str
+
+    @cached_property
+    def plan(self) -> DevicePlan:
+        """How the plan is dealt out among blocks."""
+        return self.read_plan()
 
 
 @dataclass
@@ -31,6 +45,7 @@ class Program:
     executable: Executable
     seconds: dict[str, float] = field(default_factory=dict)
     cached: bool = False
+    gpu: GpuCode | None = None  # of a program for a GPU
 
     @cached_property
     def graph(self) -> Graph:
@@ -46,15 +61,3 @@ class Program:
     def driver(self) -> str:
         """The text of the driver."""
         return self.write_driver(self.plan)
-
-
-@dataclass
-class GpuProgram(Program):
-    """A program for a GPU: how its plan is dealt out among blocks, and its kernels."""
-
-    device_plan: DevicePlan = field(kw_only=True)
-    undealt: Plan = field(kw_only=True)  # before it was dealt out
-    batch: range | None = field(kw_only=True)  # inputs that are a training step's data
-    ptx: Ptx = field(kw_only=True)
-    arch: str = field(kw_only=True)
-    shape: str = field(kw_only=True)  # how it runs, in words

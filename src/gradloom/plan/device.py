@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gradloom.plan.dealt import BLOCK, DevicePlan, Spread, Tiled
 from gradloom.plan.meetings import Meetings
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import (
@@ -28,10 +29,8 @@ from gradloom.plan.plan import (
     map_stages,
 )
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import THREADS, WARP, Tile, tile_count, tile_of
+from gradloom.plan.tiles import THREADS, WARP, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, nest_accesses, sizes_of
-
-BLOCK = THREADS  # as a number of lanes: all threads of a block
 
 # Rows of up to so many elements are gone over by one thread: a warp would idle, and has to combine
 # what its lanes have found.
@@ -44,60 +43,9 @@ MANY_ROWS = 1024  # a few for each of 132 multiprocessors, for eight warps a blo
 MANY_ITEMS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How the threads of a block go over a nest, whose sizes are all known.
-
-    The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
-    run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
-    """
-
-    nest: Nest
-    items: tuple[int, ...]
-    ordered: tuple[int, ...]
-    lanes: int
-
-    @property
-    def count(self) -> int:
-        """How many items there are."""
-        return math.prod(self.nest.sizes[a] for a in self.items)
-
-    @property
-    def longest(self) -> int:
-        """The most that a thread counts to."""
-        row = self.nest.sizes[len(self.nest.sizes) - self.nest.reduced :]
-        return max(self.count, math.prod(row))
-
-
-@dataclass(frozen=True, slots=True)
-class Tiled:
-    """A product whose items are tiles of its result."""
-
-    product: Product
-    tile: Tile
-
-    @property
-    def count(self) -> int:
-        """How many tiles there are."""
-        return tile_count(self.product, self.tile)
-
-    @property
-    def longest(self) -> int:
-        """The most that a thread counts to."""
-        return max(self.count, math.prod(self.product.depth))
-
-
-@dataclass(frozen=True)
-class DevicePlan:
-    """A plan whose stages have items for an extent, and what the function of each name does."""
-
-    plan: Plan
-    functions: dict[str, Spread | Tiled]
-
-
 def for_device(plan: Plan) -> DevicePlan:
     """The plan, dealt out among blocks."""
-    plan = in_parts(plan)
+    undealt, plan = plan, in_parts(plan)
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, placing=True).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -112,7 +60,7 @@ def for_device(plan: Plan) -> DevicePlan:
         return replace(stage, code=replace(code, name=name), extent=found.count, grain=grain)
 
     return DevicePlan(
-        replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions
+        replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions, undealt
     )
 
 

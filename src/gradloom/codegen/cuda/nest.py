@@ -19,7 +19,7 @@ from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I32, I64, POINTER, counted, private
 from gradloom.codegen.cuda import threads
 from gradloom.codegen.lanes import LlvmLane, constant, register_type
-from gradloom.plan.device import BLOCK, Spread
+from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Fold, Store
 from gradloom.plan.rows import Pass, passes
 from gradloom.plan.tiles import THREADS, WARP

@@ -17,7 +17,7 @@ from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, POINTER, counted, dec
 from gradloom.codegen.cuda import threads
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import Tiled
 from gradloom.plan.tiles import SIDE, THREADS
 
 Terms = Sequence[tuple[int, ir.Value]]

@@ -14,12 +14,12 @@ import numpy as np
 
 from gradloom.codegen import words
 from gradloom.codegen.driver import external_slot, staging
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Buffer
 from gradloom.plan.tiles import THREADS
+from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launched import Control, run_launched
 from gradloom.runtime.cuda.machine import Machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx
 
 WORD = 8
 

@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -18,7 +18,10 @@ from gradloom.runtime.cuda.gpu import Gpu
 
 
 class Module(Protocol):
-    """Kernels that are loaded."""
+    """Kernels that are loaded; `seconds` are what making their machine code took, by stage."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
 
     def launch(
         self,
@@ -68,6 +71,7 @@ class Elsewhere:
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.seconds: dict[str, float] = {}
 
     def load(self, ptx: str) -> Module:
         return self
