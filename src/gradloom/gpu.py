@@ -16,7 +16,7 @@ from gradloom.codegen.driver import program_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
 from gradloom.options import TARGET
-from gradloom.pipeline import Planned, Work, code_only
+from gradloom.pipeline import Planned, Ready, Work, code_only
 from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Plan
 from gradloom.program import GpuCode
@@ -24,7 +24,6 @@ from gradloom.runtime.cache import fetch, host_key, make_key, store
 from gradloom.runtime.cuda.entry import CudaEntry
 from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
-from gradloom.runtime.executable import Entry
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
@@ -54,9 +53,11 @@ class Cuda(NamedTuple):
         return Planned(device.plan, device)
 
     def text(self, plan: Plan) -> str:
-        """The text of the driver, which is the CPU's: a block is what there is a thread of a
-        team."""
-        return program_text(plan) if self.batch is None else training_text(self.batch)(plan)
+        """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
+        The order of rows, where one exchange must follow another, is the host's to make."""
+        if self.batch is None:
+            return program_text(plan)
+        return training_text(self.batch, shuffles=False)(plan)
 
     def code_key(self, planned: Planned) -> str:
         plan, device = planned
@@ -70,15 +71,15 @@ class Cuda(NamedTuple):
             host=host_key(),
         )
 
-    def entry(self, work: Work, clock: Clock) -> tuple[CudaEntry, bool]:
+    def ready(self, work: Work, clock: Clock) -> Ready:
         plan, device = work.planned
         assert device is not None
         driver = self.text(plan)
         ptx, cached = self.kernels(work.code, device, driver, clock)
         entry = CudaEntry(device, self.batch, driver, ptx, self.machine)
-        clock.book(entry.module.seconds)
+        clock.book(entry.form.module.seconds)
         clock.mark("load")
-        return entry, cached
+        return Ready(entry, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
 
     def kernels(self, code: str, device: DevicePlan, driver: str, clock: Clock) -> tuple[Ptx, bool]:
         """The kernels of a program, and whether the cache has them."""
@@ -88,10 +89,6 @@ class Cuda(NamedTuple):
         ptx = code_of(device, driver, self.target, clock)
         store(code, ptx.text.encode(), shared_bytes=ptx.shared_bytes)
         return ptx, False
-
-    def asked(self, work: Work, entry: Entry) -> GpuCode:
-        assert isinstance(entry, CudaEntry)
-        return GpuCode(lambda: entry.device, entry.ptx, f"sm_{self.machine.capability}")
 
 
 def machine_for(where: str) -> Machine:

@@ -63,8 +63,9 @@ def compile_graph(
     if within is not None and within.excess(work.plan) > 0:
         work = fitted(work, names, within, backend, clock)
     clock.mark("plan")
-    entry, cached = backend.entry(work, clock)
-    executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
+    ready = backend.ready(work, clock)
+    results = [node.type for node in graph.outputs]
+    executable = Executable(work.needs, ready.entry, results, threads)
     program = Program(
         graph,
         work.simplified,
@@ -72,8 +73,8 @@ def compile_graph(
         backend.text,
         executable,
         clock.seconds,
-        cached,
-        backend.asked(work, entry),
+        ready.cached,
+        ready.gpu,
     )
     report(program)
     return program
@@ -136,6 +137,14 @@ class Work:
         return device.undealt if device else plan
 
 
+class Ready(NamedTuple):
+    """What runs a plan, whether its code was there already, and what more there is for a GPU."""
+
+    entry: Entry
+    cached: bool
+    gpu: GpuCode | None = None
+
+
 class Backend(Protocol):
     """What plans are made for, and what makes programs of them: the CPU, or a GPU."""
 
@@ -156,12 +165,8 @@ class Backend(Protocol):
         """What the code of a plan is kept under."""
         ...
 
-    def entry(self, work: Work, clock: Clock) -> tuple[Entry, bool]:
-        """What runs a plan, and whether its code was there already."""
-        ...
-
-    def asked(self, work: Work, entry: Entry) -> GpuCode | None:
-        """What a program for a GPU can be asked beside."""
+    def ready(self, work: Work, clock: Clock) -> Ready:
+        """A plan, ready to run."""
         ...
 
 
@@ -191,12 +196,11 @@ class Native(NamedTuple):
     def code_key(self, planned: Planned) -> str:
         return code_key(planned.plan, self.text(planned.plan))
 
-    def entry(self, work: Work, clock: Clock) -> tuple[Entry, bool]:
+    def ready(self, work: Work, clock: Clock) -> Ready:
         found = None if current_settings().interpret else loaded(work.code, clock)
-        return (found, True) if found else native_entry(work.plan, self.text(work.plan), clock)
-
-    def asked(self, work: Work, entry: Entry) -> None:
-        return None
+        if found is None:
+            return Ready(*native_entry(work.plan, self.text(work.plan), clock))
+        return Ready(found, cached=True)
 
 
 def planned(

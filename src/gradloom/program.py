@@ -18,16 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class GpuCode:
-    """The kernels of a program for a GPU, and, when it is asked for, how the plan is dealt out."""
+    """What a program for a GPU is beside: how its plan is dealt out, and its kernels."""
 
-    read_plan: Callable[[], DevicePlan]
+    plan: DevicePlan
     ptx: Ptx
     arch: str
-
-    @cached_property
-    def plan(self) -> DevicePlan:
-        """How the plan is dealt out among blocks."""
-        return self.read_plan()
 
 
 @dataclass

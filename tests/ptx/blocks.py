@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.ptx.action import BITS, DTYPES, Action, action_of, flush, unknown
+from tests.ptx.action import BITS, DTYPES, Action, action_of, flush
 from tests.ptx.program import (
     Program,
     ends_block,
@@ -339,11 +339,12 @@ class Writer:
 
     def wait(self, instruction: Instruction, after: int) -> None:
         """A barrier: the machine keeps the threads until the others have come."""
+        values = self.leave(after, instruction)
         if "cluster" in instruction.modifiers:
-            raise unknown(instruction, "is not interpreted")
+            self.emit(f"return wave.wait_for_cluster(threads, {after}, {values})", instruction)
+            return
         found = [self.source(part, "u32", instruction)[0] for part in instruction.operands]
         barrier, count = (*(found or ["0"]), "None")[:2]
-        values = self.leave(after, instruction)
         self.emit(f"return wave.wait(threads, {barrier}, {count}, {after}, {values})", instruction)
 
 

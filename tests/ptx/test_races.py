@@ -209,6 +209,51 @@ def test_a_grid_barrier_with_a_part_missing(changes):
         grid(**changes)
 
 
+# ---- clusters
+
+MEET = "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;"
+# Each thread reads what its opposite in the cluster has written.
+OPPOSITE = """
+    add.s64 %d1, %d40, %d60;
+    st.global.u32 [%d1], %r61;
+    {meet}
+    xor.b32 %r3, %r61, {other};
+    mul.wide.u32 %d2, %r3, 4;
+    add.s64 %d2, %d2, %d40;
+    ld.global.u32 %r1, [%d2];
+    {meet}
+    st.global.u32 [%d1], %r1;
+"""
+
+
+def clustered(meet: str = MEET, other: int = 127, **options) -> np.ndarray:
+    found = np.zeros(256, np.uint32)
+    body = OPPOSITE.format(meet=meet, other=other)
+    run(body, found, **{"grid": 4, "block": 64, "cluster": 2, "races": "global"} | options)
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"cluster": 4, "other": 255}])
+def test_the_barrier_of_a_cluster_orders_its_blocks(options):
+    other = options.get("other", 127)
+    assert clustered(**options).tolist() == [n ^ other for n in range(256)]
+
+
+@pytest.mark.parametrize("wrong", [{"meet": "bar.sync 0;"}, {"other": 255}, {"cluster": 1}])
+def test_the_barrier_of_a_cluster_orders_no_others(wrong):
+    with pytest.raises(PtxError, match=r"race: thread .* (wrote|read) global address"):
+        clustered(**wrong)
+
+
+def test_the_barrier_of_a_cluster_is_not_split():
+    with pytest.raises(PtxError, match="right after it arrived"):
+        clustered(MEET.replace("\n", "\nadd.u32 %r9, %r9, 1;\n"))
+    with pytest.raises(PtxError, match="orders nothing"):
+        clustered(MEET.replace("arrive", "arrive.relaxed"))
+    with pytest.raises(PtxError, match="not clusters of 3"):
+        clustered(cluster=3)
+
+
 # ---- asynchronous copies
 
 COPY = """

@@ -193,8 +193,8 @@ def elect(instruction: Instruction) -> Action:
 def barrier(instruction: Instruction) -> Action:
     """Those that do not wait for the block; the machine itself knows the others."""
     modifiers = set(instruction.modifiers)
-    if "cluster" in modifiers:
-        raise unknown(instruction, "is not interpreted")
+    if "cluster" in modifiers:  # its threads arrive where they wait
+        return Action(lambda wave, threads: None, (), (), "memory")
     if "warp" in modifiers:
         mask = instruction.operands[0]
 

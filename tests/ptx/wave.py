@@ -62,6 +62,7 @@ class Wave:
         threads = places[places % self.padded < self.size]
         self.alive = threads.size
         self.alive_in_block = np.full(blocks.size, self.size)
+        self.threads_in_block = self.alive_in_block.copy()
         self.lanes = np.zeros(places.size // 32, np.uint32)  # the lanes of each warp that live
         np.bitwise_or.at(self.lanes, threads >> 5, np.uint32(1) << (threads & 31).astype(np.uint32))
         # What is read before it is written, on some way, begins as zero.
@@ -74,7 +75,9 @@ class Wave:
         self.specials: dict[str, np.ndarray] = {}
         self.copies = Copies(self)
         self.spaces = self.make_spaces()
-        self.barriers = Barriers(self)
+        self.barriers = Barriers(self, np.arange(blocks.size))
+        _, clusters = np.unique(blocks // launch.cluster, return_inverse=True)
+        self.clusters = Barriers(self, clusters)
 
     def make_spaces(self) -> dict[str, Space]:
         launch, kernel = self.launch, self.launch.kernel
@@ -227,8 +230,16 @@ class Wave:
         for position, group in parked.items():
             self.put(position, group.threads, group.values)
         self.barriers.complete_all()
+        self.clusters.complete_all()
 
     # Waiting.
+
+    def wait_for_cluster(
+        self, threads: np.ndarray, position: int, values: tuple[np.ndarray, ...]
+    ) -> list[Outcome]:
+        """Threads come to the barrier of their cluster and wait."""
+        self.clusters.come(0, None, Party(threads, position, values))
+        return []
 
     def wait(
         self,
@@ -267,10 +278,12 @@ class Wave:
         """Where every thread stands, in words."""
         places = [(at, group.threads, "stand") for at, group in self.ready.items()]
         places += [(at, g.threads, "wait for their warps") for at, g in self.parked.items()]
-        for number, barrier in self.barriers.barriers.items():
+        barriers = [(f"barrier {n}", one) for n, one in self.barriers.barriers.items()]
+        barriers += [("the barrier of their cluster", b) for b in self.clusters.barriers.values()]
+        for name, barrier in barriers:
             for party in barrier.parties:
                 if party.position is not None:
-                    where = (party.position - 1, party.threads, f"wait at barrier {number}")
+                    where = (party.position - 1, party.threads, f"wait at {name}")
                     places.append(where)
         return "; ".join(
             f"{threads.size} threads ({self.named(int(threads[0]))}) {what} at "

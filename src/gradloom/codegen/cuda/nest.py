@@ -97,11 +97,9 @@ class _Writer(Point):
     def _place(self, number: ir.Value, axes: Sequence[int]) -> None:
         """The indices of axes, the last of them fastest, of which this is the number."""
         b = self.builder
-        for position, axis in reversed(list(enumerate(axes))):
-            size = I32(self.nest.sizes[axis])
-            index = b.urem(number, size) if position else number
+        found = threads.unravelled(b, number, [self.nest.sizes[axis] for axis in axes])
+        for axis, index in zip(axes, found, strict=True):
             self.index[axis] = b.zext(index, I64)
-            number = b.udiv(number, size)
 
     def _ordered(self, axes: Sequence[int]) -> None:
         """The loops that keep their order, and within them the row."""

@@ -20,8 +20,6 @@ from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.dealt import Tiled
 from gradloom.plan.tiles import SIDE, THREADS
 
-Terms = Sequence[tuple[int, ir.Value]]
-
 
 def emit_product(module: ir.Module, name: str, tiled: Tiled, target: Target) -> ir.Function:
     """`void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: tiles [start, stop) of C."""
@@ -57,7 +55,7 @@ class _Writer:
             self.first_column = b.mul(b.urem(number, I32(columns)), I32(tile.columns))
             number = b.udiv(number, I32(columns))
             self.first_row = b.mul(b.urem(number, I32(rows)), I32(tile.rows))
-            self.batch = _unravelled(b, b.udiv(number, I32(rows)), product.batch)
+            self.batch = threads.unravelled(b, b.udiv(number, I32(rows)), product.batch)
             self.limits = self._limits()
             for row in sums:
                 for place in row:
@@ -120,7 +118,7 @@ class _Writer:
             inside = b.and_(
                 b.icmp_unsigned("<", index, I32(size)), b.icmp_unsigned("<", kk, I32(depth))
             )
-            axes = _unravelled(b, kk, self.product.depth)
+            axes = threads.unravelled(b, kk, self.product.depth)
             for axis, low, high in self.limits:
                 here = b.zext(axes[axis], I64)
                 inside = b.and_(inside, b.icmp_signed(">=", here, low))
@@ -235,12 +233,3 @@ class _Writer:
         for axis, factor in at.terms:
             total = b.add(total, b.mul(b.zext(self.batch[axis], I64), I64(factor)))
         return total
-
-
-def _unravelled(b: ir.IRBuilder, number: ir.Value, sizes: Sequence[int]) -> list[ir.Value]:
-    """The indices of axes of these sizes, the last of them fastest, of which this is the number."""
-    found: list[ir.Value] = []
-    for position, size in reversed(list(enumerate(sizes))):
-        found.append(b.urem(number, I32(size)) if position else number)
-        number = b.udiv(number, I32(size))
-    return found[::-1]
