@@ -47,8 +47,9 @@ class Cuda(NamedTuple):
     def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
         from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
         from gradloom.plan.device import for_device
+        from gradloom.plan.follow import following
 
-        device = for_device(undivided_plan(graph, names))
+        device = for_device(undivided_plan(graph, names, following))
         _check_counts(device)
         return Planned(device.plan, device)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.ptx.spaces import FaultError
+from tests.ptx.values import Values, parts_of
 
 if TYPE_CHECKING:
     from tests.ptx.wave import Wave
@@ -21,7 +22,10 @@ class Party:
 
     threads: np.ndarray
     position: int | None  # None: they did not wait
-    values: tuple[np.ndarray, ...] = ()
+    values: Values = ()
+
+    def part(self, where: np.ndarray) -> Party:
+        return Party(self.threads[where], self.position, parts_of(self.values, where))
 
 
 class Barrier:
@@ -100,17 +104,10 @@ class Barriers:
     def release(self, barrier: Barrier, party: Party, done: np.ndarray) -> None:
         goes = done[self.group_of(party.threads)]
         if not goes.all():
-            stay = np.nonzero(~goes)[0]
-            values = tuple(value[stay] for value in party.values)
-            barrier.parties.append(Party(party.threads[stay], party.position, values))
-        if party.position is None or not goes.any():
-            return
-        if goes.all():
+            barrier.parties.append(party.part(np.nonzero(~goes)[0]))
+            party = party.part(np.nonzero(goes)[0])
+        if party.position is not None and party.threads.size:
             self.wave.put(party.position, party.threads, party.values)
-        else:
-            go = np.nonzero(goes)[0]
-            values = tuple(value[go] for value in party.values)
-            self.wave.put(party.position, party.threads[go], values)
 
     def order(self, barrier: Barrier, done: np.ndarray) -> None:
         """Tells the race checks who met."""

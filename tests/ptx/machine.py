@@ -39,7 +39,7 @@ class Kernel:
         self.name = name
         self.program: Program = program_of(syntax, name)
         self.blocks: dict[int, Block] = {}
-        self.cell = smallest_access(self.program)
+        self.cells = {space: smallest_access(self.program, space) for space in ("shared", "global")}
         self.local: dict[str, int] = {}
         self.local_extent = 0
         for variable in self.program.variables:
@@ -88,12 +88,13 @@ def argument_bytes(value: np.generic | int | bytes, parameter: Variable) -> byte
     return data
 
 
-def smallest_access(program: Program) -> int:
-    """The cell of the race check: the least that the kernel accesses at once, 4 bytes at most."""
+def smallest_access(program: Program, of: str) -> int:
+    """The cell of the race check: the least that the kernel accesses at once of a space, 4 bytes
+    at most."""
     sizes = [4]
     for instruction in program.instructions:
         space = accesses.space_of(instruction)
-        if instruction.name in ACCESSES and space in ("shared", "global", "generic"):
+        if instruction.name in ACCESSES and space in (of, "generic"):
             sizes.append(size_of(type_of(instruction)))
     return min(sizes)
 

@@ -7,6 +7,7 @@ parameters of a call are variables private to a thread. So nothing after this mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tests.ptx.syntax import (
@@ -254,10 +255,16 @@ def live_registers(
             now = read[leader] | (after & kept[leader])
             changed = changed or now != live[leader]
             live[leader] = now
-    return {
-        leader: tuple(register for register, bit in names.items() if live[leader] >> bit & 1)
-        for leader in leaders
-    }
+    registers = list(names)
+    return {leader: tuple(registers[bit] for bit in bits_of(live[leader])) for leader in leaders}
+
+
+def bits_of(number: int) -> Iterator[int]:
+    """The places of the ones of a number."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
 
 
 def successors_of(program: Program, last: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.ptx import PtxError
+from tests.ptx.races import RaceError, Races
 from tests.ptx.snippets import run
 
 TILE = ".shared .align 16 .b8 tile[1024];\n"
@@ -65,6 +66,68 @@ def test_many_readers_and_then_a_writer():
     run(body.format(barrier="bar.sync 0;"), block=64, before=TILE)
     with pytest.raises(PtxError, match=r"race"):
         run(body.format(barrier=""), block=64, before=TILE)
+
+
+def meeting(races: Races, *warps: int) -> None:
+    """Warps that meet at a barrier."""
+    everyone = np.array(warps)
+    races.meet(everyone, np.zeros_like(everyone), np.ones(everyone.size, np.bool_))
+
+
+def reads(races: Races, thread: int, writes: bool = False) -> None:
+    """A thread reads, or writes, cell 0."""
+    races.access(np.array([thread]), np.array([0]), writes, strong=False)
+
+
+@pytest.mark.parametrize("others", [[], [0], [1], [0, 1]])
+def test_a_writer_must_know_of_each_reader(others):
+    """Two that read at different times; the third warp meets some of them, each on its own."""
+    races = Races(threads=96, columns=3, cells=1)
+    for reader in (0, 1):
+        reads(races, 32 * reader)
+        if reader in others:
+            meeting(races, reader, 2)
+    if others == [0, 1]:
+        reads(races, 64, writes=True)
+    else:
+        with pytest.raises(RaceError):
+            reads(races, 64, writes=True)
+
+
+def test_who_read_before_the_last_write_is_forgotten():
+    races = Races(threads=96, columns=3, cells=1)
+    for reader in (0, 32, 64):
+        reads(races, reader)
+    meeting(races, 0, 1, 2)
+    reads(races, 64, writes=True)
+    meeting(races, 0, 1, 2)
+    reads(races, 0)
+    reads(races, 32)
+    meeting(races, 0, 1)
+    reads(races, 0, writes=True)
+
+
+def test_lanes_of_one_warp_that_read_are_told_apart():
+    races = Races(threads=64, columns=2, cells=1)
+    reads(races, 32)
+    meeting(races, 0, 1)
+    reads(races, 0)
+    reads(races, 1)
+    with pytest.raises(RaceError) as found:
+        reads(races, 1, writes=True)
+    assert found.value.other == 0
+
+
+def test_readings_are_shortened_without_being_lost(monkeypatch):
+    monkeypatch.setattr("tests.ptx.races.ROOM", 4)
+    races = Races(threads=96, columns=3, cells=1)
+    for thread in (0, 33, 0, 1, 33, 34, 0):
+        reads(races, thread)
+    assert races.many.size <= 8
+    meeting(races, 0, 2)
+    with pytest.raises(RaceError) as found:
+        reads(races, 64, writes=True)
+    assert found.value.other in (33, 34)
 
 
 def test_within_a_warp_a_warp_barrier_is_enough_and_needed():

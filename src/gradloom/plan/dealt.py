@@ -10,6 +10,7 @@ from gradloom.plan.plan import Nest, Plan, Product
 from gradloom.plan.tiles import THREADS, Tile, tile_count
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
+RESULT = 2  # the operand of a product that it writes
 # A kernel that is launched on its own has the name of its stage, which no other function has, with
 # this in front.
 KERNEL = "launch_"
@@ -41,11 +42,31 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Digit:
+    """A loop of an epilogue: `index // step % size`, of the index of an axis of the result, which
+    are its batch, its rows and its columns."""
+
+    axis: int
+    step: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What becomes of each element of a product: the nest's loads of operand `RESULT` are the
+    element, and its loops the digits of where that lies."""
+
+    nest: Nest
+    digits: tuple[Digit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product whose items are tiles of its result."""
+    """A product whose items are tiles of its result, and what becomes of each element of them."""
 
     product: Product
     tile: Tile
+    epilogue: Epilogue | None = None
 
     @property
     def count(self) -> int:
