@@ -18,7 +18,7 @@ from gradloom.codegen.cuda import threads
 from gradloom.codegen.cuda.epilogue import emit_epilogue
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import Tiled
 from gradloom.plan.tiles import SIDE, THREADS
 
 
