@@ -51,6 +51,7 @@ class Simulated:
     capability: int = 90
     blocks: int = 3  # an odd number, so that nothing divides evenly
     races: bool = True
+    seed: int | None = None  # for an order of blocks that is not the usual one
     memory: ptx.Memory = field(default_factory=lambda: ptx.Memory())
     launches: list[tuple[str, int]] = field(default_factory=list)
 
@@ -91,4 +92,5 @@ class Loaded:
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
             cooperative=launch.together,
+            seed=self.machine.seed,
         )

@@ -6,12 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.gpus import Simulated
-from tests.ptx import PtxError
 
 import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.errors import RangeError
-from gradloom.runtime.cuda import words
 from gradloom.runtime.cuda.machine import using
 from gradloom.settings import settings
 
@@ -181,27 +179,3 @@ def test_every_epoch_has_an_order_of_its_own(form):
     np.testing.assert_allclose(found, history("cpu"), rtol=1e-5)
     if form == "one kernel":
         assert [name for name, _ in machine.launches] == ["persistent"] * 3
-
-
-# ---- faults that must be found
-
-
-def test_a_grid_barrier_without_its_fences_is_found(monkeypatch):
-    text = words.barrier_text()
-    fence = '  fence syncscope("device") acq_rel\n'
-    assert text.count(fence) == 2
-    monkeypatch.setattr("gradloom.runtime.cuda.ptx.barrier_text", lambda: text.replace(fence, ""))
-    with using(Simulated()), pytest.raises(PtxError, match="race"):
-        gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
-
-
-def test_a_missing_meeting_of_blocks_is_found(monkeypatch):
-    monkeypatch.setattr("gradloom.codegen.driver._meeting", lambda reason: iter(()))
-    with using(Simulated()), pytest.raises(PtxError, match="race"):
-        gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
-
-
-def test_a_missing_meeting_of_threads_is_found(monkeypatch):
-    monkeypatch.setattr("gradloom.codegen.cuda.threads.meet", lambda builder: None)
-    with using(Simulated()), pytest.raises(PtxError):
-        gl.jit(lambda x: x @ x.T, device="cuda")(X)
