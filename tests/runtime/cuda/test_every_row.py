@@ -9,12 +9,15 @@ from tests.ops.test_every_row import (
     ELEMENTWISE,
     ROUGH,
     SAMPLED,
+    SMOOTH,
     ULPS,
     attrs_of,
     defined,
     draw,
     extremes,
+    gradient_cases,
     named,
+    projected,
     samples,
     takes,
     together,
@@ -66,3 +69,19 @@ def test_sampled_rows_on_a_gpu_are_the_reference(row, machine):
             assert_on(machine, cases, 64)
     else:
         assert_on(machine, cases, 64)
+
+
+@pytest.mark.parametrize("row", SMOOTH, ids=named)
+def test_derivatives_of_rows_on_a_gpu_are_the_reference(row, machine):
+    """To second order."""
+    dtype = "float64" if "float64" in takes(row) else "complex128"
+    arrays, attrs = gradient_cases(row, dtype)[-1]
+    graph, full = projected(row, arrays, attrs)
+    if compile_graph(graph).executable.needs.libraries:
+        with using(machine()), pytest.raises(DeviceError, match="libraries of the host"):
+            compile_graph(graph, device="cuda")
+        return
+    with using(machine()):
+        results = run(compile_graph(graph, device="cuda"), full)
+    for got, want in zip(results, interpret(graph, *full), strict=True):
+        assert_close(got, want, 64 * max(1.0, float(np.abs(want).max(initial=0))), row.name)
