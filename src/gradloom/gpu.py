@@ -12,7 +12,7 @@ from typing import cast
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.target import VERSIONS, gpu_target
-from gradloom.codegen.driver import program_text, training_text
+from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
 from gradloom.options import TARGET, Budget
@@ -23,7 +23,7 @@ from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuProgram
 from gradloom.runtime.cuda.entry import CudaEntry
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
+from gradloom.runtime.cuda.ptx import Ptx, launches, persistent
 from gradloom.runtime.executable import Executable
 from gradloom.runtime.lowering import Unlowered
 from gradloom.settings import current as current_settings
@@ -58,17 +58,16 @@ def compile_for_gpu(
     device = for_device(plan)
     _check_counts(device)
     clock.mark("plan")
-    driver = driver_of(device.plan, batch)
-    ptx = code_of(device, driver, gpu_target(machine.capability))
+    ptx = code_of(device, batch, gpu_target(machine.capability))
     clock.mark("ptx")
-    entry = CudaEntry(device, batch, driver, ptx, machine)
+    entry = CudaEntry(device, batch, ptx, machine)
     clock.mark("load")
     executable = Executable(device.plan.needs, entry, [node.type for node in graph.outputs])
     return GpuProgram(
         graph,
         lambda: simple,
         lambda: device.plan,
-        lambda _: driver,
+        lambda plan: driver_of(plan, batch),
         executable,
         clock.seconds,
         device_plan=device,
@@ -82,7 +81,7 @@ def compile_for_gpu(
 
 def shape_of(ptx: Ptx) -> str:
     """How a program runs, in words."""
-    form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
+    form = "one kernel" if ptx.cut is None else f"{len(ptx.cut.groups)} kernels"
     most = max(ptx.shared_bytes.values(), default=0)
     return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 
@@ -125,12 +124,13 @@ def driver_of(plan: Plan, batch: range | None) -> str:
     return program_text(plan) if batch is None else training_text(batch, shuffles=False)(plan)
 
 
-def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
-    """The kernels of a program: one that runs the driver, or one a stage."""
+def code_of(device: DevicePlan, batch: range | None, target: Target) -> Ptx:
+    """The kernels of a program: one that runs the driver, or one for each group of its stages."""
     try:
         if persistent.__name__ in current_settings().disable:
-            return launches(device, target)
-        return persistent(device, driver, target)
+            step = program_text if batch is None else step_text(batch)
+            return launches(device, step(device.plan), target)
+        return persistent(device, driver_of(device.plan, batch), target)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(

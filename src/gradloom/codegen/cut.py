@@ -4,7 +4,7 @@ A team that waits for nobody needs not be there all at once; whoever launches on
 another waits in its place.  In: the text of a driver.  Out: a function for each group, of the same
 statements, and what is left of the driver: loops and branches around launches.
 
-    x = view(arena, 0)                  def kernel_0_scale(table, arena, control, worker, team):
+    x = view(arena, 0)                  def group_0_scale(table, arena, control, worker, team):
     for round_0 in range(3):                x = view(arena, 0)
         r = view(x, round_0 * 8)            ...
         scale(0, 4, r, x)         ->
@@ -26,7 +26,7 @@ from gradloom.codegen.primitives import PRIMITIVES
 from gradloom.codegen.words import ENTRY
 
 MEET, LAUNCH = "meet", "launch"
-GIVEN = ("table", "arena", "control")  # what every kernel takes
+GIVEN = ("table", "arena", "control")  # what every group takes
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Cut:
-    """The groups of a driver, and the text of what launches them, which takes `GIVEN` and what the
-    driver takes beyond `worker` and `team`: `launch(number, *more)` there is group `number`."""
+    """The groups of a driver, and the text of what launches them, which takes `GIVEN` and `more`,
+    what the driver takes beyond `worker` and `team`: `launch(number, ...)` there is a group."""
 
     groups: tuple[Group, ...]
     host: str
+    more: tuple[str, ...]
     straight: bool  # whether the host needs no number of the device's memory to go on
 
 
@@ -66,7 +67,7 @@ def cut(text: str) -> Cut:
     ...     "    return 0\\n"
     ... )
     >>> [(group.name, group.grains) for group in made.groups]
-    [('kernel_0_double', 4), ('kernel_1_sort', 1)]
+    [('group_0_double', 4), ('group_1_sort', 1)]
     >>> print(made.host)
     def program(table, arena, control):
         launch(0)
@@ -79,7 +80,7 @@ def cut(text: str) -> Cut:
     body = scissors.block(entry.body, [], more)
     needed = _needed([*_assignments(body)], _questions(body))
     host = _function(ENTRY, [*GIVEN, *more], _only(body, needed) or [ast.Pass()])
-    return Cut(tuple(scissors.groups), ast.unparse(host), _straight(body, needed))
+    return Cut(tuple(scissors.groups), ast.unparse(host), tuple(more), _straight(body, needed))
 
 
 class _Scissors:
@@ -94,7 +95,9 @@ class _Scissors:
     ) -> list[ast.stmt]:
         """The host's part of some statements, where the assignments `known` and the host's
         variables `more` are in scope."""
-        known, done, group = [*known], [], []
+        known = [*known]
+        done: list[ast.stmt] = []
+        group: list[ast.stmt] = []
 
         def launch() -> None:
             if group:
@@ -116,9 +119,7 @@ class _Scissors:
         launch()
         return done
 
-    def led(
-        self, statement: ast.stmt, known: Sequence[ast.stmt], more: Sequence[str]
-    ) -> ast.stmt:
+    def led(self, statement: ast.stmt, known: Sequence[ast.stmt], more: Sequence[str]) -> ast.stmt:
         """A loop or branch of the host's."""
         if isinstance(statement, ast.For):
             assert isinstance(statement.target, ast.Name)
@@ -141,14 +142,14 @@ class _Scissors:
         taken = [name for name in more if name in used]
         called = _calls(body)
         stages = [name for name in called if name not in PRIMITIVES]
-        name = f"kernel_{number}_{stages[0]}" if stages else f"kernel_{number}"
+        name = f"group_{number}_{stages[0]}" if stages else f"group_{number}"
         ending = ast.Return(ast.Constant(0))
         main = _function(name, [*GIVEN, "worker", "team", *taken], [*body, ending])
         text = "\n\n\n".join(map(ast.unparse, [*self._called(stages), main]))
         grains = max(map(_grains, _shares(body)), default=1)
         self.groups.append(Group(name, text, tuple(taken), tuple(stages), grains))
-        given = [ast.Constant(number), *(ast.Name(name) for name in taken)]
-        return ast.Expr(ast.Call(ast.Name(LAUNCH), given, []))
+        given = [ast.Constant(number), *(ast.Name(name, ast.Load()) for name in taken)]
+        return ast.Expr(ast.Call(ast.Name(LAUNCH, ast.Load()), given, []))
 
     def _called(self, names: Iterable[str]) -> list[ast.FunctionDef]:
         """The functions of the text that are called, and what they call."""
@@ -182,9 +183,7 @@ def _leads(statement: ast.stmt) -> bool:
     return any(isinstance(part, ast.Break) or _is_call(part, MEET) for part in parts)
 
 
-def _counts(
-    rest: Sequence[ast.stmt], group: Sequence[ast.stmt], known: Sequence[ast.stmt]
-) -> bool:
+def _counts(rest: Sequence[ast.stmt], group: Sequence[ast.stmt], known: Sequence[ast.stmt]) -> bool:
     """Whether nothing follows but the count of a pass, on a group that does not read it: no thread
     but the one that counts then needs the number, so nobody need meet."""
     follows = [s for s in rest if not isinstance(s, ast.Return)]

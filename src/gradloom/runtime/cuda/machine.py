@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -18,6 +18,14 @@ from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
 
 
+class Graph(Protocol):
+    """Launches that are given at once."""
+
+    def launch(self) -> None:
+        """Do all of it, after what was launched before."""
+        ...
+
+
 class Module(Protocol):
     """Kernels that are loaded."""
 
@@ -25,12 +33,21 @@ class Module(Protocol):
         """Run a kernel, after what was launched before."""
         ...
 
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        """How many blocks of a kernel the GPU runs at once, with so much shared memory each."""
+        ...
+
+    def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> Graph:
+        """The launches of `launches(loop)`, one after another; what repeats does so until one of
+        its kernels says otherwise, as `again(loop, 0)`."""
+        ...
+
 
 class Machine(Protocol):
     """A GPU.  Addresses are integers; an error that it meets is raised by the next `read`."""
 
     capability: int  # 90 for compute capability 9.0
-    blocks: int  # of 256 threads that are resident at once for certain
+    loops: bool  # whether its graphs can repeat themselves
 
     def allocate(self, nbytes: int) -> int:
         """Memory, aligned to 256 bytes."""
@@ -55,8 +72,6 @@ class Machine(Protocol):
 
 class Elsewhere:
     """A GPU that is not here: programs are compiled for it, and refuse to run."""
-
-    blocks = 132  # multiprocessors of an H100 or H200
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
