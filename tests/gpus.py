@@ -98,6 +98,7 @@ class Simulated:
 class Loaded:
     module: ptx.Module
     machine: Simulated
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def resident(self, kernel: str, shared_bytes: int) -> int:
         return self.machine.blocks

@@ -108,17 +108,17 @@ def whole(text, mode):
 def in_groups(text, mode, team=3):
     """Each group by a team of which one after another runs to its end."""
     x, arena, control = memory(mode)
-    made = cut(text)
+    groups, host = cut(text)
 
     def launch(number, *more):
-        group = made.groups[number]
+        group = groups[number]
         names = namespace() | {"add": add, "meet": None}
         exec(group.text, names)
         for worker in range(team):
             names[group.name]([x], arena, control, worker, team, *more)
 
     names = namespace() | {"launch": launch}
-    exec(made.host, names)
+    exec(host.text, names)
     names["program"]([x], arena, control)
     return x, arena
 
@@ -128,15 +128,15 @@ def in_groups(text, mode, team=3):
 def test_groups_one_after_another_do_what_the_driver_does(name, mode):
     body, groups, straight = DRIVERS[name]
     text = HEAD + body + "    return 0\n"
-    made = cut(text)
-    assert (len(made.groups), made.straight) == (groups, straight)
+    made, host = cut(text)
+    assert (len(made), host.straight) == (groups, straight)
     for got, want in zip(in_groups(text, mode), whole(text, mode), strict=True):
         assert got.tolist() == want.tolist()
 
 
 def test_a_group_has_what_it_needs_and_no_more():
     text = HEAD + ROWS + "    return 0\n"
-    first, second, third = cut(text).groups
+    (first, second, third), _ = cut(text)
     assert first.text.count("=") == 4  # lower, upper, x, y
     assert (first.more, second.more) == ((), ("round_0",))
     assert third.more == ("round_0", "round_1")
@@ -166,8 +166,8 @@ def program(table, arena, control, worker, team, loop):
 
 @pytest.mark.parametrize(("place", "groups"), [("0", 2), ("done * 8", 3)])
 def test_a_pass_is_counted_by_a_group_that_does_not_read_how_many_there_were(place, groups):
-    made = cut(COUNTED.format(place=place))
-    assert len(made.groups) == groups
-    last = made.groups[-1]
+    made, host = cut(COUNTED.format(place=place))
+    assert (len(made), host.more) == (groups, ("loop",))
+    last = made[-1]
     assert (last.more, "count" in last.stages, "def count" in last.text) == (("loop",), True, True)
-    assert made.host.endswith(f"launch({groups - 1}, loop)")
+    assert host.text.endswith(f"launch({groups - 1}, loop)")

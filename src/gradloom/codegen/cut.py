@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradloom.codegen.primitives import PRIMITIVES
 from gradloom.codegen.words import ENTRY
@@ -41,21 +42,19 @@ class Group:
     grains: int
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The groups of a driver, and the text of what launches them, which takes `GIVEN` and `more`,
-    what the driver takes beyond `worker` and `team`: `launch(number, ...)` there is a group."""
+class Host(NamedTuple):
+    """What launches the groups of a driver: a text that takes `GIVEN` and `more`, what the driver
+    takes beyond `worker` and `team`; `launch(number, ...)` there is a group."""
 
-    groups: tuple[Group, ...]
-    host: str
+    text: str
     more: tuple[str, ...]
-    straight: bool  # whether the host needs no number of the device's memory to go on
+    straight: bool  # whether it needs no number of the device's memory to go on
 
 
-def cut(text: str) -> Cut:
+def cut(text: str) -> tuple[tuple[Group, ...], Host]:
     """A driver's text in groups.
 
-    >>> made = cut(
+    >>> groups, host = cut(
     ...     "def program(table, arena, control, worker, team):\\n"
     ...     "    lower = cut(worker, team)\\n"
     ...     "    upper = cut(worker + 1, team)\\n"
@@ -66,9 +65,9 @@ def cut(text: str) -> Cut:
     ...     "        sort(0, 7, x)\\n"
     ...     "    return 0\\n"
     ... )
-    >>> [(group.name, group.grains) for group in made.groups]
+    >>> [(group.name, group.grains) for group in groups]
     [('group_0_double', 4), ('group_1_sort', 1)]
-    >>> print(made.host)
+    >>> print(host.text)
     def program(table, arena, control):
         launch(0)
         launch(1)
@@ -80,7 +79,7 @@ def cut(text: str) -> Cut:
     body = scissors.block(entry.body, [], more)
     needed = _needed([*_assignments(body)], _questions(body))
     host = _function(ENTRY, [*GIVEN, *more], _only(body, needed) or [ast.Pass()])
-    return Cut(tuple(scissors.groups), ast.unparse(host), tuple(more), _straight(body, needed))
+    return tuple(scissors.groups), Host(ast.unparse(host), tuple(more), _straight(body, needed))
 
 
 class _Scissors:

@@ -169,7 +169,7 @@ def count(control, until, loop):
     done = get(control, {DONE}) + 1
     put(control, {DONE}, done)
     if loop != 0:
-        again(loop, done < until and get(control, {STOP}) == 0)
+        go_on(loop, done < until and get(control, {STOP}) == 0)
 
 
 """

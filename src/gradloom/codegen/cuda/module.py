@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda import nest, product
-from gradloom.plan.device import DevicePlan, Spread
+from gradloom.plan.dealt import DevicePlan, Spread
 
 
 def stages_text(device: DevicePlan, target: Target) -> str:

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradloom.codegen import words
-from gradloom.codegen.cut import Cut
+from gradloom.codegen.cut import Host
+from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.machine import Graph, Machine, Module
-from gradloom.runtime.cuda.ptx import KERNEL, PERSISTENT, Ptx
 from gradloom.settings import current as current_settings
 
 WORD = 8
@@ -44,6 +44,11 @@ class Call:
 
 class Form(Protocol):
     """One program, ready to run."""
+
+    @property
+    def module(self) -> Module:
+        """Its kernels."""
+        ...
 
     def start(self, call: Call) -> None:
         """Put all passes of a call on the machine's stream, and return before they are done where
@@ -75,12 +80,12 @@ class Launched:
     by the host, which reads the word that decides, so these are launched one by one.
     """
 
-    def __init__(self, ptx: Ptx, cut: Cut, machine: Machine) -> None:
-        self.machine, self.cut = machine, cut
+    def __init__(self, ptx: Ptx, host: Host, machine: Machine) -> None:
+        self.machine, self.host = machine, host
         self.module = machine.load(ptx.text)
         self.table = _Table(machine)
-        self.kernels = [_Kernel(KERNEL + group.name, ptx, self.module) for group in cut.groups]
-        self.graphs = cut.straight and GRAPHS not in current_settings().disable
+        self.kernels = [_Kernel(name, ptx, self.module) for name in ptx.grains]
+        self.graphs = host.straight and GRAPHS not in current_settings().disable
         self._graphs: dict[tuple[int, ...], Graph] = {}
 
     def start(self, call: Call) -> None:
@@ -102,7 +107,7 @@ class Launched:
     @property
     def repeats(self) -> bool:
         """Whether a graph goes on to the next pass by itself."""
-        return bool(self.cut.more) and self.machine.loops
+        return bool(self.host.more) and self.machine.loops
 
     def _graph(self, call: Call, place: int) -> Graph:
         """The graph of a pass: it differs by what its kernels take, and by what the host knows when
@@ -125,7 +130,7 @@ class Launched:
     def _passes(self, call: Call) -> Iterator[int]:
         """The passes of a call, as far as nobody has set STOP."""
         first, end = (int(call.head[w]) for w in (words.START, words.UNTIL))
-        if not self.cut.more:
+        if not self.host.more:
             first, end = 0, 1
         stop = np.zeros(1, np.int64)
         for done in range(first, end):
@@ -157,11 +162,11 @@ class Launched:
         }
         exec(self._code, names)
         run: Any = names[words.ENTRY]
-        run(call.table, call.arena, call.head, *[loop] * len(self.cut.more))
+        run(call.table, call.arena, call.head, *[loop] * len(self.host.more))
 
     @cached_property
     def _code(self) -> Any:
-        return compile(self.cut.host, "<driver>", "exec")
+        return compile(self.host.text, "<driver>", "exec")
 
 
 class _Kernel:
@@ -203,7 +208,7 @@ class _Table:
 
 def form_of(ptx: Ptx, machine: Machine) -> Form:
     """The form that a program's PTX is for."""
-    return Persistent(ptx, machine) if ptx.cut is None else Launched(ptx, ptx.cut, machine)
+    return Persistent(ptx, machine) if ptx.host is None else Launched(ptx, ptx.host, machine)
 
 
 def by_epoch(head: np.ndarray) -> Iterator[np.ndarray]:

@@ -55,6 +55,7 @@ class Kernels:
 
     def __init__(self, gpu: Gpu, loaded: Loaded) -> None:
         self.gpu, self.loaded = gpu, loaded
+        self.seconds = loaded.seconds
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
@@ -78,7 +79,7 @@ class Kernels:
 
     def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> GraphHere:
         """The launches of `launches(loop)`, one after another; what repeats does so until one of
-        its kernels says otherwise, as `again(loop, 0)`."""
+        its kernels says otherwise, as `go_on(loop, 0)`."""
 
         def give(stream: int, loop: int) -> None:
             for launch in launches(loop):

@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -27,7 +27,10 @@ class Graph(Protocol):
 
 
 class Module(Protocol):
-    """Kernels that are loaded."""
+    """Kernels that are loaded; `seconds` are what making their machine code took, by stage."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
@@ -39,7 +42,7 @@ class Module(Protocol):
 
     def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> Graph:
         """The launches of `launches(loop)`, one after another; what repeats does so until one of
-        its kernels says otherwise, as `again(loop, 0)`."""
+        its kernels says otherwise, as `go_on(loop, 0)`."""
         ...
 
 
@@ -75,6 +78,7 @@ class Elsewhere:
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.seconds: dict[str, float] = {}
 
     def load(self, ptx: str) -> Module:
         return self

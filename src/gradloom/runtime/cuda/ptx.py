@@ -5,52 +5,38 @@ launches one after another."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.module import shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
-from gradloom.codegen.cut import GIVEN, Cut, Group, cut
+from gradloom.codegen.cut import GIVEN, Group, cut
 from gradloom.codegen.module import signatures
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import DevicePlan
+from gradloom.runtime.cuda.kernel import KERNEL, PERSISTENT, Ptx
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
-PERSISTENT = "persistent"  # the kernel that runs a driver
-KERNEL = "launch_"  # with a group's name behind it, the kernel that is the group
 
-
-@dataclass(frozen=True)
-class Ptx:
-    """PTX of some kernels; of each, the bytes of shared memory that a launch needs, and the most
-    blocks that have something to do.  `cut` is the driver in groups, if the host launches them."""
-
-    text: str
-    shared_bytes: dict[str, int]
-    grains: dict[str, int]
-    cut: Cut | None = None
-    seconds: dict[str, float] = field(default_factory=dict, compare=False)
-
-
-def launches(device: DevicePlan, driver: str, target: Target) -> Ptx:
+def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
     which takes the group's `more` beyond these.
 
     Raises `Unlowered` where a stage needs the host.
     """
-    made = cut(driver)
-    externals = _externals(device) | {"again": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target), AGAIN_TEXT]
+    groups, host = cut(driver)
+    externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
+    texts = [stages_text(device, target), GO_ON_TEXT]
     shared, grains = {}, {}
-    for group in made.groups:
+    for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
         texts.append(lower_text(group.text, group.name, kinds, externals, GpuDialect(group.name)))
         texts.append(_kernel(KERNEL + group.name, group.name, group.more))
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
-    return Ptx(_assembled(texts, tuple(shared), target), shared, grains, made)
+    return Ptx(_assembled(texts, tuple(shared), target, clock), shared, grains, host)
 
 
 def _shared_bytes(device: DevicePlan, group: Group) -> int:
@@ -58,9 +44,9 @@ def _shared_bytes(device: DevicePlan, group: Group) -> int:
 
 
 # The driver of the GPU knows this function, as nvJitLink does: no library has it to be linked.
-AGAIN_TEXT = """
+GO_ON_TEXT = """
 declare void @cudaGraphSetConditional(i64, i32)
-define void @again(i64 %loop, i64 %more) alwaysinline {
+define void @go_on(i64 %loop, i64 %more) alwaysinline {
   %value = trunc i64 %more to i32
   call void @cudaGraphSetConditional(i64 %loop, i32 %value)
   ret void
@@ -68,7 +54,7 @@ define void @again(i64 %loop, i64 %more) alwaysinline {
 """
 
 
-def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:
+def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
     All blocks of a launch must be resident at once, for they wait for each other.
@@ -80,9 +66,8 @@ def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:
     stages = [stage for kernel in device.plan.kernels for stage in kernel.stages]
     grains = max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)
     texts = [stages_text(device, target), text, barrier_text(), entry]
-    return Ptx(
-        _assembled(texts, (PERSISTENT,), target), {PERSISTENT: most}, {PERSISTENT: max(grains, 1)}
-    )
+    text = _assembled(texts, (PERSISTENT,), target, clock)
+    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(grains, 1)})
 
 
 def _externals(device: DevicePlan) -> Externals:
@@ -109,11 +94,15 @@ define ptx_kernel void @{name}({", ".join(given)}) {{
 """
 
 
-def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target) -> str:
+def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target, clock: Clock) -> str:
     """The PTX of LLVM texts, with these kernels."""
+    clock.mark("kernels")
     machine = gpu_machine(target)
     module = link([*texts], machine)
     keep_only(module, kernels)
+    clock.mark("link")
     optimise(module, machine)
+    clock.mark("optimise")
     found: str = machine.emit_assembly(module)
+    clock.mark("emit")
     return found
