@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from llvmlite import ir
-from tests.gpus import Simulated
+from tests.gpus import FORMS, Simulated
 from tests.ptx import PtxError
 from tests.runtime.cuda.models import perceptron
 
@@ -19,7 +19,7 @@ import gradloom as gl
 import gradloom.numpy as gnp
 import gradloom.plan.device
 from gradloom.codegen.cpu.vectors import I64
-from gradloom.codegen.cuda import element, module, nest, product, threads
+from gradloom.codegen.cuda import element, nest, product, threads
 from gradloom.gpu import Cuda
 from gradloom.runtime.cuda import words
 from gradloom.runtime.cuda.machine import using
@@ -66,7 +66,6 @@ def training(device: str) -> np.ndarray:
 
 
 PROGRAMS = (products, rows, long_rows, transposed, training)
-FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
 
 
 def on_gpu(
@@ -162,13 +161,6 @@ def share(late: int = 0, more: int = 0) -> Callable[[Patch], None]:
     return inject
 
 
-def fewer_items_launched(patch: Patch) -> None:
-    def wrong(kernel: Callable[..., None]) -> Callable[..., None]:
-        return lambda text, name, count, grain: kernel(text, name, count - 1, grain)
-
-    wrapped(patch, module, "_kernel", wrong)
-
-
 def wrong_lane(patch: Patch) -> None:
     """A warp that combines each value with its own, instead of its neighbour's."""
 
@@ -251,7 +243,7 @@ FAULTS = {
     "an item left out between two blocks": Fault(share(late=1), rows, ""),
     "an item too few in each block": Fault(share(more=-1), rows, ""),
     "an item that two blocks have": Fault(share(more=1), rows, "race"),
-    "an item too few in a launch": Fault(fewer_items_launched, rows, "", "a kernel a stage"),
+    "an item too few of a launch": Fault(share(more=-1), rows, "", "launches"),
     "the value of a wrong lane": Fault(wrong_lane, rows, ""),
     "stores behind an array": Fault(store_behind, rows, BEHIND),
     "stores behind the arena": Fault(half_an_arena, rows, BEHIND),
@@ -279,8 +271,10 @@ def test_blocks_that_do_not_keep_pace_give_the_same_bits(program, seed):
 MEETING = re.compile(r"^( *)meet\(control, team\)  # (reads .*)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("program", [rows, training], ids=lambda p: p.__name__)
-def test_each_meeting_of_blocks_is_needed(program, monkeypatch):
+@pytest.mark.parametrize(
+    ("program", "form"), [(rows, "one kernel"), (rows, "graphs"), (training, "one kernel")]
+)
+def test_each_meeting_of_blocks_is_needed(program, form, monkeypatch):
     """One after the other is taken out of the driver: those before a stage that reads what blocks
     have written before.  (One that keeps a place from being written too early may be spared by
     chance: where one block alone does both.)"""
@@ -300,7 +294,7 @@ def test_each_meeting_of_blocks_is_needed(program, monkeypatch):
     while not texts or number < len(MEETING.findall(texts[-1])):
         monkeypatch.setattr(Cuda, "text", without(number))
         with pytest.raises(PtxError, match="race"):
-            on_gpu(program)
+            on_gpu(program, form)
         number += 1
 
 
