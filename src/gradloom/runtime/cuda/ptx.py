@@ -77,7 +77,8 @@ define ptx_kernel void @{PERSISTENT}(ptr %table, ptr %arena, ptr %control) {{
   %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
   %worker = zext i32 %block to i64
   %team = zext i32 %blocks to i64
-  %status = call i64 @{words.ENTRY}(ptr %table, ptr %arena, ptr %control, i64 %worker, i64 %team)
+  %status = call i64 @{words.ENTRY}(
+    ptr %table, ptr %arena, ptr %control, i64 %worker, i64 %team) alwaysinline
   ret void
 }}
 """
