@@ -88,7 +88,7 @@ define ptx_kernel void @{name}({", ".join(given)}) {{
   %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
   %worker = zext i32 %block to i64
   %team = zext i32 %blocks to i64
-  %status = call i64 @{function}({inner}) alwaysinline
+  %status = call i64 @{function}({inner})
   ret void
 }}
 """
