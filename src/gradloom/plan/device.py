@@ -71,10 +71,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product whose items are tiles of its result."""
+    """A product whose items are tiles of its result.  A `precision` is that of what is multiplied,
+    on tensor cores: "tensorfloat32" or "bfloat16"; without one it is the product's own."""
 
     product: Product
     tile: Tile
+    precision: str = ""
 
     @property
     def count(self) -> int:
