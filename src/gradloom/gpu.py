@@ -120,8 +120,9 @@ def _check_counts(device: DevicePlan) -> None:
 
 
 def driver_of(plan: Plan, batch: range | None) -> str:
-    """The text of the driver, which is the CPU's: a block is what there is a thread of a team."""
-    return program_text(plan) if batch is None else training_text(batch)(plan)
+    """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
+    The order of rows, where one exchange must follow another, is the host's to make."""
+    return program_text(plan) if batch is None else training_text(batch, shuffles=False)(plan)
 
 
 def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
