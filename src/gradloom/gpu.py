@@ -17,7 +17,7 @@ from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
 from gradloom.options import TARGET, Budget
 from gradloom.plan.assemble import undivided_plan
-from gradloom.plan.device import DevicePlan, for_device
+from gradloom.plan.device import DevicePlan, Tiled, for_device
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuProgram
@@ -39,6 +39,7 @@ def compile_for_gpu(
     within: Budget | None,
     clock: Clock,
     where: str = "cuda",
+    precision: str = "highest",
 ) -> GpuProgram:
     """The program of a graph, which the passes make `simplified()`, for the GPU that there is.
 
@@ -55,7 +56,7 @@ def compile_for_gpu(
         simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
         plan = undivided_plan(simple, names)
         within.check(plan)
-    device = for_device(plan)
+    device = for_device(plan, precision)
     _check_counts(device)
     clock.mark("plan")
     driver = driver_of(device.plan, batch)
@@ -76,15 +77,17 @@ def compile_for_gpu(
         batch=batch,
         ptx=ptx,
         arch=f"sm_{machine.capability}",
-        shape=shape_of(ptx),
+        shape=shape_of(ptx, device),
     )
 
 
-def shape_of(ptx: Ptx) -> str:
+def shape_of(ptx: Ptx, device: DevicePlan) -> str:
     """How a program runs, in words."""
     form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
     most = max(ptx.shared_bytes.values(), default=0)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
+    tensors = sorted({f.precision for f in device.functions.values() if isinstance(f, Tiled)} - {""})
+    products = "".join(f", products in {precision}" for precision in tensors)
+    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
 
 
 def machine_for(where: str) -> Machine:

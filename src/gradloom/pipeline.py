@@ -48,11 +48,12 @@ def compile_graph(
     clock: Clock | None = None,
     flush: bool = False,
     device: str = "cpu",
+    precision: str = "highest",
 ) -> Program:
     """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
     budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
     `clock` has the seconds of what was done before; with `flush`, denormal numbers are zeros;
-    `device` is "cpu", "cuda", or a target of `Options`."""
+    `device` is "cpu", "cuda", or a target of `Options`, and `precision` one of its precisions."""
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
@@ -60,7 +61,9 @@ def compile_graph(
     if device != "cpu":
         from gradloom.gpu import compile_for_gpu
 
-        return compile_for_gpu(graph, simplified, names, batch, within, clock, device)
+        return compile_for_gpu(
+            graph, simplified, names, batch, within, clock, device, precision
+        )
     write = partial(driver_text, batch=batch, flush=flush)
     work = planned(graph, simplified, names, write, clock)
     if within is not None and within.excess(work.plan) > 0:

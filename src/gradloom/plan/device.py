@@ -28,7 +28,7 @@ from gradloom.plan.plan import (
     map_stages,
 )
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import THREADS, WARP, Tile, tile_count, tile_of
+from gradloom.plan.tiles import TENSORS, THREADS, WARP, Tile, tile_count, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, nest_accesses, sizes_of
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
@@ -97,9 +97,13 @@ class DevicePlan:
     functions: dict[str, Spread | Tiled]
 
 
-def for_device(plan: Plan) -> DevicePlan:
-    """The plan, dealt out among blocks."""
-    plan = in_parts(plan)
+def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
+    """The plan, dealt out among blocks; products of float32 at a `precision` of `Options`."""
+
+    def precision_of(product: Product) -> str:
+        return precision if precision in TENSORS and product.dtype == "float32" else ""
+
+    plan = in_parts(plan, precision_of)
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, placing=True).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -108,7 +112,11 @@ def for_device(plan: Plan) -> DevicePlan:
         code = stage.code
         if isinstance(code, Routine):
             return replace(stage, grain=0)
-        found = _tiled(code) if isinstance(code, Product) else _spread(stage, code, plan.buffers)
+        found: Spread | Tiled
+        if isinstance(code, Product):
+            found = Tiled(code, tile_of(code, precision_of(code)), precision_of(code))
+        else:
+            found = _spread(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
         grain = THREADS // found.lanes if isinstance(found, Spread) else 1
         return replace(stage, code=replace(code, name=name), extent=found.count, grain=grain)
@@ -143,13 +151,6 @@ class _BlockMeetings(Meetings):
 
     def touched(self, stage: Stage, kernel: str) -> Iterator[Access]:
         return (replace(a, grains=ALL) for a in accesses(stage, self.buffers, 0, kernel))
-
-
-# ---- products
-
-
-def _tiled(product: Product) -> Tiled:
-    return Tiled(product, tile_of(product))
 
 
 # ---- nests
