@@ -18,6 +18,7 @@ from gradloom.ir.graph import Graph
 from gradloom.options import TARGET, Budget
 from gradloom.plan.assemble import undivided_plan
 from gradloom.plan.device import DevicePlan, Tiled, for_device
+from gradloom.plan.follow import following
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuProgram
@@ -48,13 +49,13 @@ def compile_for_gpu(
     machine = machine_for(where)
     simple = simplified()
     clock.mark("passes")
-    plan = undivided_plan(simple, names)
+    plan = undivided_plan(simple, names, following)
     if within is not None and within.excess(plan) > 0:
         from gradloom.plan.recompute import refitted
 
         more = within.excess(plan) - plan.arena_bytes
         simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
-        plan = undivided_plan(simple, names)
+        plan = undivided_plan(simple, names, following)
         within.check(plan)
     device = for_device(plan, precision)
     _check_counts(device)

@@ -14,6 +14,7 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, POINTER, counted, private
 from gradloom.codegen.cuda import threads
+from gradloom.codegen.cuda.epilogue import emit_epilogue
 from gradloom.codegen.cuda.fill import (
     GLOBAL,
     WIDEST,
@@ -37,9 +38,14 @@ PIECES_BYTES = 64 << 10
 
 
 def emit_product(module: ir.Module, name: str, tiled: Tiled, target: Target) -> ir.Function:
-    """`void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: tiles [start, stop) of C."""
-    function = private(module, name, [I64, I64, POINTER, POINTER, POINTER])
-    _Writer(function, tiled).write()
+    """`void name(i64 start, i64 stop, ptr a, ptr b, ptr c, ...)`: tiles [start, stop) of C, or of
+    what an epilogue makes of it, whose operands come last."""
+    finish, pointers = None, [POINTER] * 3
+    if tiled.epilogue is not None:
+        finish = emit_epilogue(module, f"{name}_element", tiled.product, tiled.epilogue, target)
+        pointers = [a.type for a in finish.args if a.type == POINTER]
+    function = private(module, name, [I64, I64, *pointers])
+    _Writer(function, tiled, finish).write()
     return function
 
 
@@ -73,12 +79,13 @@ def _stages(tiled: Tiled) -> int:
 
 
 class _Writer:
-    def __init__(self, function: ir.Function, tiled: Tiled) -> None:
+    def __init__(self, function: ir.Function, tiled: Tiled, finish: ir.Function | None) -> None:
         self.builder = b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.start, self.stop, *pointers = function.args
+        self.start, self.stop, *self.operands = function.args
+        self.finish = finish
         self.tiled, self.product, self.tile = tiled, tiled.product, tiled.tile
         self.kind = FLOATS[self.product.dtype]
-        self.c = b.addrspacecast(pointers[2], GLOBAL)
+        self.c = b.addrspacecast(self.operands[2], GLOBAL)
         self.stages, self.pieces = _stages(tiled), _pieces(tiled)
         self.layouts = _layouts(tiled)
         self.shared = threads.shared(function.module)
@@ -86,7 +93,7 @@ class _Writer:
         self.fillers = [
             Filler(b, self.product, source, layout, pointer)
             for source, layout, pointer in zip(
-                sources(self.product), self.layouts, pointers, strict=False
+                sources(self.product), self.layouts, self.operands, strict=False
             )
         ]
         self.sums = (
@@ -165,27 +172,39 @@ class _Writer:
     ) -> None:
         """Results of one row, `here` if there is such a row, and of columns that lie together."""
         b, product = self.builder, self.product
-        at = offset(b, product.c_strides, [*self.batch, row, column], 0)
-        pointer = b.gep(self.c, [at], source_etype=self.kind)
-        size, count = ITEMSIZE[product.dtype], len(values)
-        steps = *product.c_strides[:-1], product.columns
-        if count > 1 and all(step % count == 0 for step in steps):
+        count, steps = len(values), (*product.c_strides[:-1], product.columns)
+        if count > 1 and self.finish is None and all(step % count == 0 for step in steps):
             inside = b.icmp_unsigned("<", column, I32(product.columns))
             with b.if_then(b.and_(here, inside)):
                 with b.if_else(self.aligned) as (aligned, apart):
                     with aligned:
-                        vector = ir.Constant(ir.VectorType(self.kind, count), ir.Undefined)
-                        for n, value in enumerate(values):
-                            vector = b.insert_element(vector, value, I32(n))
-                        b.store(vector, pointer, align=count * size)
+                        self._put(row, column, self._vector(values))
                     with apart:
                         for n, value in enumerate(values):
-                            b.store(value, b.gep(pointer, [I32(n)], source_etype=self.kind))
+                            self._put(row, b.add(column, I32(n)), value)
             return
         for n, value in enumerate(values):
-            inside = b.icmp_unsigned("<", b.add(column, I32(n)), I32(product.columns))
+            at = b.add(column, I32(n))
+            inside = b.icmp_unsigned("<", at, I32(product.columns))
             with b.if_then(b.and_(here, inside)):
-                b.store(value, b.gep(pointer, [I32(n)], source_etype=self.kind), align=size)
+                self._put(row, at, value)
+
+    def _put(self, row: ir.Value, column: ir.Value, value: ir.Value) -> None:
+        """Store an element of the result, or what becomes of it; or a vector of elements."""
+        b, product = self.builder, self.product
+        place = [*self.batch, row, column]
+        if self.finish is not None:
+            b.call(self.finish, [*place, value, *self.operands])
+            return
+        pointer = b.gep(self.c, [offset(b, product.c_strides, place, 0)], source_etype=self.kind)
+        together = 1 if value.type == self.kind else value.type.count
+        b.store(value, pointer, align=together * ITEMSIZE[product.dtype])
+
+    def _vector(self, values: Sequence[ir.Value]) -> ir.Value:
+        vector = ir.Constant(ir.VectorType(self.kind, len(values)), ir.Undefined)
+        for n, value in enumerate(values):
+            vector = self.builder.insert_element(vector, value, I32(n))
+        return vector
 
     def _limits(self) -> Limits:
         """For limited axes of depth: the first index, and the one after the last."""
