@@ -86,8 +86,8 @@ def shape_of(ptx: Ptx, device: DevicePlan) -> str:
     """How a program runs, in words."""
     form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
     most = max(ptx.shared_bytes.values(), default=0)
-    tensors = sorted({f.precision for f in device.functions.values() if isinstance(f, Tiled)} - {""})
-    products = "".join(f", products in {precision}" for precision in tensors)
+    found = {f.precision for f in device.functions.values() if isinstance(f, Tiled)}
+    products = "".join(f", products in {precision}" for precision in sorted(found - {""}))
     return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
 
 

@@ -61,9 +61,7 @@ def compile_graph(
     if device != "cpu":
         from gradloom.gpu import compile_for_gpu
 
-        return compile_for_gpu(
-            graph, simplified, names, batch, within, clock, device, precision
-        )
+        return compile_for_gpu(graph, simplified, names, batch, within, clock, device, precision)
     write = partial(driver_text, batch=batch, flush=flush)
     work = planned(graph, simplified, names, write, clock)
     if within is not None and within.excess(work.plan) > 0:

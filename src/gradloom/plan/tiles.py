@@ -72,17 +72,18 @@ def tile_of(product: Product, precision: str = "") -> Tile:
     return min(tiles, key=lambda tile: _cycles(product, tile, precision))
 
 
-def _cycles(product: Product, tile: Tile, precision: str) -> int:
+def _cycles(product: Product, tile: Tile, precision: str) -> float:
     """How long a product takes where each multiprocessor has one block: so many rounds of tiles,
     of which each takes its pieces one after another."""
     rounds = -(-tile_count(product, tile) // MULTIPROCESSORS)
     pieces = -(-math.prod(product.depth) // tile.depth)
-    # Registers of 16 bytes that a thread reads from shared memory for one index of depth; each of
-    # the eight warps does so at another time.
+    # For one index of depth: what is copied to shared memory, 128 bytes at a time, and what is read
+    # from there, up to 16 bytes a thread, by each of the eight warps at another time.
     size, warps = ITEMSIZE[product.dtype], THREADS // WARP
+    copies = (tile.rows + tile.columns) * size / 128
     if precision:
-        reads = warps * (tile.rows + tile.columns) // 2 // WARP // 4
+        reads = warps * (tile.rows + tile.columns) / 2 / WARP / 4
     else:
         reads = warps * sum(-(-n // SIDE * size // 16) for n in (tile.rows, tile.columns))
-    multiplied = tile.rows * tile.columns // TENSORS.get(precision, SCALARS * 4 // size)
-    return rounds * pieces * (MEETING + tile.depth * max(reads, multiplied))
+    multiplied = tile.rows * tile.columns / TENSORS.get(precision, SCALARS * 4 // size)
+    return rounds * pieces * (MEETING + tile.depth * max(copies + reads, multiplied))

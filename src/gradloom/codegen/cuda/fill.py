@@ -132,14 +132,22 @@ class Filler:
             self.busy = b.icmp_unsigned("<", self.k, I32(layout.deep)) if self.idle else None
             return
         # A warp reads up to eight chunks of depth, of four lines or more: element by element, that
-        # is 32 bytes each, which land in 32 different banks where lines are 4 banks apart.
+        # is 32 bytes each, which land in 32 different banks where lines are 4 banks apart.  Where
+        # it reads four chunks of 16 bytes, eight lanes write two lines, which have no bank in
+        # common if they begin 16 banks apart.
         lanes = min(layout.deep // one, 8)
         lines, across = WARP // lanes, layout.deep // one // lanes
         warp, lane = b.udiv(at, I32(WARP)), b.urem(at, I32(WARP))
         k = b.add(b.mul(b.urem(warp, I32(across)), I32(lanes)), b.urem(lane, I32(lanes)))
         self.k = b.mul(k, I32(one))
-        own = b.mul(b.udiv(warp, I32(across)), I32(lines))
-        self.own = b.add(own, b.udiv(lane, I32(lanes)))
+        line = b.udiv(lane, I32(lanes))
+        if lanes == 4 and layout.line % 32 != 16:
+            apart = 2 if layout.line % 16 == 8 else 4
+            pair = b.udiv(line, I32(2))
+            one_of = b.mul(b.urem(line, I32(2)), I32(apart))
+            first = b.mul(b.udiv(pair, I32(apart)), I32(2 * apart))
+            line = b.add(b.add(first, one_of), b.urem(pair, I32(apart)))
+        self.own = b.add(b.mul(b.udiv(warp, I32(across)), I32(lines)), line)
         self.ks, self.owns = range(1), range(0, layout.wide, THREADS // (lanes * across))
         self.busy = b.icmp_unsigned("<", self.own, I32(layout.wide)) if self.idle else None
 

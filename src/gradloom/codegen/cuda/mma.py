@@ -53,10 +53,11 @@ class Tensors:
         by_depth = source.stride != 1 if chunks[0] == chunks[1] else chunks[1] > chunks[0]
         wide = (tile.rows, tile.columns)[side]
         if not by_depth:
-            return Layout(wide, tile.depth, wide + (8 - wide) % 32, False, quarters=True)
+            line = wide + (8 - wide) % 32
+            return Layout(wide, tile.depth, line, read_by_depth=False, quarters=True)
         together = min(4, wide // _warps(tile)[side] // 8)
         line = tile.depth + (16 - tile.depth * together) % 32 // together
-        return Layout(wide, tile.depth, line, True, lies_by_depth=True)
+        return Layout(wide, tile.depth, line, read_by_depth=True, lies_by_depth=True)
 
     def clear(self) -> None:
         """Begin sums."""

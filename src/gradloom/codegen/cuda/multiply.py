@@ -61,16 +61,15 @@ class Scalars:
         bits = f"{f'v{self.wide}' if self.wide > 1 else ''}f{8 * ITEMSIZE[self.dtype]}"
         fma = declared(b.module, f"llvm.fma.{bits}", self.group, [self.group] * 3)
         for k in range(self.tile.depth):
-            read = zip(layouts, pieces, strict=True)
-            (a, at_a), (other, at_b) = ((piece, layout.place(k, 0)) for layout, piece in read)
-            left = self._read(a, at_a, self.down, self.rows, self.high)
-            right = self._read(other, at_b, self.along, self.columns, self.wide)
-            for row, vector in enumerate(left):
+            starts = [layout.place(k, 0) for layout in layouts]
+            left = self._read(pieces[0], starts[0], self.down, self.rows, self.high)
+            right = self._read(pieces[1], starts[1], self.along, self.columns, self.wide)
+            for group, vector in enumerate(left):
                 for n in range(self.high):
                     x = b.extract_element(vector, I32(n)) if self.high > 1 else vector
                     x = splat(b, x, self.wide) if self.wide > 1 else x
-                    own = sums[row * self.high + n]
-                    own[:] = [b.call(fma, [x, y, s]) for y, s in zip(right, own, strict=True)]
+                    total = sums[group * self.high + n]
+                    total[:] = [b.call(fma, [x, y, s]) for y, s in zip(right, total, strict=True)]
         for places, row in zip(self.sums, sums, strict=True):
             for place, value in zip(places, row, strict=True):
                 b.store(value, place)

@@ -69,13 +69,14 @@ def _stage_bytes(tiled: Tiled) -> int:
     return sum(layout.elements for layout in _layouts(tiled)) * ITEMSIZE[tiled.product.dtype]
 
 
-def _pieces(tiled: Tiled) -> int:
+def pieces(tiled: Tiled) -> int:
+    """How many pieces the depth of a product has."""
     return -(-math.prod(tiled.product.depth) // tiled.tile.depth)
 
 
 def _stages(tiled: Tiled) -> int:
     """How many pieces there is room for."""
-    return max(2, min(STAGES, _pieces(tiled), PIECES_BYTES // _stage_bytes(tiled)))
+    return max(2, min(STAGES, pieces(tiled), PIECES_BYTES // _stage_bytes(tiled)))
 
 
 class _Writer:
@@ -86,7 +87,7 @@ class _Writer:
         self.tiled, self.product, self.tile = tiled, tiled.product, tiled.tile
         self.kind = FLOATS[self.product.dtype]
         self.c = b.addrspacecast(self.operands[2], GLOBAL)
-        self.stages, self.pieces = _stages(tiled), _pieces(tiled)
+        self.stages, self.pieces = _stages(tiled), pieces(tiled)
         self.layouts = _layouts(tiled)
         self.shared = threads.shared(function.module)
         self.filled = b.alloca(I32)  # where the piece lies that is copied
@@ -175,13 +176,12 @@ class _Writer:
         count, steps = len(values), (*product.c_strides[:-1], product.columns)
         if count > 1 and self.finish is None and all(step % count == 0 for step in steps):
             inside = b.icmp_unsigned("<", column, I32(product.columns))
-            with b.if_then(b.and_(here, inside)):
-                with b.if_else(self.aligned) as (aligned, apart):
-                    with aligned:
-                        self._put(row, column, self._vector(values))
-                    with apart:
-                        for n, value in enumerate(values):
-                            self._put(row, b.add(column, I32(n)), value)
+            with b.if_then(b.and_(here, inside)), b.if_else(self.aligned) as (aligned, apart):
+                with aligned:
+                    self._put(row, column, self._vector(values))
+                with apart:
+                    for n, value in enumerate(values):
+                        self._put(row, b.add(column, I32(n)), value)
             return
         for n, value in enumerate(values):
             at = b.add(column, I32(n))
