@@ -78,6 +78,7 @@ class Simulated:
 class Loaded:
     module: ptx.Module
     machine: Simulated
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def launch(self, launch: Launch) -> None:
         self.machine.launches.append((launch.kernel, launch.blocks))

@@ -14,16 +14,17 @@ from tests.gpus import Simulated
 from tests.runtime.cuda.kernels import needs_linker
 
 import gradloom as gl
+from gradloom.clock import Clock
 from gradloom.codegen.cuda import fill, product
-from gradloom.codegen.cuda.module import KERNEL
 from gradloom.codegen.cuda.target import gpu_target
 from gradloom.ir.affine import Affine
-from gradloom.plan.device import DevicePlan, Tiled
+from gradloom.plan.dealt import KERNEL, DevicePlan, Tiled
 from gradloom.plan.plan import Limit, Plan, Product
 from gradloom.plan.tiles import Tile, tiles_for
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.linker import disassembler, link, sass
 from gradloom.runtime.cuda.machine import using
-from gradloom.runtime.cuda.ptx import Ptx, launches
+from gradloom.runtime.cuda.ptx import launches
 
 NAME = f"{KERNEL}product"
 # What rounding an operand changes it by, at the most, relative to it: half of the last bit kept.
@@ -33,8 +34,12 @@ SHARED = {80: 163 << 10, 90: 227 << 10, 120: 99 << 10}
 
 
 def kernel_of(tiled: Tiled, capability: int = 90) -> Ptx:
-    plan = DevicePlan(Plan((), (), 0, 0), {"product": tiled})
-    return launches(plan, gpu_target(capability))
+    return kernels_of({"product": tiled}, capability)
+
+
+def kernels_of(products: dict[str, Tiled], capability: int) -> Ptx:
+    empty = Plan((), (), 0, 0)
+    return launches(DevicePlan(empty, products, empty), gpu_target(capability), Clock())
 
 
 def launched(
@@ -286,10 +291,8 @@ def big(dtype: str, precision: str, tile: Tile, limited: bool) -> Tiled:
 @pytest.mark.parametrize("limited", [False, True])
 def test_every_kind_fits_registers_and_shared_memory(capability: int, limited: bool):
     kinds = [big(dtype, precision, tile, limited) for dtype, precision, tile in EVERY_TILE]
-    target = gpu_target(capability)
-    plan = DevicePlan(Plan((), (), 0, 0), {f"p{n}": tiled for n, tiled in enumerate(kinds)})
-    found = launches(plan, target)
-    resources = link([found.text], target.cpu).resources
+    found = kernels_of({f"p{n}": tiled for n, tiled in enumerate(kinds)}, capability)
+    resources = link([found.text], f"sm_{capability}").resources
     for name, taken in resources.items():
         assert taken.spill_stores == taken.spill_loads == taken.stack_bytes == 0, name
         assert taken.registers <= 255, name

@@ -30,7 +30,7 @@ from gradloom.codegen.cuda.mma import Tensors
 from gradloom.codegen.cuda.multiply import Scalars
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import Tiled
 
 STAGES = 4  # pieces in shared memory, of which one is multiplied, and the others are on their way
 # Bytes that these may take: of 128 x 128 sums three pieces, for two blocks on a multiprocessor.

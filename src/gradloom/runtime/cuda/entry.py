@@ -14,11 +14,11 @@ import numpy as np
 
 from gradloom.codegen import words
 from gradloom.codegen.driver import external_slot, staging
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Buffer
 from gradloom.runtime.cuda.forms import Call, by_epoch, form_of
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Machine
-from gradloom.runtime.cuda.ptx import Ptx
 from gradloom.runtime.orders import shuffle
 
 WORD = 8

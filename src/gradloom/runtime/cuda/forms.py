@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from gradloom.codegen import words
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import DevicePlan
+from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.launched import run_launched
-from gradloom.runtime.cuda.machine import Machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx
+from gradloom.runtime.cuda.machine import Machine, Module
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Call:
 
 class Form(Protocol):
     """One program, ready to run."""
+
+    @property
+    def module(self) -> Module:
+        """Its kernels."""
+        ...
 
     def start(self, call: Call) -> None:
         """Put all passes of a call on the machine's stream, and return before they are done where

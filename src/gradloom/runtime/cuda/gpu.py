@@ -51,6 +51,7 @@ class Kernels:
 
     def __init__(self, gpu: Gpu, loaded: Loaded) -> None:
         self.gpu, self.loaded = gpu, loaded
+        self.seconds = loaded.seconds
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""

@@ -96,13 +96,25 @@ class Resources:
 
 @dataclass(frozen=True)
 class Cubin:
-    """Machine code for one architecture, the PTX that it was made from, and what it takes."""
+    """Machine code for one architecture, the PTX that it was made from, what it takes, and what
+    making it took, by stage."""
 
     code: bytes
     arch: str
     ptx: tuple[str, ...]
     resources: Mapping[str, Resources]
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
+
+@dataclass(frozen=True)
+class Ptx:
+    """PTX of some kernels, and the bytes of shared memory that a launch of each needs."""
+
+    text: str
+    shared_bytes: Mapping[str, int]
+
+
+PERSISTENT = "persistent"  # the kernel that runs a driver
 
 # ---- what PTX and the linker say
 

@@ -11,14 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradloom.codegen.cuda.module import KERNEL
 from gradloom.codegen.primitives import cut, share
 from gradloom.codegen.words import ENTRY
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import KERNEL, DevicePlan
 from gradloom.plan.plan import Routine, Stage
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.machine import Machine, Module
-from gradloom.runtime.cuda.ptx import Ptx
 
 
 class Control(Protocol):

@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -19,7 +19,10 @@ from gradloom.runtime.cuda.launch import Launch
 
 
 class Module(Protocol):
-    """Kernels that are loaded."""
+    """Kernels that are loaded; `seconds` are what making their machine code took, by stage."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
@@ -60,6 +63,7 @@ class Elsewhere:
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.seconds: dict[str, float] = {}
 
     def load(self, ptx: str) -> Module:
         return self
