@@ -97,7 +97,7 @@ def test_every_warp_has_a_share_of_a_tile(precision):
 def test_tensor_cores_multiply_float32_where_that_is_asked_for(precision, dtype, found):
     x = ones(40, 50).astype(dtype)
     compiled = gl.jit(lambda x, y: x @ y, target="cuda-ptx", precision=precision)
-    tiled = next(iter(compiled.program(x, x.T).device_plan.functions.values()))
+    tiled = next(iter(compiled.program(x, x.T).gpu.plan.functions.values()))
     assert tiled.precision == found
     assert (f"products in {precision}" in compiled.explain(x, x.T)) == bool(found)
     assert ("mma.sync" in compiled.ptx(x, x.T)) == bool(found)
