@@ -33,9 +33,7 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.pipeline import compile_graph
 from gradloom.plan.assemble import undivided_plan
-from gradloom.plan.device import Tiled
-from gradloom.plan.tiles import TILES
-from gradloom.program import GpuProgram
+from gradloom.program import Program
 from gradloom.runtime.cuda.linker import link
 from gradloom.settings import settings
 
@@ -117,7 +115,7 @@ def assert_in_registers(ptx: str, arch: str, fewest: int) -> None:
 def ptx_of(kind: str) -> str:
     """The oldest PTX, which every GPU takes: to write it takes as long as to link it."""
     with settings(disable=("persistent",)):
-        return compile_graph(GRAPHS[kind](), device=f"cuda-ptx:{ARCHS[0]}").ptx.text
+        return compile_graph(GRAPHS[kind](), device=f"cuda-ptx:{ARCHS[0]}").gpu.ptx.text
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -154,7 +152,7 @@ def network(k, w, x):
     return gnp.sum((gnp.reshape(x, (x.shape[0], -1)) @ w) ** 2)
 
 
-SQUARES = [16, 64, 512, 1024]  # one for each tile
+SQUARES = [16, 64, 512]
 KINDS = {
     **{
         f"product of {n} in {dtype}": (block, [normal(n, n, dtype=dtype)] * 3)
@@ -175,7 +173,7 @@ KINDS = {
 
 
 @cache
-def programs(arch: str) -> list[GpuProgram]:
+def programs(arch: str) -> list[Program]:
     """Each with kernels of its own for its stages."""
     with settings(disable=("persistent",)):
         return [
@@ -187,9 +185,4 @@ def programs(arch: str) -> list[GpuProgram]:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_kind_of_kernel_takes_registers_alone(arch):
     for program in programs(arch):
-        assert_in_registers(program.ptx.text, arch, fewest=1)
-
-
-def test_there_is_a_product_for_each_tile():
-    found = [f for program in programs(ARCHS[0]) for f in program.device_plan.functions.values()]
-    assert {f.tile for f in found if isinstance(f, Tiled)} == set(TILES)
+        assert_in_registers(program.gpu.ptx.text, arch, fewest=1)
