@@ -1,17 +1,15 @@
-"""A device plan as LLVM: its stages, and a kernel to launch each of them on its own."""
+"""The stages of a device plan as LLVM: functions that kernels are made of."""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cpu.vectors import I64
-from gradloom.codegen.cuda import nest, product, threads
-from gradloom.plan.dealt import KERNEL, DevicePlan, Spread
-from gradloom.plan.tiles import THREADS
+from gradloom.codegen.cuda import nest, product
+from gradloom.plan.dealt import DevicePlan, Spread
 
 
-def stages_module(device: DevicePlan, target: Target) -> ir.Module:
+def stages_text(device: DevicePlan, target: Target) -> str:
     """The stages, each a function `void name(i64 start, i64 stop, ptr...)` of items that all of a
     block enters together."""
     module = ir.Module("gradloom")
@@ -21,9 +19,10 @@ def stages_module(device: DevicePlan, target: Target) -> ir.Module:
             function = nest.emit_nest(module, name, found, target)
         else:
             function = product.emit_product(module, name, found, target)
+        function.linkage = ""
         function.attributes.discard("noinline")
         function.attributes.add("alwaysinline")
-    return module
+    return str(module)
 
 
 def shared_bytes(device: DevicePlan, name: str) -> int:
@@ -31,6 +30,7 @@ def shared_bytes(device: DevicePlan, name: str) -> int:
     found = device.functions[name]
     if isinstance(found, Spread):
         return nest.shared_bytes(found)
+<<<<<<< HEAD
     return product.shared_bytes(found)
 
 
@@ -69,3 +69,6 @@ def _kernel(module: ir.Module, name: str, count: int, grain: int) -> None:
 
     b.call(stage, [cut(number), cut(b.add(number, I64(1))), *kernel.args])
     b.ret_void()
+=======
+    return found.tile.shared_bytes(found.product.dtype)
+>>>>>>> main
