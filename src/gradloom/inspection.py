@@ -25,11 +25,6 @@ from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
-<<<<<<< HEAD
-from gradloom.runtime.cuda.kernel import PERSISTENT
-=======
-from gradloom.runtime.cuda.kernel import Ptx
->>>>>>> main
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -67,17 +62,11 @@ def _stages(seconds: dict[str, float]) -> str:
 
 def _form(code: GpuCode) -> str:
     """How a program runs, in words."""
-<<<<<<< HEAD
-    form = "one kernel" if PERSISTENT in code.ptx.shared_bytes else "a kernel a stage"
+    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
     most = max(code.ptx.shared_bytes.values(), default=0)
     rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
     products = "".join(f", products in {precision}" for precision in rounded)
     return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
-=======
-    form = "one kernel" if ptx.host is None else f"{len(ptx.grains)} kernels"
-    most = max(ptx.shared_bytes.values(), default=0)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
->>>>>>> main
 
 
 def _threads(program: Program) -> str:

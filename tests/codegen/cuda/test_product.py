@@ -14,39 +14,71 @@ from tests.gpus import Simulated
 from tests.runtime.cuda.kernels import needs_linker
 
 import gradloom as gl
-from gradloom.clock import Clock
 from gradloom.codegen.cuda import fill, product
-from gradloom.codegen.cuda.target import gpu_target
+from gradloom.codegen.cuda.module import stages_text
+from gradloom.codegen.cuda.target import gpu_machine, gpu_target
 from gradloom.ir.affine import Affine
-from gradloom.plan.dealt import KERNEL, DevicePlan, Tiled
+from gradloom.plan.dealt import DevicePlan, Tiled
 from gradloom.plan.plan import Limit, Plan, Product
 from gradloom.plan.tiles import Tile, tiles_for
-from gradloom.runtime.cuda.kernel import Ptx
-from gradloom.runtime.cuda.linker import disassembler, link, sass
+from gradloom.runtime.cuda.linker import disassembler, sass
+from gradloom.runtime.cuda.linker import link as assembled
 from gradloom.runtime.cuda.machine import using
-from gradloom.runtime.cuda.ptx import launches
+from gradloom.runtime.native import keep_only, link, optimise
 
-NAME = f"{KERNEL}product"
 # What rounding an operand changes it by, at the most, relative to it: half of the last bit kept.
 ROUNDED = {"": 0.0, "tensorfloat32": 2**-11, "bfloat16": 2**-8}
-# Of a multiprocessor, for one block, and beside 1,024 bytes of the system's own.
+# Of a block, at the most, by compute capability.
 SHARED = {80: 163 << 10, 90: 227 << 10, 120: 99 << 10}
 
 
-def kernel_of(tiled: Tiled, capability: int = 90) -> Ptx:
-    return kernels_of({"product": tiled}, capability)
-
-
-def kernels_of(products: dict[str, Tiled], capability: int) -> Ptx:
+def text_of(products: dict[str, Tiled], capability: int = 90) -> str:
+    """PTX with a kernel for each product, whose blocks share its tiles."""
+    target = gpu_target(capability)
+    machine = gpu_machine(target)
     empty = Plan((), (), 0, 0)
-    return launches(DevicePlan(empty, products, empty), gpu_target(capability), Clock())
+    stages = stages_text(DevicePlan(empty, products, empty), target)
+    kernels = [shared_out(name, tiled.count) for name, tiled in products.items()]
+    module = link([stages, SHARE, *kernels], machine)
+    keep_only(module, [f"every_{name}" for name in products])
+    optimise(module, machine)
+    return machine.emit_assembly(module)
+
+
+SHARE = """
+declare i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
+define i64 @share(i64 %count, i32 %block) alwaysinline {
+  %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
+  %team = zext i32 %blocks to i64
+  %number = zext i32 %block to i64
+  %before = mul i64 %count, %number
+  %share = udiv i64 %before, %team
+  ret i64 %share
+}
+"""
+
+
+def shared_out(name: str, count: int) -> str:
+    return f"""
+declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
+declare i64 @share(i64, i32)
+declare void @{name}(i64, i64, ptr, ptr, ptr)
+define ptx_kernel void @every_{name}(ptr %a, ptr %b, ptr %c) {{
+  %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
+  %next = add i32 %block, 1
+  %start = call i64 @share(i64 {count}, i32 %block)
+  %stop = call i64 @share(i64 {count}, i32 %next)
+  call void @{name}(i64 %start, i64 %stop, ptr %a, ptr %b, ptr %c)
+  ret void
+}}
+"""
 
 
 def launched(
     tiled: Tiled, a: np.ndarray, b: np.ndarray, blocks: int = 2, shift: int = 0, **options: bool
 ) -> tuple[np.ndarray, ptx.Counters]:
-    """C, where nothing was NaN, of operands that begin so many elements behind an aligned place;
-    what is in between stays as it was."""
+    """C, and NaN where nothing was written, of operands that begin `shift` elements behind an
+    aligned place."""
     shape = tiled.product
     last = zip(shape.c_strides, (*shape.batch, shape.rows, shape.columns), strict=True)
     c = np.full(1 + sum(stride * (size - 1) for stride, size in last), np.nan, shape.dtype)
@@ -56,13 +88,12 @@ def launched(
         places.append(memory.allocate((array.size + shift) * c.itemsize, "ABC"[number]))
         places[-1] += shift * c.itemsize
         memory.fill(places[-1], array)
-    kernel = kernel_of(tiled)
-    counters = ptx.load(kernel.text).launch(
-        NAME,
+    counters = ptx.load(text_of({"product": tiled})).launch(
+        "every_product",
         grid=blocks,
         block=256,
         args=places,
-        shared=kernel.shared_bytes[NAME],
+        shared=product.shared_bytes(tiled),
         memory=memory,
         races="global",
         **options,
@@ -291,17 +322,20 @@ def big(dtype: str, precision: str, tile: Tile, limited: bool) -> Tiled:
 @pytest.mark.parametrize("limited", [False, True])
 def test_every_kind_fits_registers_and_shared_memory(capability: int, limited: bool):
     kinds = [big(dtype, precision, tile, limited) for dtype, precision, tile in EVERY_TILE]
-    found = kernels_of({f"p{n}": tiled for n, tiled in enumerate(kinds)}, capability)
-    resources = link([found.text], f"sm_{capability}").resources
+    text = text_of({f"p{n}": tiled for n, tiled in enumerate(kinds)}, capability)
+    resources = assembled([text], f"sm_{capability}").resources
+    assert len(resources) == len(kinds)
+    assert max(map(product.shared_bytes, kinds)) <= SHARED[capability]
     for name, taken in resources.items():
         assert taken.spill_stores == taken.spill_loads == taken.stack_bytes == 0, name
         assert taken.registers <= 255, name
-        assert found.shared_bytes[name] <= SHARED[capability], name
 
 
 def loop(tiled: Tiled) -> Counter[str]:
     """Instructions of the innermost loop that multiplies, by their first words."""
-    lines = [line.strip() for line in sass(link([kernel_of(tiled).text], "sm_90")).splitlines()]
+    lines = [
+        line.strip() for line in sass(assembled([text_of({"p": tiled})], "sm_90")).splitlines()
+    ]
     labels = {line[:-1]: at for at, line in enumerate(lines) if re.fullmatch(r"\.L\w+:", line)}
     loops = []
     for at, line in enumerate(lines):

@@ -30,45 +30,4 @@ def shared_bytes(device: DevicePlan, name: str) -> int:
     found = device.functions[name]
     if isinstance(found, Spread):
         return nest.shared_bytes(found)
-<<<<<<< HEAD
     return product.shared_bytes(found)
-
-
-def stages_text(device: DevicePlan, target: Target) -> str:
-    """The stages alone, as functions that others call."""
-    module = stages_module(device, target)
-    for name in device.functions:
-        module.globals[name].linkage = ""
-    return str(module)
-
-
-def launches_text(device: DevicePlan, target: Target) -> str:
-    """The stages with a kernel each, `launch_name(ptr...)`: its blocks share all of the items."""
-    module = stages_module(device, target)
-    for name, found in device.functions.items():
-        _kernel(
-            module, name, found.count, THREADS // found.lanes if isinstance(found, Spread) else 1
-        )
-    # llvmlite has no word for kernels.
-    return str(module).replace(f'define void @"{KERNEL}', f'define ptx_kernel void @"{KERNEL}')
-
-
-def _kernel(module: ir.Module, name: str, count: int, grain: int) -> None:
-    stage = module.globals[name]
-    _, _, *pointers = stage.function_type.args
-    kind = ir.FunctionType(ir.VoidType(), pointers)
-    kernel = ir.Function(module, kind, KERNEL + name)
-    b = ir.IRBuilder(kernel.append_basic_block("entry"))
-    grains = -(-count // grain)
-    number, blocks = (b.zext(of(b), I64) for of in (threads.block, threads.blocks))
-
-    def cut(at: ir.Value) -> ir.Value:
-        """The items before the range of a block: grains as evenly as they go, or the end."""
-        before = b.mul(b.udiv(b.mul(at, I64(grains)), blocks), I64(grain))
-        return b.select(b.icmp_unsigned("<", before, I64(count)), before, I64(count))
-
-    b.call(stage, [cut(number), cut(b.add(number, I64(1))), *kernel.args])
-    b.ret_void()
-=======
-    return found.tile.shared_bytes(found.product.dtype)
->>>>>>> main
