@@ -31,10 +31,11 @@ CAPABILITY = 90  # unless a target says otherwise
 
 
 class Cuda(NamedTuple):
-    """A GPU: for one pass, or for training on `batch`."""
+    """A GPU: for one pass, or for training on `batch`, at a precision of `Options`."""
 
     machine: Machine
     batch: range | None
+    precision: str
 
     @property
     def target(self) -> Target:
@@ -43,14 +44,14 @@ class Cuda(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return f"{self.target} {self.batch}"
+        return f"{self.target} {self.batch} {self.precision}"
 
     def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
         from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
         from gradloom.plan.device import for_device
         from gradloom.plan.follow import following
 
-        device = for_device(undivided_plan(graph, names, following))
+        device = for_device(undivided_plan(graph, names, following), self.precision)
         _check_counts(device)
         return Planned(device.plan, device)
 

@@ -59,11 +59,16 @@ class Epilogue:
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product whose items are tiles of its result, and what becomes of each element of them."""
+    """A product whose items are tiles of its result, and what becomes of each element of them.
+
+    A `precision` is that of what is multiplied, on tensor cores: "tensorfloat32" or "bfloat16";
+    without one it is the product's own.
+    """
 
     product: Product
     tile: Tile
     epilogue: Epilogue | None = None
+    precision: str = ""
 
     @property
     def count(self) -> int:
