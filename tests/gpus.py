@@ -19,9 +19,11 @@ from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
 from tests import ptx
 
-# The forms that a program runs in, by the settings that forbid those before.
+# The forms that a program runs in, by the settings that forbid those before.  What is more than a
+# cluster of blocks can share takes one kernel where one cluster is allowed.
 FORMS = {
-    "one kernel": (),
+    "one cluster": (),
+    "one kernel": ("clusters",),
     "graphs": ("persistent",),
     "launches": ("persistent", "graphs"),
 }
@@ -126,6 +128,7 @@ class Loaded:
             races="global" if self.machine.races else False,
             cooperative=launch.together,
             seed=self.machine.seed,
+            cluster=launch.blocks if launch.cluster else 1,
         )
 
 

@@ -98,7 +98,25 @@ def test_programs_on_a_gpu_give_what_they_give_on_a_cpu(program, form, machine):
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
     if isinstance(gpu, Simulated):
         kernels = {name for name, _ in gpu.launches}
-        assert (kernels == {"persistent"}) == (form == "one kernel")
+        assert (kernels == {"persistent"}) == (form.startswith("one"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_programs_in_a_cluster_give_what_they_give_on_a_cpu(program, machine, monkeypatch):
+    monkeypatch.setattr("gradloom.gpu.CLUSTER", 1000)  # however many blocks there is work for
+    with using(machine(blocks=9)):
+        compiled = gl.jit(program, device="cuda")
+        results = compiled(X)
+    assert "fence." not in compiled.ptx()  # of a barrier for all blocks
+    for got, want in zip(leaves(results), leaves(gl.jit(program)(X)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("capability", "clusters"), [(80, False), (90, True), (120, True)])
+def test_what_few_blocks_have_work_in_runs_in_a_cluster_where_there_are_any(capability, clusters):
+    twice = gl.jit(lambda x: x @ (x.T @ x), target=f"cuda-ptx:sm_{capability}")
+    assert ("barrier.cluster" in twice.ptx(X[:20, :9])) == clusters
+    assert "barrier.cluster" not in twice.ptx(np.ones((4000, 8), "f"))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -178,7 +196,7 @@ def test_every_epoch_has_an_order_of_its_own(form):
     with settings(disable=FORMS[form]), using(machine):
         found = history("cuda")
     np.testing.assert_allclose(found, history("cpu"), rtol=1e-5)
-    if form == "one kernel":
+    if form.startswith("one"):
         assert [name for name, _ in machine.launches] == ["persistent"] * 3
 
 

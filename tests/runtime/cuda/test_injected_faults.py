@@ -110,6 +110,10 @@ def no_meeting_of_threads(patch: Patch) -> None:
     patch.setattr(threads, "meet", lambda builder: None)
 
 
+def no_meeting_of_clusters(patch: Patch) -> None:
+    patch.setattr(threads, "meet_cluster", threads.meet)
+
+
 def smaller(**changes: Callable[[Any], Any]) -> Callable[[Patch], None]:
     """Products that go over less than they have."""
 
@@ -222,6 +226,9 @@ FAULTS = {
     ),
     "a barrier that one block too many must come to": Fault(
         barrier(OTHERS, "sub i64 %blocks, 0"), rows, "spin for ever"
+    ),
+    "a barrier of threads alone for a cluster": Fault(
+        no_meeting_of_clusters, rows, "race", "one cluster"
     ),
     "no barrier of threads in products": Fault(no_meeting_of_threads, products, "race"),
     "no barrier of threads in long rows": Fault(no_meeting_of_threads, long_rows, "race"),
