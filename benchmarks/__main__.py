@@ -32,7 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "convolutions": (),
     "gpu.training": ("models", "contenders", "seconds", "place"),
     "gpu.kernels": ("seconds", "place", "sizes"),
-    "gpu.costs": ("seconds", "place"),
+    "gpu.costs": ("seconds", "place", "sizes"),
 }
 
 # Without names: what is compared.  The others show where constants and costs come from.

@@ -3,8 +3,8 @@
 `python -m benchmarks.gpu.calls CORES CONTENDER PLACE` answers `chain N`, `product N FORM` and
 `empty`, which prepare a function and say what it gave, and `time`, which calls it.
 
-A contender has `place(array)`, which puts an array on the device, `chain(n)` and `product(form)`,
-which make functions of such arrays, and `wait(result)`.
+A contender has `place(array)`, which puts an array on the device, `wait(result)`, and those of
+`chain()`, `product(form)` and `empty()`, which make functions of such arrays, that it is asked for.
 """
 
 from __future__ import annotations
@@ -85,12 +85,6 @@ class Copy:
 
         return copied
 
-    def product(self, form: str) -> Any:
-        raise CannotError("it only copies")
-
-    def empty(self) -> Any:
-        raise CannotError("it only copies")
-
     def wait(self, result: int) -> None:
         self.device.wait()
 
@@ -112,8 +106,6 @@ class Torch:
         return self.torch.compile(chain, dynamic=False) if self.compiles else chain
 
     def product(self, form: str) -> Any:
-        if self.compiles:
-            raise CannotError("its products are those of eager PyTorch")
         self.torch.set_float32_matmul_precision("high" if form == "tensorfloat32" else "highest")
         if form != "bfloat16":
             return self.torch.matmul
@@ -153,9 +145,6 @@ class Jax:
 
     def chain(self) -> Any:
         return self.jax.jit(chain_of(self.jax.numpy))
-
-    def product(self, form: str) -> Any:
-        raise CannotError("its products are cuBLAS's, which PyTorch stands for")
 
     def empty(self) -> Any:
         double = self.jax.jit(lambda x: x + x)

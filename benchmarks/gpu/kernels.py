@@ -3,17 +3,17 @@ and products of large matrices beside cuBLAS, through PyTorch."""
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.contenders.checks import CannotError
 from benchmarks.gpu import place as places
+from benchmarks.gpu.attempts import Attempts
 from benchmarks.gpu.calls import COPY, CUBLAS, FORMS, MAKERS, OURS
 from benchmarks.gpu.targets import Target, section
-from benchmarks.processes import Worker
 from benchmarks.report import Report, Section
 from benchmarks.rounds import Timing, interleave, number
 
@@ -23,7 +23,6 @@ TRAFFIC = {COPY: 8, "others": 12}  # bytes a number: a copy reads one array, a c
 BANDWIDTH, PRODUCTS, OWN = 0.85, 0.9, 0.6  # asked: of a copy's bandwidth, of cuBLAS's speed
 # Of means, relatively: bfloat16 keeps 8 bits, and sums of thousands of products cancel.
 TOLERANCE = {"float32": 1e-4, "tensorfloat32": 5e-3, "bfloat16": 5e-2, "chain": 1e-4}
-LIMIT = 120.0  # seconds for an answer
 
 
 def measure(
@@ -34,56 +33,31 @@ def measure(
 ) -> Report:
     """Both tables; about `seconds` for each row.  Everything is float32."""
     sizes = list(sizes) or list(SIZES)
-    absent: dict[str, str] = {}
+    environment = places.environment(place)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        workers = {}
-        for name in MAKERS:
-            try:
-                workers[name] = _started(name, Path(folder), place)
-                stack.callback(workers[name].close)
-            except CannotError as error:
-                absent[name] = str(error)
-        chains = {n: compared(workers, f"chain {n * n}", "chain", seconds, absent) for n in sizes}
+        everyone = {
+            name: Attempts(["benchmarks.gpu.calls", name, place], Path(folder), environment, name)
+            for name in MAKERS
+        }
+        for attempts in everyone.values():
+            stack.callback(attempts.close)
+        chains = {n: compared(everyone, f"chain {n * n}", "chain", seconds) for n in sizes}
+        both = {name: everyone[name] for name in (OURS, CUBLAS)}
         products = {
-            (n, form): compared(workers, f"product {n} {form}", form, seconds, absent)
+            (n, form): compared(both, f"product {n} {form}", form, seconds)
             for n in sizes
             for form in FORMS
         }
+    absent = {what: why for a in everyone.values() for what, why in a.absent.items()}
     return report(chains, products, absent, place)
 
 
-def _started(name: str, folder: Path, place: str) -> Worker:
-    return Worker(
-        ["benchmarks.gpu.calls", name, place],
-        0,
-        folder,
-        limit=LIMIT,
-        on=places.all_cores(),
-        environment=places.environment(place),
-    )
-
-
-def compared(
-    workers: dict[str, Worker], what: str, kind: str, seconds: float, absent: dict[str, str]
-) -> Timing:
-    """Everyone's seconds of one call.  Whoever cannot leaves this row; who has ended, all.
-
-    Raises ValueError where results differ.
-    """
-    turns, means = {}, {}
-    for name in list(workers):
-        try:
-            said = workers[name].ask(what)
-        except CannotError as error:
-            absent[f"{name}, {what}"] = str(error)
-            workers.pop(name)
-            continue
-        if "refused" in said:
-            continue
-        turns[name] = workers[name].turn
-        if said["mean"] is not None:
-            means[name] = said["mean"]
-    middle = sorted(means.values())[len(means) // 2]
+def compared(everyone: dict[str, Attempts], what: str, kind: str, seconds: float) -> Timing:
+    """Everyone's seconds of one call.  Raises ValueError where results differ."""
+    said = {name: attempts.ask(what) for name, attempts in everyone.items()}
+    turns = {name: everyone[name].turn for name, found in said.items() if found is not None}
+    means = {name: found["mean"] for name, found in said.items() if found and found["mean"]}
+    middle = statistics.median(means.values()) if means else 0.0
     wrong = {n: m for n, m in means.items() if not abs(m - middle) <= TOLERANCE[kind] * middle}
     if wrong:
         raise ValueError(f"{what}: means differ from {middle}: {wrong}")
@@ -99,16 +73,16 @@ def bandwidth(timing: Timing, name: str, numbers: int) -> float:
     return per_number * numbers / timing.seconds(name).median
 
 
-def targets(
-    chains: dict[int, Timing], products: dict[tuple[int, str], Timing]
-) -> list[Target]:
+def targets(chains: dict[int, Timing], products: dict[tuple[int, str], Timing]) -> list[Target]:
     """At the largest sizes."""
     top = max(chains)
     chain = None
     if {OURS, COPY} <= chains[top].wall.keys():
         one = chains[top]
         chain = bandwidth(one, OURS, top * top) / bandwidth(one, COPY, top * top)
-    found = [Target(f"chain of {top * top:,} numbers: share of a copy's bandwidth", BANDWIDTH, chain)]
+    found = [
+        Target(f"chain of {top * top:,} numbers: share of a copy's bandwidth", BANDWIDTH, chain)
+    ]
     for form in FORMS:
         large = [
             timing.ratio(CUBLAS, OURS).median

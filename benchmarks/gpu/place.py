@@ -58,10 +58,11 @@ def describe(place: str) -> dict[str, Any]:
     from gradloom.runtime.cuda.driver import device
 
     found = device()
+    major, minor = divmod(found.driver_version // 10, 100)
     return {
         "name": found.name,
         "arch": found.arch,
         "multiprocessors": found.multiprocessors,
         "memory_bytes": found.total_bytes,
-        "driver_supports_cuda": f"{found.driver_version // 1000}.{found.driver_version % 1000 // 10}",
+        "driver_supports_cuda": f"{major}.{minor}",
     }
