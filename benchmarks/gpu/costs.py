@@ -96,9 +96,10 @@ class Costs:
                     )
                     for tile in chosen
                 }
-                self.tiles[n] = {name: spread for name, spread in found.items() if spread}
-                if self.tiles[n]:
-                    best = min(self.tiles[n], key=lambda name: self.tiles[n][name].median)
+                known = {name: spread for name, spread in found.items() if spread}
+                if known:
+                    self.tiles[n] = known
+                    best = min(known, key=lambda name: known[name].median)
                     print(f"{n} cubed: best by {best}", flush=True)
 
     def call(self, caches: Path) -> None:
@@ -114,7 +115,8 @@ class Costs:
                     if attempts.ask("empty") is not None:
                         turns[name] = attempts.turn
                     self.absent |= attempts.absent
-            self.calls = interleave(turns, self.seconds)
+            if turns:
+                self.calls = interleave(turns, self.seconds)
 
     @contextmanager
     def _launching(self, caches: Path, more: Mapping[str, str] | None = None) -> Iterator[Attempts]:

@@ -105,9 +105,6 @@ class Launching:
             multiply = gl.jit(lambda a, b: a @ b, device=self.ours)
             rng = np.random.default_rng(0)
             a, b = (rng.uniform(-1, 1, (int(n), int(n))).astype("f") for _ in range(2))
-            if self.ours != "cpu":
-                a, b = gl.device_put(a, self.ours), gl.device_put(b, self.ours)
-                self.wait = lambda result: result.block_until_ready()
             return self._prepare(lambda: multiply(a, b))
         finally:
             tiles.TILES = known
