@@ -347,9 +347,9 @@ def loop(tiled: Tiled) -> Counter[str]:
     return min((c for c in loops if any(w[:4] in ("FFMA", "HMMA") for w in c)), key=Counter.total)
 
 
-# Of 128 x 128 sums a thread has 8 x 8: for each of 16 indices of depth it reads 16 bytes four times;
-# or a warp has 64 x 32, of which `mma` takes 16 x 8, for 8 or 16 indices: it reads A and B once, as
-# four matrices an instruction, and rounds each number.
+# Of 128 x 128 sums a thread has 8 x 8, and for each of 16 indices of depth it reads 16 bytes four
+# times; or a warp has 64 x 32, of which `mma` takes 16 x 8, for 8 or 16 indices: it reads A and B
+# once, as four matrices an instruction, and rounds each number.
 LOOPS = {
     "": ({"FFMA": 1024, "LDS.128": 64}, 1250),
     "tensorfloat32": ({"HMMA.1688": 32, "LDSM.16": 12, "F2FP": 48, "MOV": 0}, 230),
