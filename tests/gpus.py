@@ -84,7 +84,10 @@ class Simulated:
     launches: list[tuple[str, int]] = field(default_factory=list)
 
     def allocate(self, nbytes: int) -> int:
-        return self.memory.allocate(nbytes)
+        """Memory in which nothing is written: NaNs, so that nobody counts on zeros."""
+        start = self.memory.allocate(nbytes)
+        self.memory.fill(start, np.full(nbytes, 0xFF, np.uint8))
+        return start
 
     def free(self, address: int) -> None:
         self.memory.free(address)

@@ -19,7 +19,7 @@ import gradloom as gl
 import gradloom.numpy as gnp
 import gradloom.plan.device
 from gradloom.codegen.cpu.vectors import I64
-from gradloom.codegen.cuda import element, nest, product, threads
+from gradloom.codegen.cuda import element, fill, mma, nest, product, threads
 from gradloom.gpu import Cuda
 from gradloom.runtime.cuda import words
 from gradloom.runtime.cuda.machine import using
@@ -37,6 +37,12 @@ LONG = np.random.default_rng(1).random((5, 2100), np.float32)
 def products(device: str) -> np.ndarray:
     """Tiles with edges, of several pieces of depth."""
     return gl.jit(lambda x: x @ x.T, device=device)(X)
+
+
+def rounded_products(device: str) -> np.ndarray:
+    """On tensor cores; of numbers that have few bits, so that nothing is rounded."""
+    x = np.round(X * 64) / 64
+    return gl.jit(lambda x: x @ x.T, device=device, precision="tensorfloat32")(x)
 
 
 def rows(device: str) -> np.ndarray:
@@ -65,7 +71,7 @@ def training(device: str) -> np.ndarray:
     return history["loss"]
 
 
-PROGRAMS = (products, rows, long_rows, transposed, training)
+PROGRAMS = (products, rounded_products, rows, long_rows, transposed, training)
 
 
 def on_gpu(
@@ -108,6 +114,47 @@ def barrier(old: str, new: str) -> Callable[[Patch], None]:
 
 def no_meeting_of_threads(patch: Patch) -> None:
     patch.setattr(threads, "meet", lambda builder: None)
+
+
+def waits(more: int | None) -> Callable[[Patch], None]:
+    """For copies to shared memory: so many groups fewer, or for none."""
+
+    def inject(patch: Patch) -> None:
+        right = product.wait
+
+        def wrong(b: ir.IRBuilder, pending: int) -> None:
+            if more is not None:
+                right(b, pending + more)
+
+        patch.setattr(product, "wait", wrong)
+
+    return inject
+
+
+def no_groups(patch: Patch) -> None:
+    patch.setattr(product, "commit", lambda builder: None)
+
+
+def copies_beyond_edges(patch: Patch) -> None:
+    """What lies outside of an operand is copied too."""
+
+    def wrong(begin: Callable[..., None]) -> Callable[..., None]:
+        def begin_wrong(filler: fill.Filler, *given: Any) -> None:
+            begin(filler, *given)
+            filler.inside = [ir.IntType(1)(1)] * len(filler.inside)
+
+        return begin_wrong
+
+    wrapped(patch, fill.Filler, "begin", wrong)
+
+
+def fragments_exchanged(patch: Patch) -> None:
+    """The registers of two rows of A in each other's place."""
+
+    def wrong(multiply: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda cores, a, *rest: multiply(cores, [a[1], a[0], *a[2:]], *rest)
+
+    wrapped(patch, mma.Tensors, "_multiply", wrong)
 
 
 def no_meeting_of_clusters(patch: Patch) -> None:
@@ -232,6 +279,14 @@ FAULTS = {
     ),
     "no barrier of threads in products": Fault(no_meeting_of_threads, products, "race"),
     "no barrier of threads in long rows": Fault(no_meeting_of_threads, long_rows, "race"),
+    "copies that nobody waits for": Fault(waits(None), products, "not waited for"),
+    "a wait for a group of copies too few": Fault(waits(1), products, "not waited for"),
+    "a wait for a group too few before tensor cores": Fault(
+        waits(1), rounded_products, "not waited for"
+    ),
+    "no group of copies": Fault(no_groups, products, "not waited for"),
+    "copies from outside of an operand": Fault(copies_beyond_edges, products, BEHIND),
+    "fragments in a wrong order": Fault(fragments_exchanged, rounded_products, ""),
     "a row of a tile too few": Fault(smaller(rows=lambda t: t.product.rows - 1), products, ""),
     "a column of a tile too few": Fault(
         smaller(columns=lambda t: t.product.columns - 1), products, ""
