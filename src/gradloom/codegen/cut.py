@@ -272,7 +272,7 @@ def _alone(statement: ast.stmt, known: Sequence[ast.stmt]) -> Iterator[ast.stmt]
     call = statement.value if isinstance(statement, ast.Expr) else None
     shared = isinstance(call, ast.Call) and len(_shares([statement])) == 2
     if not shared:
-        yield from (*_needed(known, [statement]), statement)
+        yield statement
         return
     assert isinstance(call, ast.Call)
     start, stop, *given = call.args

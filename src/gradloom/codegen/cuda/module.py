@@ -30,4 +30,4 @@ def shared_bytes(device: DevicePlan, name: str) -> int:
     found = device.functions[name]
     if isinstance(found, Spread):
         return nest.shared_bytes(found)
-    return found.tile.shared_bytes(found.product.dtype)
+    return product.shared_bytes(found)
