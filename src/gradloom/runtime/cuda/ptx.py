@@ -29,7 +29,7 @@ def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> P
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target), GO_ON_TEXT]
+    texts = [stages_text(device, target, called=False), GO_ON_TEXT]
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -69,7 +69,7 @@ def persistent(
     text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    texts = [stages_text(device, target), text, barrier_text(), entry]
+    texts = [stages_text(device, target, called=True), text, barrier_text(), entry]
     text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
