@@ -199,7 +199,7 @@ class _Scissors:
     ) -> ast.stmt:
         """The launch of these statements, which become a group."""
         body = [local for statement in group for local in _alone(statement, known)]
-        heads = [s.test if isinstance(s, ast.If) else s for s in body]
+        heads = [s.test if isinstance(s, ast.If) and not s.orelse else s for s in body]
         body = [*_needed(known, heads), *body]
         used = _names(body)
         self.bodies.append(body)
