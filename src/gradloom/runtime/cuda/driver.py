@@ -11,7 +11,7 @@ import ctypes
 import struct
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from gradloom.errors import DeviceError, InternalError
 from gradloom.runtime.arrays import address
 from gradloom.runtime.cuda.faults import (
+    INVALID_VALUE,
     OUT_OF_MEMORY,
     Failure,
     describe,
@@ -134,6 +135,45 @@ class Device:
         if int(code) == OUT_OF_MEMORY:
             raise out_of_memory(nbytes, self.free_bytes(), self.total_bytes, self.name)
         return int(self.checked("cuMemAlloc", (code, address)))
+
+    @cached_property
+    def _pool(self) -> Any:
+        """Where memory in the order of streams comes from: what is given back is kept for the next,
+        while the process lasts."""
+        found = self._driver
+        wanted = found.CUmemPoolProps()
+        wanted.allocType = found.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+        wanted.location.type = found.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        wanted.location.id = self.ordinal
+        pool = self.call("cuMemPoolCreate", wanted)
+        kept = found.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+        self.call("cuMemPoolSetAttribute", pool, kept, found.cuuint64_t(2**64 - 1))
+        return pool
+
+    def allocate_on(self, stream: int, nbytes: int) -> int:
+        """As `allocate`, for what this stream is given from here on, and what waits for it; give it
+        to `free_on`.  Waits for nothing, where `allocate` and `free` may wait for the device."""
+        given = self._in_context("cuMemAllocFromPoolAsync", max(nbytes, 1), self._pool, stream)
+        if int(given[0]) == OUT_OF_MEMORY:
+            raise out_of_memory(nbytes, self.free_bytes(), self.total_bytes, self.name)
+        return int(self.checked("cuMemAllocFromPoolAsync", given))
+
+    def free_on(self, stream: int, place: int) -> None:
+        """Give back what `allocate_on` gave, after what the stream was given before."""
+        self.call("cuMemFreeAsync", place, stream)
+
+    def holds(self, place: int) -> bool:
+        """Whether an address is one of this device's."""
+        kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        code, ordinal = self._in_context("cuPointerGetAttribute", kind, place)
+        if int(code) == INVALID_VALUE:  # it is of no device
+            return False
+        return int(self.checked("cuPointerGetAttribute", (code, ordinal))) == self.ordinal
+
+    def settle(self) -> None:
+        """Return when the device has nothing left to do, of anybody's in this process."""
+        self.call("cuCtxSynchronize")
+        self._issued.clear()
 
     def _in_context(self, function: str, *arguments: Any) -> tuple[Any, ...]:
         found = self._driver

@@ -1,0 +1,124 @@
+"""What a call of a training step's program is given: the state, wherever it is, and the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from gradloom.codegen import words
+
+if TYPE_CHECKING:
+    from gradloom.device_array import DeviceArray
+    from gradloom.runtime.cuda.machine import Machine
+
+
+class Resident(Protocol):
+    """The arrays that a program updates in place."""
+
+    addresses: Sequence[int]  # for native code, if nobody else has written them since
+
+    def at_home(self) -> Sequence[int]:
+        """Where they are for native code, from here on."""
+        ...
+
+    def newest(self) -> list[np.ndarray]:
+        """They themselves, to be read."""
+        ...
+
+    def on(self, machine: Machine) -> Sequence[int]:
+        """Where they are on a GPU, from here on."""
+        ...
+
+    def arrays_on(self, machine: Machine) -> list[DeviceArray]:
+        """They themselves on a GPU, to be read."""
+        ...
+
+
+AWAY: Sequence[int] = (0,)  # `addresses` that are nobody's
+
+
+class Stateless:
+    """Of a program that updates nothing."""
+
+    addresses: Sequence[int] = ()
+
+    def at_home(self) -> Sequence[int]:
+        """Nowhere."""
+        return ()
+
+    def newest(self) -> list[np.ndarray]:
+        """None."""
+        return []
+
+    def on(self, machine: Machine) -> Sequence[int]:
+        """Nowhere."""
+        return ()
+
+    def arrays_on(self, machine: Machine) -> list[DeviceArray]:
+        """None."""
+        return []
+
+
+STATELESS = Stateless()
+
+
+@dataclass
+class Course:
+    """One call over many batches: `epochs` times `batches` of them."""
+
+    state: Resident
+    arrays: Sequence[Any]  # the data, then what the loss closed over
+    batches: int
+    epochs: int = 1
+    mode: int = words.IN_PLACE
+    order: np.ndarray | None = None  # int64, one entry a row
+    key: tuple[int, int] = (0, 0)
+    first_epoch: int = 0
+    first_row: int = 0
+    keep: bool = False  # whether all outputs are kept, or the first alone
+
+    @property
+    def passes(self) -> int:
+        """How many batches there are in all."""
+        return self.batches * self.epochs
+
+    def length(self, result: int) -> int:
+        """Of how many batches a result is kept."""
+        return self.passes if self.keep or result == 0 else 1
+
+    def head(self) -> tuple[int, ...]:
+        """The first words of `control`."""
+        rows = 0 if self.order is None else len(self.order)
+        done = stop = start = until = 0
+        course_words = self.first_epoch, self.first_row, self.keep
+        return (
+            *(done, stop, start, until, self.batches, self.mode),
+            *(rows, *self.key, *course_words),
+        )
+
+
+class Flight(Protocol):
+    """A call over many batches, ready to go; one at a time has its frame."""
+
+    def run(self) -> None:
+        """All of it, or as far as it came when it was stopped."""
+        ...
+
+    def done(self) -> int:
+        """How many batches are done, while another thread runs it."""
+        ...
+
+    def stop(self) -> None:
+        """Let it end after the batch that it is at."""
+        ...
+
+    def finish(self) -> list[Any]:
+        """The results, each with a leading axis of batches; raises what was wrong with indices."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it used."""
+        ...
