@@ -18,6 +18,7 @@ from gradloom.ir.graph import Graph
 from gradloom.options import TARGET, Budget
 from gradloom.plan.assemble import undivided_plan
 from gradloom.plan.device import DevicePlan, for_device
+from gradloom.plan.follow import following
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuProgram
@@ -47,13 +48,13 @@ def compile_for_gpu(
     machine = machine_for(where)
     simple = simplified()
     clock.mark("passes")
-    plan = undivided_plan(simple, names)
+    plan = undivided_plan(simple, names, following)
     if within is not None and within.excess(plan) > 0:
         from gradloom.plan.recompute import refitted
 
         more = within.excess(plan) - plan.arena_bytes
         simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
-        plan = undivided_plan(simple, names)
+        plan = undivided_plan(simple, names, following)
         within.check(plan)
     device = for_device(plan)
     _check_counts(device)
@@ -120,8 +121,9 @@ def _check_counts(device: DevicePlan) -> None:
 
 
 def driver_of(plan: Plan, batch: range | None) -> str:
-    """The text of the driver, which is the CPU's: a block is what there is a thread of a team."""
-    return program_text(plan) if batch is None else training_text(batch)(plan)
+    """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
+    The order of rows, where one exchange must follow another, is the host's to make."""
+    return program_text(plan) if batch is None else training_text(batch, shuffles=False)(plan)
 
 
 def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:

@@ -7,9 +7,10 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.plan.device import BLOCK, Spread, Tiled
+from gradloom.plan.device import Tiled
 from gradloom.plan.parts import parts_of
 from gradloom.plan.plan import Product
+from gradloom.plan.spread import BLOCK, Spread
 from gradloom.plan.tiles import ENOUGH, THREADS, TILES, WARP, tile_count, tile_of
 
 

@@ -29,7 +29,7 @@ static void perform(Op *op) {
     case COPY_IN: memcpy(host_of(op->to, op->bytes), op->owned ? op->owned : op->host, op->bytes); break;
     case COPY_OUT: memcpy(op->host, host_of(op->from, op->bytes), op->bytes); break;
     case COPY: memmove(host_of(op->to, op->bytes), host_of(op->from, op->bytes), op->bytes); break;
-    case FREE: freed(op->to); break;
+    case FREE: release(op->to); break;
     case SET: memset(host_of(op->to, op->bytes), op->byte, op->bytes); break;
     case RECORD: op->event->done = op->number; op->event->time = now(); break;
     case WAIT: if (op->event->done < op->number) drain(op->event->stream, op->event, op->number); break;
@@ -37,7 +37,11 @@ static void perform(Op *op) {
     }
 }
 
+/* What runs a kernel is Python, whose garbage collector may call the driver meanwhile: what is in the
+   queue behind that kernel stays there, and memory that is given back is free when all is done. */
 static void drain(Stream *stream, Event *until, uint64_t number) {
+    if (stream->busy) return;
+    stream->busy = 1, draining++;
     while (stream->first && !(until && until->done >= number)) {
         Op *op = stream->first;
         if (!(stream->first = op->next)) stream->last = &stream->first;
@@ -45,6 +49,8 @@ static void drain(Stream *stream, Event *until, uint64_t number) {
         if (op->kind != GRAPH) free(op->owned);
         free(op);
     }
+    stream->busy = 0;
+    if (!--draining) while (nlater) release(later[--nlater]);
 }
 
 static Code copied(Stream *stream, Op op) {

@@ -7,7 +7,8 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64
 from gradloom.codegen.cuda import nest, product, threads
-from gradloom.plan.device import DevicePlan, Spread
+from gradloom.plan.device import DevicePlan
+from gradloom.plan.spread import Spread
 from gradloom.plan.tiles import THREADS
 
 # A kernel's name is its stage's, which no other function has, with this in front.

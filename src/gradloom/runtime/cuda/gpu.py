@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from gradloom.runtime.cuda.cubins import linked
 from gradloom.runtime.cuda.driver import Loaded, device
+from gradloom.runtime.cuda.launch import Launch
 
 WINDOW_BYTES = 4096  # most that is peeked at or poked at a time
 
@@ -112,17 +112,14 @@ class Kernels:
     def __init__(self, gpu: Gpu, loaded: Loaded) -> None:
         self.gpu, self.loaded = gpu, loaded
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        """Run a kernel, after what was launched before; if `together`, with all of its blocks
-        resident at once."""
+    def launch(self, launch: Launch) -> None:
+        """Run a kernel, after what was launched before."""
         self.loaded.launch(
-            kernel, blocks, threads, pointers, self.gpu.stream, shared_bytes, cooperative=together
+            launch.kernel,
+            launch.blocks,
+            launch.threads,
+            launch.arguments,
+            self.gpu.stream,
+            launch.shared_bytes,
+            cooperative=launch.together,
         )
