@@ -22,10 +22,10 @@ from gradloom.plan.follow import following
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuProgram
-from gradloom.runtime.cuda.entry import CudaEntry
+from gradloom.runtime.cuda.entry import CudaExecutable
+from gradloom.runtime.cuda.forms import form_of
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
 from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
-from gradloom.runtime.executable import Executable
 from gradloom.runtime.lowering import Unlowered
 from gradloom.settings import current as current_settings
 
@@ -62,9 +62,10 @@ def compile_for_gpu(
     driver = driver_of(device.plan, batch)
     ptx = code_of(device, driver, gpu_target(machine.capability))
     clock.mark("ptx")
-    entry = CudaEntry(device, batch, driver, ptx, machine)
+    form = form_of(device, driver, ptx, machine)
     clock.mark("load")
-    executable = Executable(device.plan.needs, entry, [node.type for node in graph.outputs])
+    results = [node.type for node in graph.outputs]
+    executable = CudaExecutable(device.plan.needs, form, machine, results)
     return GpuProgram(
         graph,
         lambda: simple,

@@ -12,6 +12,8 @@ from gradloom.codegen import words
 
 if TYPE_CHECKING:
     from gradloom.device_array import DeviceArray
+    from gradloom.ir.types import TensorType
+    from gradloom.plan.needs import Needs
     from gradloom.runtime.cuda.machine import Machine
 
 
@@ -103,8 +105,12 @@ class Course:
 class Flight(Protocol):
     """A call over many batches, ready to go; one at a time has its frame."""
 
-    def run(self) -> None:
-        """All of it, or as far as it came when it was stopped."""
+    def start(self) -> None:
+        """Run it, or put it where it will run: all of it, or as much as before it is stopped."""
+        ...
+
+    def wait(self) -> None:
+        """Return when what was started is done."""
         ...
 
     def done(self) -> int:
@@ -121,4 +127,40 @@ class Flight(Protocol):
 
     def close(self) -> None:
         """Give back what it used."""
+        ...
+
+
+class Runner(Protocol):
+    """What calls a program on arrays: on the CPU, or on a GPU."""
+
+    needs: Needs
+    results: list[TensorType]
+    flops: int
+    arena_bytes: int
+    staging_bytes: int  # more, for runs that gather their batches
+    pace: Any  # of threads, if calls may have several
+
+    @property
+    def control_bytes(self) -> int:
+        """Control words, and the table of addresses."""
+        ...
+
+    def __call__(self, arrays: Sequence[Any], state: Resident = STATELESS, /) -> list[Any]:
+        """One pass; of a training step, over one batch."""
+        ...
+
+    def reserve(self, staging_bytes: int, extra_slots: int) -> None:
+        """Let calls have so much behind the arena, and more table entries."""
+        ...
+
+    def resident(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        """The arrays as many calls are best given them."""
+        ...
+
+    def leaves(self, state: Resident) -> Sequence[Any]:
+        """The arrays of a state, to be read until the next call."""
+        ...
+
+    def flight(self, course: Course) -> Flight:
+        """A call over many batches."""
         ...

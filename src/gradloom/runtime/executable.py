@@ -15,7 +15,7 @@ import numpy as np
 
 from gradloom.codegen.primitives import ARRIVED
 from gradloom.codegen.words import BATCHES, DONE, FAULTS, HEAD, IN_PLACE, START, STOP, UNTIL
-from gradloom.errors import RangeError, message
+from gradloom.errors import out_of_range
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
 from gradloom.plan.needs import Needs, best_team, gain
@@ -101,6 +101,13 @@ class Executable:
         so, and more table entries."""
         self.staging_bytes = staging_bytes
         self._slots += extra_slots
+
+    @property
+    def control_bytes(self) -> int:
+        """Control words, and the table of addresses."""
+        frame = self.frame()
+        self.release(frame)
+        return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
 
     def frame(self, gathering: bool = False) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
@@ -224,13 +231,7 @@ class Executable:
         for number, where in self.needs.faulting:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0
-                raise RangeError(
-                    message(
-                        "an index is out of range",
-                        where,
-                        "indices must be in -n ... n - 1 for an axis of size n; gnp.clip them",
-                    )
-                )
+                raise out_of_range(where)
 
 
 class NativeFlight:
@@ -251,9 +252,12 @@ class NativeFlight:
             places.append(address(course.order))
         frame.table[: len(places)] = places
 
-    def run(self) -> None:
-        """All of it, or as far as it came when it was stopped."""
+    def start(self) -> None:
+        """Run it, to its end or until it is stopped."""
         self.executable.run_all(self.frame, self.passes)
+
+    def wait(self) -> None:
+        """Nothing: it is done once it has been started."""
 
     def done(self) -> int:
         """How many batches are done."""

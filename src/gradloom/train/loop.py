@@ -10,7 +10,7 @@ from gradloom.errors import ShapeError, message, user_where
 from gradloom.runtime.course import Course, Flight
 
 if TYPE_CHECKING:
-    from gradloom.runtime.executable import Executable
+    from gradloom.runtime.course import Runner
 
 # Runs that take longer than this by the planner's count of operations get a thread of their own, so
 # that Python stays responsive; starting one costs about 60 us (benchmarks/call_overhead.py).
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 
 
 def drive(
-    executable: Executable,
+    executable: Runner,
     course: Course,
     interruptible: bool = False,
     watch: Callable[[int], None] | None = None,
@@ -34,7 +34,7 @@ def drive(
         if watch or (interruptible and executable.flops * course.passes > THREADED_FLOPS):
             _in_thread(flight, watch)
         else:
-            flight.run()
+            flight.start()
         return flight.finish()
     finally:
         flight.close()
@@ -42,8 +42,13 @@ def drive(
 
 def _in_thread(flight: Flight, watch: Callable[[int], None] | None) -> None:
     """Run it in a thread; this one stays free for signals and the progress bar."""
+
+    def work() -> None:
+        flight.start()
+        flight.wait()
+
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(flight.run)
+        running = pool.submit(work)
         try:
             while not wait([running], POLL_SECONDS).done:
                 if watch:

@@ -4,7 +4,7 @@ which runs the driver and launches what it calls.  Both put their work on the ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +23,8 @@ class Call:
     """Passes over a program, by addresses of the device: `table` has those of inputs, state and
     outputs by slot; `order` is where the order of rows lies, or 0.
 
-    `head` are the control words, or the first of them, which `control` on the device has not yet;
-    there they are afterwards as the passes have left them.
+    `head` are the control words that `control` on the device has too; a form that counts batches
+    on the host does so there.
     """
 
     table: Sequence[int]
@@ -58,8 +58,6 @@ class Persistent:
 
     def start(self, call: Call) -> None:
         """One launch."""
-        machine = self.machine
-        machine.write(call.control, call.head)
         given = (self._placed([*call.table, call.order]), call.arena, call.control)
         self.module.launch(Launch(PERSISTENT, given, self.blocks, self.shared_bytes, together=True))
 
@@ -84,7 +82,6 @@ class Launched:
     def start(self, call: Call) -> None:
         """As many launches as the driver calls stages."""
         machine = self.machine
-        machine.write(call.control, call.head)
         order = np.zeros(int(call.head[words.ROWS]) if call.order else 0, np.int64)
         if call.order:
             machine.read(call.order, order)
@@ -92,7 +89,6 @@ class Launched:
         run_launched(
             self.driver, self.device, self.ptx, self.module, machine, table, call.arena, call
         )
-        machine.write(call.control, call.head[: words.FAULTS])
 
 
 def form_of(device: DevicePlan, driver: str, ptx: Ptx, machine: Machine) -> Form:
@@ -100,19 +96,3 @@ def form_of(device: DevicePlan, driver: str, ptx: Ptx, machine: Machine) -> Form
     if PERSISTENT in ptx.shared_bytes:
         return Persistent(device, ptx, machine)
     return Launched(device, driver, ptx, machine)
-
-
-def by_epoch(head: np.ndarray) -> Iterator[np.ndarray]:
-    """The control words of the calls that a call consists of: one, or, where rows are shuffled,
-    one for each epoch, which gathers its rows by the order that it is given."""
-    if head[words.MODE] != words.SHUFFLE:
-        yield head.copy()
-        return
-    start, until, batches = (int(head[w]) for w in (words.START, words.UNTIL, words.BATCHES))
-    while start < until:
-        epoch = start // batches
-        part = head.copy() if start == head[words.START] else head[: words.FAULTS].copy()
-        part[words.START], part[words.UNTIL] = start, min(until, (epoch + 1) * batches)
-        part[words.MODE], part[words.EPOCH] = words.GATHER, head[words.EPOCH] + epoch
-        yield part
-        start = int(part[words.UNTIL])
