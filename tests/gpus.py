@@ -43,7 +43,7 @@ def real(blocks: int = 0) -> Gpu:
     return gpu
 
 
-@dataclass
+@dataclass(eq=False)
 class Simulated:
     """What `gradloom.runtime.cuda.machine.using` takes; `launches` are the kernels that have run,
     with the number of their blocks."""
@@ -59,6 +59,10 @@ class Simulated:
     allocations: int = 0
     orders: list[tuple[int, int]] = field(default_factory=list)  # streams: which waits for which
     waits: int = 0
+    writes: int = 0
+    bytes_written: int = 0
+    fetches: int = 0
+    bytes_read: int = 0
 
     def allocate(self, nbytes: int) -> int:
         address = self.memory.allocate(nbytes, align=256)
@@ -78,6 +82,8 @@ class Simulated:
         self.waits += 1
 
     def fetch(self, address: int, array: np.ndarray) -> None:
+        self.fetches += 1
+        self.bytes_read += array.nbytes
         self.peek(address, array)
 
     def poke(self, address: int, array: np.ndarray) -> None:
@@ -96,10 +102,12 @@ class Simulated:
         return any(start <= address < start + size for start, size in self.held.items())
 
     def write(self, address: int, array: np.ndarray) -> None:
+        self.writes += 1
+        self.bytes_written += array.nbytes
         self.poke(address, array)
 
     def read(self, address: int, array: np.ndarray) -> None:
-        self.peek(address, array)
+        self.fetch(address, array)
         self.wait()
 
     def peek(self, address: int, array: np.ndarray) -> None:

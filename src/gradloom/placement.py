@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -21,8 +21,7 @@ _default: ContextVar[str] = ContextVar("gradloom_device", default="cpu")
 chosen: list[str] = []
 
 
-@contextmanager
-def device(name: str) -> Iterator[None]:
+def device(name: str) -> AbstractContextManager[None]:
     """Let what is called inside run on a device, "cpu" or "cuda", unless it has a `device=` of its
     own or an argument that lies on a GPU: in this thread or task only, as `jax.default_device`.
 
@@ -37,6 +36,11 @@ def device(name: str) -> Iterator[None]:
     gradloom.errors.SettingError: device 'tpu' is not there
     """
     check_device(name)
+    return _running_on(name)
+
+
+@contextmanager
+def _running_on(name: str) -> Iterator[None]:
     if not chosen:
         chosen.append(name)
     token = _default.set(name)

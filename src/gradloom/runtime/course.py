@@ -82,23 +82,16 @@ class Course:
     first_row: int = 0
     keep: bool = False  # whether all outputs are kept, or the first alone
 
-    @property
-    def passes(self) -> int:
-        """How many batches there are in all."""
-        return self.batches * self.epochs
+    def __post_init__(self) -> None:
+        self.passes = self.batches * self.epochs
 
-    def length(self, result: int) -> int:
-        """Of how many batches a result is kept."""
-        return self.passes if self.keep or result == 0 else 1
-
-    def head(self) -> tuple[int, ...]:
-        """The first words of `control`."""
+    def write_head(self, control: Any) -> None:
+        """Set the first words of `control`."""
         rows = 0 if self.order is None else len(self.order)
         done = stop = start = until = 0
-        course_words = self.first_epoch, self.first_row, self.keep
-        return (
-            *(done, stop, start, until, self.batches, self.mode),
-            *(rows, *self.key, *course_words),
+        words.HEAD.pack_into(
+            *(control, 0, done, stop, start, until, self.batches, self.mode, rows),
+            *(*self.key, self.first_epoch, self.first_row, self.keep),
         )
 
 

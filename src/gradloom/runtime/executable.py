@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradloom.codegen.primitives import ARRIVED
-from gradloom.codegen.words import BATCHES, DONE, FAULTS, HEAD, IN_PLACE, START, STOP, UNTIL
+from gradloom.codegen.words import BATCHES, DONE, FAULTS, IN_PLACE, START, STOP, UNTIL
 from gradloom.errors import out_of_range
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
@@ -78,6 +78,7 @@ class Executable:
             if t.ndim
         ]
         self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
+        self.flight: Callable[[Course], Flight] = partial(NativeFlight, self)
         self._frames: list[Frame] = []
         # Threads that run a call; an entry of Python text is run by one.
         self.share_among(best_team(needs.effort, threads or cores()) if entry.address else 1)
@@ -195,10 +196,6 @@ class Executable:
         """The arrays of a state, to be read until the next call."""
         return state.newest()
 
-    def flight(self, course: Course) -> Flight:
-        """A call over many batches."""
-        return NativeFlight(self, course)
-
     def run_all(self, frame: Frame, passes: int) -> None:
         """So many batches of a training driver, or fewer, if STOP is set."""
         with self._calling():
@@ -238,23 +235,23 @@ class NativeFlight:
     """A call of native code over many batches."""
 
     def __init__(self, executable: Executable, course: Course) -> None:
-        self.executable, self.passes = executable, course.passes
+        self.executable, self.course = executable, course
         self.frame = frame = executable.frame(gathering=course.mode != IN_PLACE)
         self.results = [
-            np.empty((course.length(i), *t.shape), t.dtype)
+            np.empty((course.passes if course.keep or not i else 1, *t.shape), t.dtype)
             for i, t in enumerate(executable.results)
         ]
-        HEAD.pack_into(frame.control, 0, *course.head())
+        course.write_head(frame.control)
         frame.tenant = None  # the control words are not those of single batches
-        self.held = course.arrays
-        places = [*course.state.at_home(), *map(address, self.held), *map(address, self.results)]
+        places = [*course.state.at_home(), *map(address, course.arrays)]
+        places += map(address, self.results)
         if course.order is not None:
             places.append(address(course.order))
         frame.table[: len(places)] = places
 
     def start(self) -> None:
         """Run it, to its end or until it is stopped."""
-        self.executable.run_all(self.frame, self.passes)
+        self.executable.run_all(self.frame, self.course.passes)
 
     def wait(self) -> None:
         """Nothing: it is done once it has been started."""

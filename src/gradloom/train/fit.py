@@ -76,8 +76,8 @@ class Fit:
         checks: list[float] = []
         together = self.epochs if small is None and self.held_out is None else 1
         for epoch in range(0, self.epochs, together):
-            course = self._course(main, data, whole, order)
-            course.epochs, course.first_epoch = together, epoch
+            course = self._course(main, data, whole, order, together)
+            course.first_epoch = epoch
             course.key, course.mode = self._mode()
             found = self._drive(main, course, epoch * self.batches)
             if small is None:
@@ -96,11 +96,16 @@ class Fit:
         return self.step.compiled(self.state, arrays, self.rows.structure)
 
     def _course(
-        self, compiled: Compiled, data: Sequence[Any], batches: int, order: np.ndarray
+        self,
+        compiled: Compiled,
+        data: Sequence[Any],
+        batches: int,
+        order: np.ndarray,
+        epochs: int = 1,
     ) -> Course:
         arrays = list(data)
         arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
-        return Course(self.state.storage, arrays, batches, order=order)
+        return Course(self.state.storage, arrays, batches, epochs, order=order)
 
     def _drive(self, compiled: Compiled, course: Course, done: int) -> np.ndarray:
         """The losses of all batches of a course, `done` batches into the fit."""

@@ -122,7 +122,7 @@ class CudaFlight:
         self.executable, self.course, self.stacked = executable, course, stacked
         self.machine = machine = executable.machine
         self.head = np.zeros(executable.control_words, np.int64)
-        self.head[: len(course.head())] = course.head()
+        course.write_head(self.head)
         self.head[words.UNTIL] = course.batches if self._shuffling() else course.passes
         self.head[words.MODE] = min(course.mode, words.GATHER)  # the host shuffles
         self.there = any(isinstance(array, DeviceArray) for array in course.arrays)
@@ -163,8 +163,8 @@ class CudaFlight:
         """Arrays for the results."""
         found: list[Any] = []
         for number, kind in enumerate(self.executable.results):
-            ahead = (self.course.length(number),) if self.stacked else ()
-            shape = (*ahead, *kind.shape)
+            length = self.course.passes if self.course.keep or not number else 1
+            shape = (length, *kind.shape) if self.stacked else kind.shape
             found.append(
                 DeviceArray(self.machine, shape, kind.dtype)
                 if self.there
