@@ -6,87 +6,107 @@ What comes before, tracing, differentiation, passes, fusion and the arena, is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.target import VERSIONS, gpu_target
-from gradloom.codegen.driver import program_text, training_text
+from gradloom.codegen.cut import Host
+from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
-from gradloom.options import TARGET, Budget
-from gradloom.plan.assemble import undivided_plan
-from gradloom.plan.device import DevicePlan, for_device
-from gradloom.plan.follow import following
+from gradloom.ir.types import TensorType
+from gradloom.options import TARGET
+from gradloom.pipeline import Planned, Ready, Work, code_only
+from gradloom.plan.dealt import DevicePlan
+from gradloom.plan.needs import Needs
 from gradloom.plan.plan import Plan
-from gradloom.plan.tiles import THREADS
-from gradloom.program import GpuProgram
+from gradloom.program import GpuCode
+from gradloom.runtime.cache import fetch, host_key, make_key, store
 from gradloom.runtime.cuda.entry import CudaExecutable
-from gradloom.runtime.cuda.forms import form_of
+from gradloom.runtime.cuda.forms import Form, form_of
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
-from gradloom.runtime.lowering import Unlowered
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
 
 
-def compile_for_gpu(
-    graph: Graph,
-    simplified: Callable[[], Graph],
-    names: Sequence[str],
-    batch: range | None,
-    within: Budget | None,
-    clock: Clock,
-    where: str = "cuda",
-) -> GpuProgram:
-    """The program of a graph, which the passes make `simplified()`, for the GPU that there is.
+class Cuda(NamedTuple):
+    """A GPU: for one pass, or for training on `batch`, at a precision of `Options`."""
 
-    Raises `DeviceError` where there is none, or where a stage needs the host.
-    """
-    machine = machine_for(where)
-    simple = simplified()
-    clock.mark("passes")
-    plan = undivided_plan(simple, names, following)
-    if within is not None and within.excess(plan) > 0:
-        from gradloom.plan.recompute import refitted
+    machine: Machine
+    batch: range | None
+    precision: str
 
-        more = within.excess(plan) - plan.arena_bytes
-        simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
-        plan = undivided_plan(simple, names, following)
-        within.check(plan)
-    device = for_device(plan)
-    _check_counts(device)
-    clock.mark("plan")
-    driver = driver_of(device.plan, batch)
-    ptx = code_of(device, driver, gpu_target(machine.capability))
-    clock.mark("ptx")
-    form = form_of(device, driver, ptx, machine)
-    clock.mark("load")
-    results = [node.type for node in graph.outputs]
-    executable = CudaExecutable(device.plan.needs, form, machine, results)
-    return GpuProgram(
-        graph,
-        lambda: simple,
-        lambda: device.plan,
-        lambda _: driver,
-        executable,
-        clock.seconds,
-        device_plan=device,
-        undealt=plan,
-        batch=batch,
-        ptx=ptx,
-        arch=f"sm_{machine.capability}",
-        shape=shape_of(ptx),
-    )
+    @property
+    def target(self) -> Target:
+        """What kernels are generated for."""
+        return gpu_target(self.machine.capability)
 
+    @property
+    def kind(self) -> str:
+        return f"{self.target} {self.batch} {self.precision}"
 
-def shape_of(ptx: Ptx) -> str:
-    """How a program runs, in words."""
-    form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
-    most = max(ptx.shared_bytes.values(), default=0)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
+    def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
+        from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
+        from gradloom.plan.device import for_device
+        from gradloom.plan.follow import following
+
+        device = for_device(undivided_plan(graph, names, following), self.precision)
+        _check_counts(device)
+        return Planned(device.plan, device)
+
+    def text(self, plan: Plan) -> str:
+        """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
+        The order of rows, where one exchange must follow another, is the host's to make."""
+        if self.batch is None:
+            return program_text(plan)
+        return training_text(self.batch, shuffles=False)(plan)
+
+    def driver(self, plan: Plan) -> str:
+        """The text that kernels are made of."""
+        if self.batch is None or not launched():
+            return self.text(plan)
+        return step_text(self.batch)(plan)
+
+    def code_key(self, planned: Planned) -> str:
+        plan, device = planned
+        assert device is not None
+        return make_key(
+            driver=code_only(self.driver(plan)),
+            codes="\n".join(map(repr, plan.codes())),
+            functions=repr(device.functions),
+            target=repr(self.target),
+            launched=str(launched()),
+            host=host_key(),
+        )
+
+    def ready(self, work: Work, clock: Clock) -> Ready:
+        device = work.planned.device
+        assert device is not None
+        ptx, cached = self.kernels(work.code, device, clock)
+        form = form_of(ptx, self.machine)
+        clock.book(form.module.seconds)
+        clock.mark("load")
+        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+    def runner(
+        self, needs: Needs, form: Form, results: list[TensorType], threads: int | None
+    ) -> CudaExecutable:
+        return CudaExecutable(needs, form, self.machine, results)
+
+    def kernels(self, code: str, device: DevicePlan, clock: Clock) -> tuple[Ptx, bool]:
+        """The kernels of a program, and whether the cache has them."""
+        found = fetch(code)
+        if found is not None:
+            shared_bytes, grains, host = found.notes["kernels"]
+            made = Host(*host) if host else None
+            return Ptx(found.object.decode(), shared_bytes, grains, made), True
+        ptx = code_of(device, self.driver(device.plan), self.target, clock)
+        store(code, ptx.text.encode(), kernels=(ptx.shared_bytes, ptx.grains, ptx.host))
+        return ptx, False
 
 
 def machine_for(where: str) -> Machine:
@@ -121,18 +141,20 @@ def _check_counts(device: DevicePlan) -> None:
             )
 
 
-def driver_of(plan: Plan, batch: range | None) -> str:
-    """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
-    The order of rows, where one exchange must follow another, is the host's to make."""
-    return program_text(plan) if batch is None else training_text(batch, shuffles=False)(plan)
+def launched() -> bool:
+    """Whether the host is to launch groups of stages, for one kernel that runs the driver."""
+    return "persistent" in current_settings().disable
 
 
-def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
-    """The kernels of a program: one that runs the driver, or one a stage."""
+def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+    """The kernels of a program: one that runs the driver, or one for each group of its stages."""
+    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
+    from gradloom.runtime.lowering import Unlowered
+
     try:
-        if persistent.__name__ in current_settings().disable:
-            return launches(device, target)
-        return persistent(device, driver, target)
+        if launched():
+            return launches(device, driver, target, clock)
+        return persistent(device, driver, target, clock)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(

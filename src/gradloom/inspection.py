@@ -17,11 +17,13 @@ from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
+from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
-from gradloom.program import GpuProgram
+from gradloom.plan.tiles import THREADS
+from gradloom.program import GpuCode
 from gradloom.runtime.course import Runner
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -42,8 +44,8 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.arch}; {program.shape}"
-        if isinstance(program, GpuProgram)
+        f"GPU: {program.gpu.arch}; {_form(program.gpu)}"
+        if program.gpu
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
@@ -55,6 +57,15 @@ def _stages(seconds: dict[str, float]) -> str:
     """What a compilation took, whole and by stage."""
     parts = ", ".join(f"{stage} {taken * 1e3:.1f}" for stage, taken in seconds.items())
     return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
+
+
+def _form(code: GpuCode) -> str:
+    """How a program runs, in words."""
+    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
+    most = max(code.ptx.shared_bytes.values(), default=0)
+    rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
+    products = "".join(f", products in {precision}" for precision in rounded)
+    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
 
 
 def _threads(program: Program) -> str:
@@ -161,10 +172,9 @@ def _most_bytes(executable: Runner) -> int:
 
 def source(program: Program) -> str:
     """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
-    if isinstance(program, GpuProgram):
-        from gradloom.gpu import driver_of  # the planner, which a warm start never needs
-
-        return program_source(program.undealt, driver_of(program.undealt, program.batch))
+    if program.gpu:  # whose stages in Python go over elements, not over items of blocks
+        undealt = program.gpu.plan.undealt
+        return program_source(undealt, program.write_driver(undealt))
     return program_source(program.plan, program.driver, _most_bytes(program.executable))
 
 
@@ -198,9 +208,9 @@ def sass(program: Program) -> str:
     return disassembled(linked([found.ptx.text], found.arch))
 
 
-def _for_gpu(program: Program) -> GpuProgram:
-    if isinstance(program, GpuProgram):
-        return program
+def _for_gpu(program: Program) -> GpuCode:
+    if program.gpu:
+        return program.gpu
     raise StateError(
         message(
             "this program is for the CPU, which has no PTX",
@@ -211,7 +221,7 @@ def _for_gpu(program: Program) -> GpuProgram:
 
 
 def _for_cpu(program: Program, question: str) -> None:
-    if isinstance(program, GpuProgram):
+    if program.gpu:
         raise StateError(
             message(
                 f"this program is for a GPU, which has no {question} of this machine's",

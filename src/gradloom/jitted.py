@@ -120,6 +120,7 @@ class Jitted(Inspectable):
             clock=traced.clock,
             flush=self.options.flush_denormals,
             device=where,
+            precision=self.options.precision,
         )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)

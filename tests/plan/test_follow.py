@@ -22,7 +22,7 @@ def test_a_product_behind_a_reshape_needs_no_memory_of_its_own():
     plan = program(turned, X, W).plan
     assert [k.name for k in plan.kernels] == ["k0_contract_where"]
     assert plan.arena_bytes == 0
-    (stage,) = program(turned, X, W).device_plan.plan.kernels[0].stages
+    (stage,) = program(turned, X, W).gpu.plan.plan.kernels[0].stages
     assert [plan.buffers[o.buffer].name for o in stage.operands] == ["a0", "a1", "output_0"]
 
 

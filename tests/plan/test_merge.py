@@ -9,7 +9,8 @@ import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import TensorType
-from gradloom.plan.merge import RESULT, Digit, merged
+from gradloom.plan.dealt import RESULT, Digit
+from gradloom.plan.merge import merged
 from gradloom.plan.plan import (
     Apply,
     Buffer,
@@ -134,7 +135,7 @@ def test_sums_are_gone_on_with_too():
     """The parts of a long sum, and the update that follows: one nest."""
     found = gl.jit(lambda x: gnp.exp(x.T @ x), target="cuda-ptx")
     program = found.program(np.ones((1 << 14, 16), np.float32))
-    product, total = program.device_plan.functions.values()
+    product, total = program.gpu.plan.functions.values()
     assert product.epilogue is None
     assert total.nest.reduced == 1
     assert any(isinstance(s, Apply) and s.op == "exp" for s in total.nest.steps)

@@ -8,49 +8,27 @@ scatters have the same bits on any number of blocks.  An item of a product is a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gradloom.plan.dealt import DevicePlan, Epilogue, Spread, Tiled
 from gradloom.plan.meetings import Meetings
-from gradloom.plan.merge import Epilogue, merged, touched
+from gradloom.plan.merge import merged, touched
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
-from gradloom.plan.spread import Spread, spread_of
-from gradloom.plan.tiles import THREADS, Tile, tile_count, tile_of
+from gradloom.plan.spread import spread_of
+from gradloom.plan.tiles import TENSORS, THREADS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
 
-@dataclass(frozen=True, slots=True)
-class Tiled:
-    """A product whose items are tiles of its result, and what becomes of each element of them."""
+def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
+    """The plan, dealt out among blocks; products of float32 at a `precision` of `Options`."""
 
-    product: Product
-    tile: Tile
-    epilogue: Epilogue | None = None
+    def precision_of(product: Product) -> str:
+        return precision if precision in TENSORS and product.dtype == "float32" else ""
 
-    @property
-    def count(self) -> int:
-        """How many tiles there are."""
-        return tile_count(self.product, self.tile)
-
-    @property
-    def longest(self) -> int:
-        """The most that a thread counts to."""
-        return max(self.count, math.prod(self.product.depth))
-
-
-@dataclass(frozen=True)
-class DevicePlan:
-    """A plan whose stages have items for an extent, and what the function of each name does."""
-
-    plan: Plan
-    functions: dict[str, Spread | Tiled]
-
-
-def for_device(plan: Plan) -> DevicePlan:
-    """The plan, dealt out among blocks."""
-    plan, epilogues = merged(in_parts(plan))
+    undealt = plan
+    plan, epilogues = merged(in_parts(plan, precision_of))
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, epilogues).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -61,7 +39,8 @@ def for_device(plan: Plan) -> DevicePlan:
             return replace(stage, grain=0)
         found: Spread | Tiled
         if isinstance(code, Product):
-            found = Tiled(code, tile_of(code), epilogues.get(code.name))
+            rounded = precision_of(code)
+            found = Tiled(code, tile_of(code, rounded), epilogues.get(code.name), rounded)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
@@ -69,7 +48,7 @@ def for_device(plan: Plan) -> DevicePlan:
         return replace(stage, code=replace(code, name=name), extent=found.count, grain=grain)
 
     return DevicePlan(
-        replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions
+        replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions, undealt
     )
 
 

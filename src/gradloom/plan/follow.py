@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+from gradloom.plan.dealt import RESULT
 from gradloom.plan.memory import Memory
-from gradloom.plan.merge import RESULT, joint_of
+from gradloom.plan.merge import joint_of
 from gradloom.plan.plan import Kernel, Part, Product, Region
 from gradloom.plan.rows import overwrites
 from gradloom.plan.updates import substituted

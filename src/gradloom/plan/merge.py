@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.op import OPS
+from gradloom.plan.dealt import RESULT, Digit, Epilogue
 from gradloom.plan.loops import map_affines
 from gradloom.plan.nest import named
 from gradloom.plan.plan import (
@@ -41,29 +42,9 @@ from gradloom.plan.spread import free_axes
 from gradloom.plan.tiles import THREADS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, moved, placed, reach_of, reaches, sizes_of
 
-RESULT = 2  # the operand of a product that it writes
 # What one thread may have of code for the elements of its part of a tile, in additions (`Op.cost`):
 # there are up to 64 copies of an epilogue.  Unmeasured on a GPU; it bounds what LLVM is given.
 MOST = 1 << 13
-
-
-@dataclass(frozen=True, slots=True)
-class Digit:
-    """A loop of an epilogue: `index // step % size`, of the index of an axis of the result, which
-    are its batch, its rows and its columns."""
-
-    axis: int
-    step: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Epilogue:
-    """What becomes of each element of a product: the nest's loads of operand `RESULT` are the
-    element, and its loops the digits of where that lies."""
-
-    nest: Nest
-    digits: tuple[Digit, ...]
 
 
 Merged = tuple[Stage, Epilogue | None]

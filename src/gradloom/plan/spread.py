@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Buffer, Load, Nest, Stage, Store
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import THREADS, WARP
+from gradloom.plan.tiles import WARP
 from gradloom.plan.touch import nest_accesses, sizes_of
-
-BLOCK = THREADS  # as a number of lanes: all threads of a block
 
 # Rows of up to so many elements are gone over by one thread: a warp would idle, and has to combine
 # what its lanes have found.
@@ -27,31 +26,6 @@ MANY_ROWS = 1024  # a few for each of 132 multiprocessors, for eight warps a blo
 # From so many items on a row is left to one thread where rows lie across: neighbouring threads then
 # read neighbouring elements, and there are threads enough.
 MANY_ITEMS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How the threads of a block go over a nest, whose sizes are all known.
-
-    The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
-    run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
-    """
-
-    nest: Nest
-    items: tuple[int, ...]
-    ordered: tuple[int, ...]
-    lanes: int
-
-    @property
-    def count(self) -> int:
-        """How many items there are."""
-        return math.prod(self.nest.sizes[a] for a in self.items)
-
-    @property
-    def longest(self) -> int:
-        """The most that a thread counts to."""
-        row = self.nest.sizes[len(self.nest.sizes) - self.nest.reduced :]
-        return max(self.count, math.prod(row))
 
 
 def spread_of(stage: Stage, nest: Nest, buffers: Sequence[Buffer]) -> Spread:

@@ -14,7 +14,6 @@ import numpy as np
 from gradloom.codegen.driver import SHUFFLE_TEXT
 from gradloom.runtime.arrays import address
 from gradloom.runtime.functions import native
-from gradloom.runtime.lowering import lower_text
 
 ENTRY = "shuffled"
 ARGUMENTS = ("ptr", *("i64",) * 4)
@@ -38,4 +37,4 @@ def shuffle(order: np.ndarray, key: tuple[int, int], epoch: int) -> None:
 
 @cache
 def _shuffle() -> Callable[..., int]:
-    return native(ENTRY, lower_text(_TEXT, ENTRY, ARGUMENTS, {}), ARGUMENTS)
+    return native(ENTRY, _TEXT, ARGUMENTS, lowered=False)

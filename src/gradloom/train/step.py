@@ -222,6 +222,7 @@ class TrainStep(Inspectable):
             traced.clock,
             options.flush_denormals,
             where,
+            options.precision,
         )
         program.executable.reserve(staged, extra_slots=1)
         also = None if where == "cpu" else DeviceArray

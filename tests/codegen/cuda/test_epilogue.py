@@ -9,7 +9,7 @@ from tests.gpus import Simulated
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import Tiled
 from gradloom.runtime.cuda.machine import using
 
 RNG = np.random.default_rng(11)
@@ -21,7 +21,7 @@ def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
 
 def stages_of(program) -> list[str]:
     """What runs one after another: "product", "product+" with an epilogue, or "nest"."""
-    plan = program.device_plan
+    plan = program.gpu.plan
     found = []
     for kernel in plan.plan.kernels:
         for stage in kernel.stages:
@@ -128,7 +128,7 @@ def test_an_update_follows_its_gradient_and_what_it_reads_is_not_overwritten():
     )
     w, x = np.ones((512, 512), np.float32), np.ones((256, 512), np.float32)
     program = step.program(step.init(w), x)
-    last = next(f for f in program.device_plan.functions.values() if getattr(f, "epilogue", None))
+    last = next(f for f in program.gpu.plan.functions.values() if getattr(f, "epilogue", None))
     assert len(last.epilogue.nest.stores) == 2  # weights and velocity, but not the gradient
 
 

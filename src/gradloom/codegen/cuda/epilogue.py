@@ -8,7 +8,7 @@ from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, POINTER, private
 from gradloom.codegen.cuda.element import Element
 from gradloom.codegen.lanes import LlvmLane
-from gradloom.plan.merge import RESULT, Digit, Epilogue
+from gradloom.plan.dealt import RESULT, Digit, Epilogue
 from gradloom.plan.plan import Load, Product
 
 

@@ -17,9 +17,9 @@ from gradloom.codegen.cpu.vectors import I32, I64, POINTER, counted, private
 from gradloom.codegen.cuda import threads
 from gradloom.codegen.cuda.element import Element
 from gradloom.codegen.lanes import LlvmLane, register_type
+from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Fold, Store
 from gradloom.plan.rows import Pass
-from gradloom.plan.spread import BLOCK, Spread
 from gradloom.plan.tiles import THREADS, WARP
 
 

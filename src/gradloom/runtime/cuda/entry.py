@@ -214,6 +214,8 @@ class CudaFlight:
             if self._shuffling():
                 assert course.order is not None
                 shuffle(course.order, course.key, course.first_epoch + epoch)
+            if epoch:
+                self.machine.wait()  # meanwhile it may be stopped
             if self.order is not None:
                 self.machine.write(self.call.order, self.order)
             if epoch:

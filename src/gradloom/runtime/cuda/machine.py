@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -18,11 +18,31 @@ from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
 
 
+class Graph(Protocol):
+    """Launches that are given at once."""
+
+    def launch(self) -> None:
+        """Do all of it, after what was launched before."""
+        ...
+
+
 class Module(Protocol):
-    """Kernels that are loaded."""
+    """Kernels that are loaded; `seconds` are what making their machine code took, by stage."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
+        ...
+
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        """How many blocks of a kernel the GPU runs at once, with so much shared memory each."""
+        ...
+
+    def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> Graph:
+        """The launches of `launches(loop)`, one after another; what repeats does so until one of
+        its kernels says otherwise, as `go_on(loop, 0)`."""
         ...
 
 
@@ -31,9 +51,9 @@ class Machine(Protocol):
     `wait`."""
 
     capability: int  # 90 for compute capability 9.0
-    blocks: int  # of 256 threads that are resident at once for certain
     ordinal: int  # its number
     stream: int  # whose queue everything is put in, as other libraries name it
+    loops: bool  # whether its graphs can repeat themselves
 
     def allocate(self, nbytes: int) -> int:
         """Memory, aligned to 256 bytes."""
@@ -93,10 +113,9 @@ class Machine(Protocol):
 class Elsewhere:
     """A GPU that is not here: programs are compiled for it, and refuse to run."""
 
-    blocks = 132  # multiprocessors of an H100 or H200
-
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.seconds: dict[str, float] = {}
 
     def load(self, ptx: str) -> Module:
         return self
