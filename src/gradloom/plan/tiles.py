@@ -17,6 +17,7 @@ SIDE = 16  # threads along either side of a tile
 # a thread, and for eight at 32.
 THREADS = SIDE * SIDE
 WARP = 32
+CLUSTER = 8  # blocks of one: so many every GPU that has clusters has room for
 
 MULTIPROCESSORS = 128  # of a large GPU, about
 ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU

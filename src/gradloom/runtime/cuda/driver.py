@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ import numpy as np
 from gradloom.errors import DeviceError, InternalError
 from gradloom.runtime.arrays import address
 from gradloom.runtime.cuda.faults import (
-    INVALID_VALUE,
     OUT_OF_MEMORY,
     Failure,
     describe,
@@ -112,7 +111,7 @@ class Device:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """What a function of the driver gives in this device's context."""
-        return self.checked(function, self._in_context(function, *arguments))
+        return self.checked(function, self.in_context(function, *arguments))
 
     def checked(self, function: str, said: tuple[Any, ...]) -> Any:
         """The results of a call, if it did not fail."""
@@ -137,51 +136,13 @@ class Device:
 
         Raises DeviceMemoryError, and allocates nothing, where they are not free.
         """
-        code, address = self._in_context("cuMemAlloc", max(nbytes, 1))
+        code, address = self.in_context("cuMemAlloc", max(nbytes, 1))
         if int(code) == OUT_OF_MEMORY:
             raise out_of_memory(nbytes, self.free_bytes(), self.total_bytes, self.name)
         return int(self.checked("cuMemAlloc", (code, address)))
 
-    @cached_property
-    def _pool(self) -> Any:
-        """Where memory in the order of streams comes from: what is given back is kept for the next,
-        while the process lasts."""
-        found = self._driver
-        wanted = found.CUmemPoolProps()
-        wanted.allocType = found.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
-        wanted.location.type = found.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
-        wanted.location.id = self.ordinal
-        pool = self.call("cuMemPoolCreate", wanted)
-        kept = found.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
-        self.call("cuMemPoolSetAttribute", pool, kept, found.cuuint64_t(2**64 - 1))
-        return pool
-
-    def allocate_on(self, stream: int, nbytes: int) -> int:
-        """As `allocate`, for what this stream is given from here on, and what waits for it; give it
-        to `free_on`.  Waits for nothing, where `allocate` and `free` may wait for the device."""
-        given = self._in_context("cuMemAllocFromPoolAsync", max(nbytes, 1), self._pool, stream)
-        if int(given[0]) == OUT_OF_MEMORY:
-            raise out_of_memory(nbytes, self.free_bytes(), self.total_bytes, self.name)
-        return int(self.checked("cuMemAllocFromPoolAsync", given))
-
-    def free_on(self, stream: int, place: int) -> None:
-        """Give back what `allocate_on` gave, after what the stream was given before."""
-        self.call("cuMemFreeAsync", place, stream)
-
-    def holds(self, place: int) -> bool:
-        """Whether an address is one of this device's."""
-        kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        code, ordinal = self._in_context("cuPointerGetAttribute", kind, place)
-        if int(code) == INVALID_VALUE:  # it is of no device
-            return False
-        return int(self.checked("cuPointerGetAttribute", (code, ordinal))) == self.ordinal
-
-    def settle(self) -> None:
-        """Return when the device has nothing left to do, of anybody's in this process."""
-        self.call("cuCtxSynchronize")
-        self._issued.clear()
-
-    def _in_context(self, function: str, *arguments: Any) -> tuple[Any, ...]:
+    def in_context(self, function: str, *arguments: Any) -> tuple[Any, ...]:
+        """What a function of the driver says: an error or 0, and what it gives."""
         found = self._driver
         self.checked("cuCtxPushCurrent", found.cuCtxPushCurrent(self._context))
         try:
@@ -315,7 +276,7 @@ class Device:
             try:
                 give(stream)
             except BaseException:
-                _, captured = self._in_context("cuStreamEndCapture", stream)
+                _, captured = self.in_context("cuStreamEndCapture", stream)
                 if into is None and captured is not None and int(captured):
                     self.call("cuGraphDestroy", captured)
                 raise
@@ -375,10 +336,12 @@ class Loaded:
         shared_bytes: int = 0,
         *,
         cooperative: bool = False,
+        cluster: int = 1,
     ) -> Launch:
         """A launch of a kernel on these arguments, addresses and numbers; it can be given often.
 
-        The blocks of a cooperative one run all at once, so that they may wait for each other.
+        The blocks of a cooperative one run all at once, so that they may wait for each other; so
+        many after one another along x are a cluster.
         """
         if name not in self.formats or len(self.formats[name]) != len(arguments):
             takes = self.formats.get(name)
@@ -390,7 +353,7 @@ class Loaded:
             self.device.call("cuFuncSetAttribute", function, kind, shared_bytes)
         packed = struct.pack(self.formats[name], *arguments)
         sizes = (*_three(grid), *_three(block), shared_bytes)
-        return Launch(self, name, function, sizes, packed, cooperative=cooperative)
+        return Launch(self, name, function, sizes, packed, cooperative, cluster)
 
     def launch(
         self,
@@ -402,10 +365,12 @@ class Loaded:
         shared_bytes: int = 0,
         *,
         cooperative: bool = False,
+        cluster: int = 1,
     ) -> None:
         """Put a kernel in the stream's queue."""
-        prepared = self.prepare(name, grid, block, arguments, shared_bytes, cooperative=cooperative)
-        prepared.give(stream)
+        self.prepare(
+            name, grid, block, arguments, shared_bytes, cooperative=cooperative, cluster=cluster
+        ).give(stream)
 
     def resident_blocks(self, name: str, threads: int, shared_bytes: int = 0) -> int:
         """How many blocks of a kernel the device runs at once: the most of a cooperative launch."""
@@ -426,11 +391,12 @@ class Launch:
         function: Any,
         sizes: tuple[int, ...],
         packed: bytes,
-        *,
         cooperative: bool,
+        cluster: int,
     ) -> None:
         self.loaded, self.name = loaded, name
-        self._function, self._sizes, self._cooperative = function, sizes, cooperative
+        self._function, self._sizes = function, sizes
+        self._cooperative, self._cluster = cooperative, cluster
         self._buffer = ctypes.create_string_buffer(packed, max(len(packed), 1))
         self._size = ctypes.c_size_t(len(packed))
         buffer, size = ctypes.addressof(self._buffer), ctypes.addressof(self._size)
@@ -441,24 +407,35 @@ class Launch:
     def give(self, stream: int = 0) -> None:
         """Put it in the stream's queue."""
         device = self.loaded.device
-        if self._cooperative:
-            device.call(
-                "cuLaunchKernelEx", self._configured(stream), self._function, 0, self._extra
-            )
+        wanted = list(self._attributes())
+        if wanted:
+            config = self._configured(stream, wanted)
+            device.call("cuLaunchKernelEx", config, self._function, 0, self._extra)
         else:
             device.call("cuLaunchKernel", self._function, *self._sizes, stream, 0, self._extra)
         device.issued(stream, (self.name,))
 
-    def _configured(self, stream: int) -> Any:
+    def _attributes(self) -> Iterator[Any]:
         found = self.loaded.device._driver
-        together = found.CUlaunchAttribute()
-        together.id = found.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
-        together.value.cooperative = 1
+        kinds = found.CUlaunchAttributeID
+        if self._cooperative:
+            one = found.CUlaunchAttribute()
+            one.id, one.value.cooperative = kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, 1
+            yield one
+        if self._cluster > 1:
+            one = found.CUlaunchAttribute()
+            one.id = kinds.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+            size = one.value.clusterDim
+            size.x, size.y, size.z = self._cluster, 1, 1
+            yield one
+
+    def _configured(self, stream: int, attributes: list[Any]) -> Any:
+        found = self.loaded.device._driver
         wanted = found.CUlaunchConfig()
         (wanted.gridDimX, wanted.gridDimY, wanted.gridDimZ) = self._sizes[:3]
         (wanted.blockDimX, wanted.blockDimY, wanted.blockDimZ) = self._sizes[3:6]
         wanted.sharedMemBytes, wanted.hStream = self._sizes[6], found.CUstream(stream)
-        wanted.attrs, wanted.numAttrs = [together], 1
+        wanted.attrs, wanted.numAttrs = attributes, len(attributes)
         return wanted
 
 

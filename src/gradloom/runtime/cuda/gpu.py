@@ -13,6 +13,7 @@ from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.cubins import linked
 from gradloom.runtime.cuda.driver import Graph, Loaded, device
 from gradloom.runtime.cuda.launch import Launch
+from gradloom.runtime.cuda.pool import Pool, holds
 
 WINDOW_BYTES = 4096  # most that is peeked at or poked at a time
 
@@ -24,6 +25,7 @@ class Gpu:
     def __init__(self, ordinal: int = 0) -> None:
         self.device = device(ordinal)
         self.stream = self.device.stream()
+        self.pool = Pool(self.device, self.stream)
         self.capability = int(self.device.arch.removeprefix("sm_"))  # 90 for 9.0
         self.ordinal = ordinal
         self._order = threading.Lock()
@@ -34,11 +36,11 @@ class Gpu:
 
     def allocate(self, nbytes: int) -> int:
         """The address of so many bytes; raises DeviceMemoryError."""
-        return self.device.allocate_on(self.stream, nbytes)
+        return self.pool.allocate(nbytes)
 
     def free(self, place: int) -> None:
         """Give back what `allocate` gave, after all that was launched."""
-        self.device.free_on(self.stream, place)
+        self.pool.free(place)
 
     def write(self, place: int, array: np.ndarray) -> None:
         """Copy a contiguous array there, which may change as soon as this returns."""
@@ -94,11 +96,11 @@ class Gpu:
 
     def settle(self) -> None:
         """Return when the GPU has done what anybody in this process gave it."""
-        self.device.settle()
+        self.device.call("cuCtxSynchronize")
 
     def holds(self, place: int) -> bool:
         """Whether an address is in the memory of this GPU."""
-        return self.device.holds(place)
+        return holds(self.device, place)
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Copy within the GPU, after all that was launched."""
@@ -129,6 +131,7 @@ class Kernels:
             stream,
             launch.shared_bytes,
             cooperative=launch.together,
+            cluster=launch.blocks if launch.cluster else 1,
         )
 
     def resident(self, kernel: str, shared_bytes: int) -> int:
