@@ -1,4 +1,4 @@
-"""Memory of a GPU in the order of a stream: to give it out and to take it back waits for nothing."""
+"""Memory of a GPU in the order of a stream, so that to give it out and back waits for nothing."""
 
 from __future__ import annotations
 
