@@ -188,8 +188,9 @@ class _Numba:
                 kinds = tuple(types.unliteral(kind) for kind in args)
                 if kinds not in lowered:
                     made = compile_cuda(function, None, kinds, cc=cc, nvvm_options={"opt": 3})
-                    context.insert_user_function(function, made.fndesc, [made.library])
-                    lowered[kinds] = made.signature
+                    found = made._asdict()  # a named tuple: its fields are its interface
+                    context.insert_user_function(function, found["fndesc"], [found["library"]])
+                    lowered[kinds] = found["signature"]
                 return lowered[kinds]
 
         self.typing_context.insert_global(function, types.Function(Called))
