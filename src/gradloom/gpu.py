@@ -126,6 +126,10 @@ def driver_of(plan: Plan, batch: range | None) -> str:
 
 def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
     """The kernels of a program: one that runs the driver, or one a stage."""
+    if current_settings().cuda_compiler != "llvm":
+        from gradloom.runtime.cuda.numba_ptx import numba_launches  # and kernels as Python text
+
+        return numba_launches(device, target.cpu)
     try:
         if persistent.__name__ in current_settings().disable:
             return launches(device, target)

@@ -16,8 +16,7 @@ from typing import Any
 
 from gradloom.errors import InternalError, ToolchainError
 from gradloom.runtime.cuda.kernel import POINTEES, Kernel, Primitives, entries
-from gradloom.runtime.cuda.packages import capability, needs
-from gradloom.settings import current as current_settings
+from gradloom.runtime.cuda.packages import capability, needs, python_compiler
 
 MODULE = "kernels"  # what the functions of a kernel's text belong to
 
@@ -31,7 +30,7 @@ def compile_kernels(
     kernel's text where that does not compile, and ToolchainError where there is no compiler.
     """
     capability(arch)
-    if current_settings().cuda_compiler == "numba-cuda-mlir":
+    if python_compiler() == "numba-cuda-mlir":
         return _by_mlir(kernels, arch, primitives)
     return (_by_numba(kernels, arch, primitives, contract=contract),)
 
@@ -94,8 +93,7 @@ class _Numba:
 
         names = self._namespace(kernel, primitives)
         exec(compile(kernel.source, f"<{kernel.name}>", "exec"), names)
-        own = [f for f in names.values() if isinstance(f, FunctionType) and f.__module__ == MODULE]
-        cc = capability(arch)
+        own, cc = _functions(names), capability(arch)
         for function in own:
             self._offer(function, cc)
         signature = self.types.void(*map(self.kind, kernel.arguments))
@@ -266,6 +264,9 @@ def _by_mlir(kernels: Sequence[Kernel], arch: str, primitives: Primitives) -> tu
         names: dict[str, Any] = {"__name__": MODULE, "cuda": cuda, "math": math}
         names |= {name: getattr(types, name) for name in POINTEES}
         exec(compile(kernel.source, f"<{kernel.name}>", "exec"), names)
+        for called in _functions(names):
+            if called.__name__ != kernel.name:
+                names[called.__name__] = cuda.jit(device=True)(called)
         ptx, _ = compile_by_mlir(
             names[kernel.name],
             types.void(*map(kind, kernel.arguments)),
@@ -278,6 +279,11 @@ def _by_mlir(kernels: Sequence[Kernel], arch: str, primitives: Primitives) -> tu
         (mangled,) = entries(ptx)
         texts.append(ptx.replace(mangled, kernel.name))
     return tuple(texts)
+
+
+def _functions(names: dict[str, Any]) -> list[FunctionType]:
+    """The functions that the text of a kernel has defined."""
+    return [f for f in names.values() if isinstance(f, FunctionType) and f.__module__ == MODULE]
 
 
 def _bounds(kernel: Kernel) -> tuple[int, ...] | None:

@@ -1,0 +1,152 @@
+"""A matrix product as the text of a CUDA kernel: see `codegen.cuda.product` for the same in LLVM.
+
+This is the form to read.  Sums are added up in the same order; but loops that LLVM is given written
+out, with sums in registers and four numbers at a time, are loops here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gradloom.codegen.cuda.text_body import Body
+from gradloom.codegen.cuda.text_lanes import Functions, literal
+from gradloom.codegen.cuda.text_threads import SHARE, place
+from gradloom.codegen.text import affine_text
+from gradloom.ir.affine import Affine, linear
+from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.device import Tiled
+from gradloom.plan.tiles import SIDE, THREADS
+
+
+def product_kernel(
+    name: str, tiled: Tiled, functions: Functions, remark: str
+) -> tuple[str, tuple[str, ...]]:
+    """The text of a kernel whose blocks share the tiles of a product; the types of its arguments."""
+    functions.texts.setdefault("share", SHARE)
+    tile = tiled.tile
+    doc = f"{remark}: {tiled.count} tiles of {tile.rows} x {tile.columns}, a block each."
+    head = f'def {name}(a, b, c):\n    """{doc}"""\n'
+    return head + _Product(tiled).text(), (f"{tiled.product.dtype}*",) * 3
+
+
+class _Product:
+    """The state of writing one product."""
+
+    def __init__(self, tiled: Tiled) -> None:
+        self.tiled, self.product, self.tile = tiled, tiled.product, tiled.tile
+        self.rows = self.tile.rows // SIDE  # of a thread
+        self.columns = self.tile.columns // SIDE
+        self.batch = [f"b{n}" for n in range(len(self.product.batch))]
+        self.depth = [f"k{n}" for n in range(len(self.product.depth))]
+        self.body = Body()
+
+    def text(self) -> str:
+        line, product, tile = self.body.line, self.product, self.tile
+        kind, depth = product.dtype, math.prod(product.depth)
+        line(f"tile_a = cuda.shared.array({tile.rows * tile.depth}, {kind})")
+        line(f"tile_b = cuda.shared.array({tile.columns * tile.depth}, {kind})")
+        line(f"sums = cuda.local.array({self.rows * self.columns}, {kind})")
+        line("thread = uint32(cuda.threadIdx.x)")
+        line(f"down = int64(thread // uint32({SIDE}))")
+        line(f"along = int64(thread % uint32({SIDE}))")
+        line(f"start, stop = share({self.tiled.count}, 1)")
+        with self.body.inside("for number in range(start, stop):"):
+            self._tile()
+            with self.body.inside(f"for first in range(0, {depth}, {tile.depth}):"):
+                line("cuda.syncthreads()  # for those who still multiply the piece before")
+                self._fill("a", tile.rows, "m", product.rows, depth)
+                self._fill("b", tile.columns, "n", product.columns, depth)
+                line("cuda.syncthreads()")
+                self._multiply()
+            self._write()
+        return self.body.text()
+
+    def _tile(self) -> None:
+        """Which tile this is, and what there is to sum."""
+        line, product, tile = self.body.line, self.product, self.tile
+        down, along = -(-product.rows // tile.rows), -(-product.columns // tile.columns)
+        for text in place("number", [*self.batch, "m0", "n0"], [*product.batch, down, along]):
+            line(text)
+        for number, limit in enumerate(product.limits):
+            for end, at in (("low", limit.low), ("high", limit.high)):
+                text = affine_text(at, self.batch)
+                line(f"{end}{number} = {text if limit.step == 1 else f'-(-({text}) // {limit.step})'}")
+        with self.body.inside(f"for at in range({self.rows * self.columns}):"):
+            line(f"sums[at] = {literal(0, product.dtype)}")
+
+    def _fill(self, name: str, wide: int, own: str, size: int, depth: int) -> None:
+        """Copy a piece of an operand, zeros beyond it; neighbouring threads read what lies together
+        in memory."""
+        line, product, deep = self.body.line, self.product, self.tile.depth
+        count = len(product.batch)
+        by_depth = (
+            product.a_strides[count + len(product.depth)] == 1
+            if name == "a"
+            else product.b_strides[-1] != 1
+        )
+        order = [("at", "k"), ("k", "at")][not by_depth]
+        inner = (wide, deep)[by_depth]
+        with self.body.inside(f"for turn in range(thread, {wide * deep}, {THREADS}):"):
+            line(f"{order[0]} = int64(uint32(turn) // uint32({inner}))")
+            line(f"{order[1]} = int64(uint32(turn) % uint32({inner}))")
+            line(f"{own} = {wide} * {own}0 + at")
+            line("value = " + literal(0, product.dtype))
+            line(f"{'deep' if len(self.depth) > 1 else self.depth[0]} = first + k")
+            inside = [f"{own} < {size}"] * bool(size % wide)
+            whole = "deep" if len(self.depth) > 1 else self.depth[0]
+            inside += [f"{whole} < {depth}"] * bool(depth % deep)
+            if len(self.depth) > 1:
+                for text in place("deep", self.depth, product.depth):
+                    line(text)
+            for number, limit in enumerate(product.limits):
+                inside.append(f"low{number} <= {self.depth[limit.axis]} < high{number}")
+            element = self._element(name)
+            if inside:
+                with self.body.inside(f"if {' and '.join(inside)}:"):
+                    line(f"value = {element}")
+            else:
+                line(f"value = {element}")
+            line(f"tile_{name}[{wide} * k + at] = value")
+
+    def _element(self, name: str) -> str:
+        product = self.product
+        if name == "a":
+            return f"a[{_place(product.a_strides, [*self.batch, 'm', *self.depth], product.before[0])}]"
+        if name == "b":
+            return f"b[{_place(product.b_strides, [*self.batch, *self.depth, 'n'], product.before[1])}]"
+        return f"c[{_place(product.c_strides, [*self.batch, 'm', 'n'])}]"
+
+    def _multiply(self) -> None:
+        line, tile, inside = self.body.line, self.tile, self.body.inside
+        with inside(f"for k in range({tile.depth}):"), inside(f"for i in range({self.rows}):"):
+            line(f"x = tile_a[{tile.rows} * k + {self._own('down', 'i', self.rows)}]")
+            with inside(f"for j in range({self.columns}):"):
+                line(f"y = tile_b[{tile.columns} * k + {self._own('along', 'j', self.columns)}]")
+                at = f"{self.columns} * i + j"
+                line(f"sums[{at}] = cuda.fma(x, y, sums[{at}])")
+
+    def _write(self) -> None:
+        line, tile, product, inside = self.body.line, self.tile, self.product, self.body.inside
+        with inside(f"for i in range({self.rows}):"):
+            line(f"m = {tile.rows} * m0 + {self._own('down', 'i', self.rows)}")
+            with inside(f"for j in range({self.columns}):"):
+                line(f"n = {tile.columns} * n0 + {self._own('along', 'j', self.columns)}")
+                with inside(f"if m < {product.rows} and n < {product.columns}:"):
+                    line(f"{self._element('c')} = sums[{self.columns} * i + j]")
+
+    def _own(self, thread: str, number: str, count: int) -> str:
+        """Which row, or column, of the tile is this thread's so many-th: up to four that lie
+        together, then the next four a whole side of threads further."""
+        together = min(count, 16 // ITEMSIZE[self.product.dtype])
+        if count == 1:
+            return thread
+        if count == together:
+            return f"{together} * {thread} + {number}"
+        further = f"{together * SIDE} * ({number} // {together})"
+        return f"{together} * {thread} + {further} + {number} % {together}"
+
+
+def _place(strides: Sequence[int], names: Sequence[str], start: int = 0) -> str:
+    index = tuple(Affine.axis(number) for number in range(len(names)))
+    return affine_text(linear(index, tuple(strides)) + start, names)
