@@ -58,9 +58,7 @@ class Body:
 
     # ---- what it is made of
 
-    def value(
-        self, form: str, *args: Value, reads: bool = False, bound: bool = False
-    ) -> Value:
+    def value(self, form: str, *args: Value, reads: bool = False, bound: bool = False) -> Value:
         """Something computed here."""
         reads = reads or any(arg.atom and arg.reads for arg in args)
         found = Value(form, args, reads, bound, block=self.block, depth=self.depth)

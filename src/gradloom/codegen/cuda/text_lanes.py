@@ -21,7 +21,7 @@ from gradloom.ir.types import UNSIGNED
 WIDE = ("int64", "uint64", *FLOATS)  # types in which Numba computes
 BITS_OF = {"float32": "float_as_int", "float64": "double_as_longlong"}
 FROM_BITS = {"int32": "int_as_float", "int64": "longlong_as_double"}
-ROUNDED = {"float32": "rintf", "float64": "rint"}
+ROUNDED = {"float32": "cuda.libdevice.rintf", "float64": "cuda.libdevice.rint"}
 
 
 def literal(value: object, dtype: str) -> str:
@@ -41,6 +41,7 @@ class Functions:
     """The functions that a text defines beside its kernels: by name, those called first, first."""
 
     texts: dict[str, str] = field(default_factory=dict)
+    results: dict[str, list[str]] = field(default_factory=dict)  # their types
 
     def define(
         self, name: str, parameters: Sequence[tuple[str, str]], make: Callable[..., Any], doc: str
@@ -60,8 +61,6 @@ class Functions:
             self.texts[name] = head + body.text()
             self.results[name] = [lane.dtype for lane in lanes]
         return self.results[name]
-
-    results: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -370,7 +369,7 @@ class TextLane:
         return self._called("math.trunc") if self.is_float else self
 
     def rint(self) -> TextLane:
-        return self._called(f"cuda.libdevice.{ROUNDED[self.dtype]}") if self.is_float else self
+        return self._called(ROUNDED[self.dtype]) if self.is_float else self
 
     def inverse_estimate(self) -> TextLane:
         """1 / self: all of its digits."""

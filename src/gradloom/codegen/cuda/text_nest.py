@@ -36,6 +36,7 @@ from gradloom.plan.tiles import THREADS, WARP
 Lanes = dict[int, TextLane]
 # An operator of more operations than this is a function, which the text defines once.
 WRITTEN_OUT = 4
+NUMBER = "number"  # of an item
 
 
 def nest_kernel(
@@ -90,7 +91,7 @@ class _Nest:
         body.line(f"start, stop = share({self.spread.count}, {grain})")
         step = f", {grain}" if grain > 1 else ""
         items = self.spread.items
-        item = self.index[items[0]] if len(items) == 1 else "item"
+        item = self.index[items[0]] if len(items) == 1 else NUMBER
         with body.inside(f"for {item} in range(start{own}, stop{step}):"):
             self._place(item, items)
             self._ordered(self.spread.ordered)

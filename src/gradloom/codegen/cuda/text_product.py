@@ -71,7 +71,9 @@ class _Product:
         for number, limit in enumerate(product.limits):
             for end, at in (("low", limit.low), ("high", limit.high)):
                 text = affine_text(at, self.batch)
-                line(f"{end}{number} = {text if limit.step == 1 else f'-(-({text}) // {limit.step})'}")
+                line(
+                    f"{end}{number} = {text if limit.step == 1 else f'-(-({text}) // {limit.step})'}"
+                )
         with self.body.inside(f"for at in range({self.rows * self.columns}):"):
             line(f"sums[at] = {literal(0, product.dtype)}")
 

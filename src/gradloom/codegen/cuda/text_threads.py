@@ -24,7 +24,7 @@ def picked(index, size, fault):
     """A run-time index as Python means it; out of range, 0, and the fault is noted."""
     at = index + size if index < 0 else index
     if at < 0 or at >= size:
-        fault[0] = 1
+        cuda.atomic.exch(carray(fault, 1), 0, 1)
         at = 0
     return at
 '''
@@ -89,7 +89,9 @@ def folded_by_block(op: str, lane: TextLane, combine: Combine) -> TextLane:
         with body.inside(f"if thread % uint32({WARP}) == 0:"):
             body.line(f"parts[thread // uint32({WARP})] = {{0}}", value.value)
         body.line("cuda.syncthreads()")
-        parts = [writer.lane(kept, f"parts[{n}]", reads=True).cast(lane.dtype) for n in range(count)]
+        parts = [
+            writer.lane(kept, f"parts[{n}]", reads=True).cast(lane.dtype) for n in range(count)
+        ]
         while len(parts) > 1:
             parts = [combine(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
         return parts[0]
@@ -109,5 +111,3 @@ def _exchange(lane: TextLane, distance: int) -> TextLane:
     kept = dtype if lane.is_float else "int32"
     form = f"cuda.shfl_xor_sync(0xFFFFFFFF, {{0:b}}, {distance})"
     return writer.lane(kept, form, lane.cast(kept), bound=True).cast(dtype)
-
-

@@ -57,8 +57,8 @@ Primitives = Mapping[str, Primitive]
 class Kernel:
     """A kernel as Python text that defines the function `name`, and whatever that calls.
 
-    The text sees `cuda` (threadIdx, shared.array, syncthreads, ...), `math`, the types of `KINDS`
-    by their names, the primitives that it is compiled with, and `functions`: names with a result
+    The text sees `cuda` (threadIdx, shared.array, syncthreads, ...), `math`, `carray` (an array at
+    an address), the types of `KINDS` by their names, the primitives that it is compiled with, and `functions`: names with a result
     and arguments each, which the LLVM text `llvm` defines.
     """
 

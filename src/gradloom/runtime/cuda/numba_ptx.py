@@ -46,7 +46,9 @@ def numba_launches(device: DevicePlan, arch: str) -> Ptx:
 
 
 _HEAD = re.compile(r"^\.(?:version|target|address_size)\b.*\n", re.MULTILINE)
-_OWN = re.compile(r"^\.(?:shared|global|const)\b[^=;]*?([\w$]+)(?:\[|\s*[=;])", re.MULTILINE)
+_OWN = re.compile(
+    r"^(?:\.\w+\s+)*\.(?:shared|global|const)\b[^=;]*?([\w$]+)(?:\[|\s*[=;])", re.MULTILINE
+)
 
 
 def joined(texts: tuple[str, ...]) -> str:

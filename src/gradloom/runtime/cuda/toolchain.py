@@ -76,6 +76,7 @@ class _Numba:
         from numba.cuda import typing
         from numba.cuda.core.imputils import Registry
         from numba.cuda.descriptor import cuda_target
+        from numba.cuda.np.arrayobj import get_cfarray_intrinsic
         from numba.cuda.typing import templates
 
         self.cuda, self.types, self.typing, self.templates = cuda, types, typing, templates
@@ -84,6 +85,8 @@ class _Numba:
         self.typing_context.refresh()
         self.context.refresh()
         self.registry = Registry("gradloom")
+        # `numba.carray` is a function that is compiled where it is called, for the driver's device.
+        self.carray = get_cfarray_intrinsic("C", None)
         self._words: dict[Any, Any] = {}  # by what they are, the functions that stand for them
 
     def lower(self, kernel: Kernel, arch: str, primitives: Primitives) -> list[str]:
@@ -139,6 +142,7 @@ class _Numba:
 
     def _namespace(self, kernel: Kernel, primitives: Primitives) -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": MODULE, "cuda": self.cuda, "math": math}
+        names["carray"] = self.carray
         names |= {name: getattr(self.types, name) for name in POINTEES}
         for name, primitive in primitives.items():
             word = self._word(primitive.emit, name, primitive.result, primitive.arguments)
@@ -262,7 +266,7 @@ def _by_mlir(kernels: Sequence[Kernel], arch: str, primitives: Primitives) -> tu
     texts = []
     for kernel in kernels:
         names: dict[str, Any] = {"__name__": MODULE, "cuda": cuda, "math": math}
-        names |= {name: getattr(types, name) for name in POINTEES}
+        names |= {name: getattr(types, name) for name in POINTEES} | {"carray": cuda.carray}
         exec(compile(kernel.source, f"<{kernel.name}>", "exec"), names)
         for called in _functions(names):
             if called.__name__ != kernel.name:
