@@ -4,6 +4,7 @@ import importlib
 import os
 import pkgutil
 import tempfile
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -20,11 +21,28 @@ settings.load_profile("gradloom")
 
 import gradloom.control  # noqa: E402
 import gradloom.ops  # noqa: E402
+from gradloom.runtime.cuda.gpu import Gpu  # noqa: E402
+from gradloom.runtime.cuda.machine import Machine  # noqa: E402
+from tests import gpus  # noqa: E402
 
 # Tests that are generated from the tables see all of them, also what is imported late.
 for _package in (gradloom.ops, gradloom.control):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
         importlib.import_module(_module.name)
+
+
+@pytest.fixture
+def gpu() -> Callable[..., Gpu]:
+    """The GPU that there is: `gpu()`, or `gpu(blocks=3)`.  Skips where there is none."""
+    if why := gpus.absent():
+        pytest.skip(why)
+    return gpus.real
+
+
+@pytest.fixture(params=["interpreter", pytest.param("gpu", marks=pytest.mark.gpu)])
+def machine(request: pytest.FixtureRequest) -> Callable[..., Machine]:
+    """What programs for a GPU run on, each in its turn: `machine()`, or `machine(blocks=3)`."""
+    return gpus.Simulated if request.param == "interpreter" else request.getfixturevalue("gpu")
 
 
 @pytest.fixture

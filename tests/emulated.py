@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import ast
 import math
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from gradloom import gpu
 from gradloom.codegen.lanes_numpy import NumpyLane
 from gradloom.runtime.cuda import numba_ptx
 from gradloom.runtime.cuda.kernel import POINTEES, Kernel
+from gradloom.runtime.cuda.launch import Launch
 from gradloom.settings import settings
 from tests.gpus import Loaded, Simulated
 
@@ -36,15 +39,20 @@ MEETS = {"syncthreads", "shfl_xor_sync"}  # what a thread pauses at
 def emulated_kernels() -> Iterator[None]:
     """Let programs compiled inside be kernels in Python, which `Simulated` GPUs run as they are."""
     known: dict[str, Kernel] = {}
+    own = {"emulated": secrets.token_hex()}  # so that no cache knows these programs
 
     def compile_kernels(kernels: Sequence[Kernel], *_: Any) -> tuple[str, ...]:
         known.update({kernel.name: kernel for kernel in kernels})
         return ("",)
 
+    def load(machine: Simulated, _: str) -> Emulated:
+        return Emulated(None, machine, kernels=known)
+
     with (
         settings(cuda_compiler="numba-cuda"),
+        mock.patch.object(gpu, "compiler", return_value=own),
         mock.patch.object(numba_ptx, "compile_kernels", compile_kernels),
-        mock.patch.object(Simulated, "load", lambda self, text: Emulated(None, self, known)),
+        mock.patch.object(Simulated, "load", load),
     ):
         yield
 
@@ -53,25 +61,17 @@ def emulated_kernels() -> Iterator[None]:
 class Emulated(Loaded):
     """A module whose kernels are Python's."""
 
-    kernels: dict[str, Kernel]
+    kernels: dict[str, Kernel] = field(kw_only=True)
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        self.machine.launches.append((kernel, blocks))
-        found = self.kernels[kernel]
+    def launch(self, launch: Launch) -> None:
+        self.machine.launches.append((launch.kernel, launch.blocks))
+        found = self.kernels[launch.kernel]
         views = [
             Pointer(self.machine.memory, place, np.dtype(kind[:-1]))
-            for place, kind in zip(pointers, found.arguments, strict=True)
+            for place, kind in zip(launch.arguments, found.arguments, strict=True)
         ]
         with np.errstate(all="ignore"):
-            run_kernel(found, views, blocks, threads)
+            run_kernel(found, views, launch.blocks, launch.threads)
 
 
 @dataclass

@@ -1,13 +1,46 @@
-"""A GPU for tests: programs run on the interpreter of PTX, through their own launches."""
+"""GPUs for tests: the interpreter of PTX, on any machine, and the one that is there.
+
+A test that takes the fixture `machine` runs on both; `-m gpu` leaves the real one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
+from gradloom.errors import DeviceError
+from gradloom.runtime.cuda.driver import device
+from gradloom.runtime.cuda.gpu import Gpu
+from gradloom.runtime.cuda.launch import Launch
 from tests import ptx
+
+# Seen before a test has put the fake driver in its place.
+DRIVER = False
+with suppress(OSError):
+    DRIVER = bool(ctypes.CDLL("libcuda.so.1"))
+
+
+@cache
+def absent() -> str:
+    """Why no test can run on a GPU, or nothing."""
+    if not DRIVER:
+        return "no GPU: this machine has no driver (libcuda.so.1)"
+    try:
+        device(0)
+    except DeviceError as error:
+        return f"no GPU: {str(error).splitlines()[0]}"
+    return ""
+
+
+def real(blocks: int = 0) -> Gpu:
+    """The GPU, with its usual number of blocks, or with fewer."""
+    gpu = Gpu()
+    gpu.blocks = min(gpu.blocks, blocks or gpu.blocks)
+    return gpu
 
 
 @dataclass
@@ -45,24 +78,17 @@ class Simulated:
 class Loaded:
     module: ptx.Module
     machine: Simulated
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        self.machine.launches.append((kernel, blocks))
+    def launch(self, launch: Launch) -> None:
+        self.machine.launches.append((launch.kernel, launch.blocks))
         self.module.launch(
-            kernel,
-            grid=blocks,
-            block=threads,
-            args=list(pointers),
-            shared=shared_bytes,
+            launch.kernel,
+            grid=launch.blocks,
+            block=launch.threads,
+            args=list(launch.arguments),
+            shared=launch.shared_bytes,
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
-            cooperative=together,
+            cooperative=launch.together,
         )

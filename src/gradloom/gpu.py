@@ -6,8 +6,8 @@ What comes before, tracing, differentiation, passes, fusion and the arena, is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
@@ -15,76 +15,83 @@ from gradloom.codegen.cuda.target import VERSIONS, gpu_target
 from gradloom.codegen.driver import program_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
-from gradloom.options import TARGET, Budget
-from gradloom.plan.assemble import undivided_plan
-from gradloom.plan.device import DevicePlan, for_device
+from gradloom.options import TARGET
+from gradloom.pipeline import Planned, Ready, Work, code_only
+from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Plan
-from gradloom.plan.tiles import THREADS
-from gradloom.program import GpuProgram
+from gradloom.program import GpuCode
+from gradloom.runtime.cache import fetch, host_key, make_key, store
 from gradloom.runtime.cuda.entry import CudaEntry
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx, launches, persistent
-from gradloom.runtime.executable import Executable
-from gradloom.runtime.lowering import Unlowered
+from gradloom.runtime.cuda.packages import versions
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
 
 
-def compile_for_gpu(
-    graph: Graph,
-    simplified: Callable[[], Graph],
-    names: Sequence[str],
-    batch: range | None,
-    within: Budget | None,
-    clock: Clock,
-    where: str = "cuda",
-) -> GpuProgram:
-    """The program of a graph, which the passes make `simplified()`, for the GPU that there is.
+class Cuda(NamedTuple):
+    """A GPU: for one pass, or for training on `batch`."""
 
-    Raises `DeviceError` where there is none, or where a stage needs the host.
-    """
-    machine = machine_for(where)
-    simple = simplified()
-    clock.mark("passes")
-    plan = undivided_plan(simple, names)
-    if within is not None and within.excess(plan) > 0:
-        from gradloom.plan.recompute import refitted
+    machine: Machine
+    batch: range | None
 
-        more = within.excess(plan) - plan.arena_bytes
-        simple, _ = refitted(simple, lambda arena_bytes: arena_bytes + more)
-        plan = undivided_plan(simple, names)
-        within.check(plan)
-    device = for_device(plan)
-    _check_counts(device)
-    clock.mark("plan")
-    driver = driver_of(device.plan, batch)
-    ptx = code_of(device, driver, gpu_target(machine.capability))
-    clock.mark("ptx")
-    entry = CudaEntry(device, batch, driver, ptx, machine)
-    clock.mark("load")
-    executable = Executable(device.plan.needs, entry, [node.type for node in graph.outputs])
-    return GpuProgram(
-        graph,
-        lambda: simple,
-        lambda: device.plan,
-        lambda _: driver,
-        executable,
-        clock.seconds,
-        device_plan=device,
-        undealt=plan,
-        batch=batch,
-        ptx=ptx,
-        arch=f"sm_{machine.capability}",
-        shape=shape_of(ptx),
-    )
+    @property
+    def target(self) -> Target:
+        """What kernels are generated for."""
+        return gpu_target(self.machine.capability)
 
+    @property
+    def kind(self) -> str:
+        return f"{self.target} {self.batch} {compiler()}"
 
-def shape_of(ptx: Ptx) -> str:
-    """How a program runs, in words."""
-    form = "a kernel a stage" if PERSISTENT not in ptx.shared_bytes else "one kernel"
-    most = max(ptx.shared_bytes.values(), default=0)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
+    def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
+        from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
+        from gradloom.plan.device import for_device
+        from gradloom.plan.follow import following
+
+        device = for_device(undivided_plan(graph, names, following))
+        _check_counts(device)
+        return Planned(device.plan, device)
+
+    def text(self, plan: Plan) -> str:
+        """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
+        The order of rows, where one exchange must follow another, is the host's to make."""
+        if self.batch is None:
+            return program_text(plan)
+        return training_text(self.batch, shuffles=False)(plan)
+
+    def code_key(self, planned: Planned) -> str:
+        plan, device = planned
+        assert device is not None
+        return make_key(
+            driver=code_only(self.text(plan)),
+            codes="\n".join(map(repr, plan.codes())),
+            functions=repr(device.functions),
+            target=repr(self.target),
+            launched=str(launched()),
+            compiler=repr(compiler()),
+            host=host_key(),
+        )
+
+    def ready(self, work: Work, clock: Clock) -> Ready:
+        plan, device = work.planned
+        assert device is not None
+        driver = self.text(plan)
+        ptx, cached = self.kernels(work.code, device, driver, clock)
+        entry = CudaEntry(device, self.batch, driver, ptx, self.machine)
+        clock.book(entry.form.module.seconds)
+        clock.mark("load")
+        return Ready(entry, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+    def kernels(self, code: str, device: DevicePlan, driver: str, clock: Clock) -> tuple[Ptx, bool]:
+        """The kernels of a program, and whether the cache has them."""
+        found = fetch(code)
+        if found is not None:
+            return Ptx(found.object.decode(), found.notes["shared_bytes"]), True
+        ptx = code_of(device, driver, self.target, clock)
+        store(code, ptx.text.encode(), shared_bytes=ptx.shared_bytes)
+        return ptx, False
 
 
 def machine_for(where: str) -> Machine:
@@ -119,21 +126,29 @@ def _check_counts(device: DevicePlan) -> None:
             )
 
 
-def driver_of(plan: Plan, batch: range | None) -> str:
-    """The text of the driver, which is the CPU's: a block is what there is a thread of a team."""
-    return program_text(plan) if batch is None else training_text(batch)(plan)
+def launched() -> bool:
+    """Whether the host is to launch a kernel for each stage, for one that runs the driver."""
+    return "persistent" in current_settings().disable
 
 
-def code_of(device: DevicePlan, driver: str, target: Target) -> Ptx:
+def compiler() -> dict[str, str]:
+    """The packages that make PTX of Python text, with their versions; none where LLVM makes it."""
+    return {} if current_settings().cuda_compiler == "llvm" else versions()
+
+
+def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
     """The kernels of a program: one that runs the driver, or one a stage."""
-    if current_settings().cuda_compiler != "llvm":
-        from gradloom.runtime.cuda.numba_ptx import numba_launches  # and kernels as Python text
+    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
+    from gradloom.runtime.lowering import Unlowered
 
-        return numba_launches(device, target.cpu)
+    if current_settings().cuda_compiler != "llvm":
+        from gradloom.runtime.cuda.numba_ptx import numba_launches
+
+        return numba_launches(device, target.cpu, clock)
     try:
-        if persistent.__name__ in current_settings().disable:
-            return launches(device, target)
-        return persistent(device, driver, target)
+        if launched():
+            return launches(device, target, clock)
+        return persistent(device, driver, target, clock)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(

@@ -22,7 +22,9 @@ from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
-from gradloom.program import GpuProgram
+from gradloom.plan.tiles import THREADS
+from gradloom.program import GpuCode
+from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -43,8 +45,8 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.arch}; {program.shape}"
-        if isinstance(program, GpuProgram)
+        f"GPU: {program.gpu.arch}; {_form(program.gpu.ptx)}"
+        if program.gpu
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
@@ -56,6 +58,13 @@ def _stages(seconds: dict[str, float]) -> str:
     """What a compilation took, whole and by stage."""
     parts = ", ".join(f"{stage} {taken * 1e3:.1f}" for stage, taken in seconds.items())
     return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
+
+
+def _form(ptx: Ptx) -> str:
+    """How a program runs, in words."""
+    form = "one kernel" if PERSISTENT in ptx.shared_bytes else "a kernel a stage"
+    most = max(ptx.shared_bytes.values(), default=0)
+    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 
 
 def _threads(program: Program) -> str:
@@ -168,10 +177,9 @@ def _control_bytes(executable: Executable) -> int:
 
 def source(program: Program) -> str:
     """A module that runs uncompiled: the plan's stages as loops, and the driver Numba compiles."""
-    if isinstance(program, GpuProgram):
-        from gradloom.gpu import driver_of  # the planner, which a warm start never needs
-
-        return program_source(program.undealt, driver_of(program.undealt, program.batch))
+    if program.gpu:  # whose stages in Python go over elements, not over items of blocks
+        undealt = program.gpu.plan.undealt
+        return program_source(undealt, program.write_driver(undealt))
     return program_source(program.plan, program.driver, _most_bytes(program.executable))
 
 
@@ -205,9 +213,9 @@ def sass(program: Program) -> str:
     return disassembled(linked([found.ptx.text], found.arch))
 
 
-def _for_gpu(program: Program) -> GpuProgram:
-    if isinstance(program, GpuProgram):
-        return program
+def _for_gpu(program: Program) -> GpuCode:
+    if program.gpu:
+        return program.gpu
     raise StateError(
         message(
             "this program is for the CPU, which has no PTX",
@@ -218,7 +226,7 @@ def _for_gpu(program: Program) -> GpuProgram:
 
 
 def _for_cpu(program: Program, question: str) -> None:
-    if isinstance(program, GpuProgram):
+    if program.gpu:
         raise StateError(
             message(
                 f"this program is for a GPU, which has no {question} of this machine's",

@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
@@ -21,13 +21,14 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
 from gradloom.plan.needs import Needs
-from gradloom.program import Program
+from gradloom.program import GpuCode, Program
 from gradloom.reporting import report
 from gradloom.runtime.executable import Entry, Executable
 from gradloom.settings import Settings
 from gradloom.settings import current as current_settings
 
 if TYPE_CHECKING:
+    from gradloom.plan.dealt import DevicePlan
     from gradloom.plan.plan import Plan
     from gradloom.runtime.native import Build
 
@@ -57,22 +58,35 @@ def compile_graph(
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simplified = functools.cache(partial(run_passes, graph, current_settings()))
-    if device != "cpu":
-        from gradloom.gpu import compile_for_gpu
-
-        return compile_for_gpu(graph, simplified, names, batch, within, clock, device)
-    write = partial(driver_text, batch=batch, flush=flush)
-    work = planned(graph, simplified, names, write, clock)
+    backend = backend_of(device, batch, flush)
+    work = planned(graph, simplified, names, backend, clock)
     if within is not None and within.excess(work.plan) > 0:
-        work = fitted(work, names, within, clock)
+        work = fitted(work, names, within, backend, clock)
     clock.mark("plan")
-    entry, cached = work.entry(clock)
-    executable = Executable(work.needs, entry, [node.type for node in graph.outputs], threads)
+    ready = backend.ready(work, clock)
+    results = [node.type for node in graph.outputs]
+    executable = Executable(work.needs, ready.entry, results, threads)
     program = Program(
-        graph, work.simplified, lambda: work.plan, work.write, executable, clock.seconds, cached
+        graph,
+        work.simplified,
+        lambda: work.plan,
+        backend.text,
+        executable,
+        clock.seconds,
+        ready.cached,
+        ready.gpu,
     )
     report(program)
     return program
+
+
+def backend_of(device: str, batch: range | None, flush: bool) -> Backend:
+    """What makes programs for the CPU, or for a GPU."""
+    if device == "cpu":
+        return Native(batch, flush)
+    from gradloom.gpu import Cuda, machine_for
+
+    return Cuda(machine_for(device), batch)
 
 
 def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:
@@ -88,48 +102,112 @@ def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:
     return graph
 
 
-Writer = partial[str]  # of `driver_text`: its keywords are part of what a plan is kept by
+class Planned(NamedTuple):
+    """A plan; for a GPU, with how it is dealt out among blocks."""
+
+    plan: Plan
+    device: DevicePlan | None = None
 
 
 @dataclass
 class Work:
     """The plan of what the passes made of a graph, and what is known of it before it is read:
-    `code` is the key of its machine code; `write` gives the text of a plan's driver."""
+    `code` is the key of its code."""
 
     simplified: Callable[[], Graph]
-    write: Writer
     needs: Needs
     code: str
     pickled: bytes
 
     @cached_property
+    def planned(self) -> Planned:
+        """The plan as it was made."""
+        found: Planned = pickle.loads(self.pickled)
+        return found
+
+    @property
     def plan(self) -> Plan:
         """The plan itself."""
-        plan: Plan = pickle.loads(self.pickled)
-        return plan
+        return self.planned.plan
 
-    def entry(self, clock: Clock) -> tuple[Entry, bool]:
-        """The native entry, and whether it was there already."""
-        if current_settings().interpret:
-            return native_entry(self.plan, self.write(self.plan), clock)
-        found = loaded(self.code, clock)
-        return (found, True) if found else native_entry(self.plan, self.write(self.plan), clock)
+    @property
+    def undealt(self) -> Plan:
+        """The plan before it was dealt out among blocks."""
+        plan, device = self.planned
+        return device.undealt if device else plan
 
 
-def driver_text(plan: Plan, batch: range | None, flush: bool) -> str:
-    """The text of a plan's driver: for one pass, or for training on `batch`; with `flush`,
-    denormal numbers are zeros meanwhile."""
-    from gradloom.codegen import driver
+class Ready(NamedTuple):
+    """What runs a plan, whether its code was there already, and what more there is for a GPU."""
 
-    text = (driver.program_text if batch is None else driver.training_text(batch))(plan)
-    return driver.flushing(text) if flush else text
+    entry: Entry
+    cached: bool
+    gpu: GpuCode | None = None
+
+
+class Backend(Protocol):
+    """What plans are made for, and what makes programs of them: the CPU, or a GPU."""
+
+    @property
+    def kind(self) -> str:
+        """All that a plan depends on, but the graph and the settings."""
+        ...
+
+    def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
+        """A plan of what the passes made of a graph."""
+        ...
+
+    def text(self, plan: Plan) -> str:
+        """The text of a plan's driver."""
+        ...
+
+    def code_key(self, planned: Planned) -> str:
+        """What the code of a plan is kept under."""
+        ...
+
+    def ready(self, work: Work, clock: Clock) -> Ready:
+        """A plan, ready to run."""
+        ...
+
+
+class Native(NamedTuple):
+    """The CPU: for one pass, or for training on `batch`; with `flush`, denormal numbers are zeros
+    meanwhile."""
+
+    batch: range | None
+    flush: bool
+
+    @property
+    def kind(self) -> str:
+        return repr(self)
+
+    def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
+        from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
+
+        return Planned(make_plan(graph, names))
+
+    def text(self, plan: Plan) -> str:
+        from gradloom.codegen import driver
+
+        batch = self.batch
+        text = (driver.program_text if batch is None else driver.training_text(batch))(plan)
+        return driver.flushing(text) if self.flush else text
+
+    def code_key(self, planned: Planned) -> str:
+        return code_key(planned.plan, self.text(planned.plan))
+
+    def ready(self, work: Work, clock: Clock) -> Ready:
+        found = None if current_settings().interpret else loaded(work.code, clock)
+        if found is None:
+            return Ready(*native_entry(work.plan, self.text(work.plan), clock))
+        return Ready(found, cached=True)
 
 
 def planned(
     graph: Graph,
     simplified: Callable[[], Graph],
     names: Sequence[str],
-    write: Writer,
+    backend: Backend,
     clock: Clock,
 ) -> Work:
     """The plan of a graph once it is simplified: from the cache, if this graph of these lines was
@@ -142,7 +220,7 @@ def planned(
         graph=graph.text(),
         lines=repr(graph.lines()),
         names=repr(tuple(names)),
-        driver=repr(write.keywords),
+        backend=backend.kind,
         disabled=repr(settings.disable),
         host=cache.host_key(),
     )
@@ -152,28 +230,28 @@ def planned(
         simple = simplified()
         clock.mark("passes")
     if found is None:
-        from gradloom.plan.assemble import make_plan  # the planner, which a warm start never needs
-
-        plan = make_plan(simple, names)
-        parts = plan.needs, code_key(plan, write(plan)), pickle.dumps(plan)
+        made = backend.plan(simple, names)
+        parts = made.plan.needs, backend.code_key(made), pickle.dumps(made)
         cache.store(key, pickle.dumps(parts), kind="plan")
     else:
         parts = pickle.loads(found.object)
-    work = Work(simplified, write, *parts)
+    work = Work(simplified, *parts)
     if settings.verify:
         from gradloom.plan.verify import verify_plan
 
-        verify_plan(work.plan)
+        verify_plan(work.undealt, split=work.planned.device is None)
     return work
 
 
-def fitted(work: Work, names: Sequence[str], within: Budget, clock: Clock) -> Work:
+def fitted(
+    work: Work, names: Sequence[str], within: Budget, backend: Backend, clock: Clock
+) -> Work:
     """The plan of the same graph with values computed again; `MemoryLimitError` if none fits."""
     from gradloom.plan.recompute import refitted
 
-    more = within.excess(work.plan) - work.plan.arena_bytes  # which no order of kernels changes
+    more = within.excess(work.plan) - work.undealt.arena_bytes  # which no order of kernels changes
     smaller, _ = refitted(work.simplified(), lambda arena_bytes: arena_bytes + more)
-    found = planned(smaller, lambda: smaller, names, work.write, clock)
+    found = planned(smaller, lambda: smaller, names, backend, clock)
     within.check(found.plan)
     return found
 
@@ -209,7 +287,7 @@ def code_key(plan: Plan, source: str) -> str:
     from gradloom.runtime import cache
 
     codes = "\n".join(map(repr, plan.codes()))
-    return cache.make_key(driver=_code_only(source), codes=codes, host=cache.host_key())
+    return cache.make_key(driver=code_only(source), codes=codes, host=cache.host_key())
 
 
 def loaded(key: str, clock: Clock) -> Entry | None:
@@ -297,6 +375,6 @@ def build(plan: Plan, source: str, clock: Clock) -> Build:
     return built
 
 
-def _code_only(source: str) -> str:
+def code_only(source: str) -> str:
     """The driver without the user's lines, which may move without changing the program."""
     return "\n".join(line.partition("#")[0].rstrip() for line in source.splitlines())

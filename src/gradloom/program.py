@@ -11,9 +11,18 @@ from gradloom.ir.graph import Graph
 from gradloom.runtime.executable import Executable
 
 if TYPE_CHECKING:
-    from gradloom.plan.device import DevicePlan
+    from gradloom.plan.dealt import DevicePlan
     from gradloom.plan.plan import Plan
-    from gradloom.runtime.cuda.ptx import Ptx
+    from gradloom.runtime.cuda.kernel import Ptx
+
+
+@dataclass
+class GpuCode:
+    """What a program for a GPU is beside: how its plan is dealt out, and its kernels."""
+
+    plan: DevicePlan
+    ptx: Ptx
+    arch: str
 
 
 @dataclass
@@ -31,6 +40,7 @@ class Program:
     executable: Executable
     seconds: dict[str, float] = field(default_factory=dict)
     cached: bool = False
+    gpu: GpuCode | None = None  # of a program for a GPU
 
     @cached_property
     def graph(self) -> Graph:
@@ -46,15 +56,3 @@ class Program:
     def driver(self) -> str:
         """The text of the driver."""
         return self.write_driver(self.plan)
-
-
-@dataclass
-class GpuProgram(Program):
-    """A program for a GPU: how its plan is dealt out among blocks, and its kernels."""
-
-    device_plan: DevicePlan = field(kw_only=True)
-    undealt: Plan = field(kw_only=True)  # before it was dealt out
-    batch: range | None = field(kw_only=True)  # inputs that are a training step's data
-    ptx: Ptx = field(kw_only=True)
-    arch: str = field(kw_only=True)
-    shape: str = field(kw_only=True)  # how it runs, in words

@@ -61,4 +61,4 @@ def test_a_line_of_the_users_is_not_part_of_the_program():
 
     text = "def program(table):\n    # k0: model.py:3 in loss\n    return 0  # x\n"
     moved = text.replace(":3", ":400")
-    assert pipeline._code_only(text) == pipeline._code_only(moved)
+    assert pipeline.code_only(text) == pipeline.code_only(moved)

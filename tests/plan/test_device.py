@@ -7,7 +7,7 @@ import pytest
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.plan.device import BLOCK, Spread, Tiled
+from gradloom.plan.dealt import BLOCK, Spread, Tiled
 from gradloom.plan.parts import parts_of
 from gradloom.plan.plan import Product
 from gradloom.plan.tiles import ENOUGH, THREADS, TILES, WARP, tile_count, tile_of
@@ -16,7 +16,7 @@ from gradloom.plan.tiles import ENOUGH, THREADS, TILES, WARP, tile_count, tile_o
 def dealt(function, *arrays):
     """The functions of a program for a GPU, in the order of its kernels."""
     program = gl.jit(function, target="cuda-ptx").program(*arrays)
-    plan = program.device_plan
+    plan = program.gpu.plan
     names = [s.code.name for kernel in plan.plan.kernels for s in kernel.stages]
     return [plan.functions[name] for name in names]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.ptx.action import DTYPES, Action, builds, parts, size_of, type_of, unknown
 from tests.ptx.floats import BROAD, NARROW
+from tests.ptx.integers import FOLDS
 from tests.ptx.spaces import SHARED_WINDOW, WINDOWS, FaultError, Space
 from tests.ptx.syntax import SINK, Address, Instruction, Register, Vector
 
@@ -142,12 +143,7 @@ def wrapping(step: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 
 COMBINE: dict[str, Callable[..., np.ndarray]] = {
-    "add": np.add,
-    "min": np.minimum,
-    "max": np.maximum,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
+    **FOLDS,
     "exch": lambda old, new: new,
     "inc": wrapping(1),
     "dec": wrapping(-1),
@@ -193,9 +189,7 @@ def atomic(instruction: Instruction) -> Action:
         raise unknown(instruction)
     combine, dtype = combiner(operation, kind), DTYPES[kind]
     releases, acquires = bool(RELEASING & modifiers), bool(ACQUIRING & modifiers)
-    at_once = operation in ("add", "min", "max", "and", "or", "xor") and combine is COMBINE.get(
-        operation
-    )
+    at_once = operation in FOLDS and combine is FOLDS[operation]
     forgets = at_once and result in ((), (SINK,))
 
     def compute(wave: Wave, threads: np.ndarray, addresses: np.ndarray, *values: Any) -> Any:

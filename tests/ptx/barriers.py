@@ -1,4 +1,4 @@
-"""The barriers of the blocks of a wave: who has come, who waits, and what they voted."""
+"""The barriers of the blocks, or clusters, of a wave: who has come, who waits, what they voted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.ptx.spaces import FaultError
+from tests.ptx.values import Values, parts_of
 
 if TYPE_CHECKING:
     from tests.ptx.wave import Wave
@@ -21,42 +22,55 @@ class Party:
 
     threads: np.ndarray
     position: int | None  # None: they did not wait
-    values: tuple[np.ndarray, ...] = ()
+    values: Values = ()
+
+    def part(self, where: np.ndarray) -> Party:
+        return Party(self.threads[where], self.position, parts_of(self.values, where))
 
 
 class Barrier:
-    """One barrier number, of every block."""
+    """One barrier number, of every group of blocks."""
 
-    def __init__(self, number: int, blocks: int) -> None:
+    def __init__(self, number: int, groups: int) -> None:
         self.number = number
-        self.come = np.zeros(blocks, np.int64)
-        self.asked = np.zeros(blocks, np.int64)  # how many were said to come; 0: all
+        self.come = np.zeros(groups, np.int64)
+        self.asked = np.zeros(groups, np.int64)  # how many were said to come; 0: all
         self.parties: list[Party] = []
-        self.phase = np.zeros(blocks, np.int64)
+        self.phase = np.zeros(groups, np.int64)
         self.votes: dict[tuple[int, int], list[int]] = {}  # (block, phase) -> yes, cast
 
 
 class Barriers:
-    def __init__(self, wave: Wave) -> None:
-        self.wave = wave
-        self.blocks = wave.alive_in_block.size
+    """Those of the groups of a wave: `groups` has the number of the group of each block."""
+
+    def __init__(self, wave: Wave, groups: np.ndarray) -> None:
+        self.wave, self.groups = wave, groups
+        self.count = int(groups.max()) + 1
         self.barriers: dict[int, Barrier] = {}
+
+    def group_of(self, threads: np.ndarray) -> np.ndarray:
+        """The number of the group of each thread."""
+        return self.groups[self.wave.block_of(threads)]
+
+    def total(self, numbers: np.ndarray) -> np.ndarray:
+        """For each group the sum of a number of each of its blocks."""
+        return np.bincount(self.groups, numbers, self.count).astype(np.int64)
 
     def barrier(self, number: int) -> Barrier:
         if not 0 <= number < BARRIERS:
             raise FaultError(f"there is no barrier {number}")
-        return self.barriers.setdefault(number, Barrier(number, self.blocks))
+        return self.barriers.setdefault(number, Barrier(number, self.count))
 
     def come(self, number: int, count: int | None, party: Party) -> None:
-        """Threads come to a barrier of their blocks."""
+        """Threads come to a barrier of their groups."""
         self.wave.progress = True
         barrier = self.barrier(number)
-        blocks = np.bincount(self.wave.block_of(party.threads), minlength=self.blocks)
-        barrier.come += blocks
+        groups = np.bincount(self.group_of(party.threads), minlength=self.count)
+        barrier.come += groups
         if count is not None:
             if count % 32:
                 raise FaultError(f"a barrier of {count} threads: a multiple of 32 is asked for")
-            here = blocks > 0
+            here = groups > 0
             if (here & (barrier.asked != 0) & (barrier.asked != count)).any():
                 raise FaultError(f"barrier {number} is asked for with different counts of threads")
             barrier.asked[here] = count
@@ -70,8 +84,10 @@ class Barriers:
                 self.complete(barrier)
 
     def complete(self, barrier: Barrier) -> None:
-        alive = self.wave.alive_in_block
-        wanted = np.where(barrier.asked, np.minimum(barrier.asked, self.wave.size), alive)
+        alive, most = (
+            self.total(n) for n in (self.wave.alive_in_block, self.wave.threads_in_block)
+        )
+        wanted = np.where(barrier.asked, np.minimum(barrier.asked, most), alive)
         done = (barrier.come > 0) & (barrier.come >= wanted)
         if not done.any():
             return
@@ -86,19 +102,12 @@ class Barriers:
             self.release(barrier, party, done)
 
     def release(self, barrier: Barrier, party: Party, done: np.ndarray) -> None:
-        goes = done[self.wave.block_of(party.threads)]
+        goes = done[self.group_of(party.threads)]
         if not goes.all():
-            stay = np.nonzero(~goes)[0]
-            values = tuple(value[stay] for value in party.values)
-            barrier.parties.append(Party(party.threads[stay], party.position, values))
-        if party.position is None or not goes.any():
-            return
-        if goes.all():
+            barrier.parties.append(party.part(np.nonzero(~goes)[0]))
+            party = party.part(np.nonzero(goes)[0])
+        if party.position is not None and party.threads.size:
             self.wave.put(party.position, party.threads, party.values)
-        else:
-            go = np.nonzero(goes)[0]
-            values = tuple(value[go] for value in party.values)
-            self.wave.put(party.position, party.threads[go], values)
 
     def order(self, barrier: Barrier, done: np.ndarray) -> None:
         """Tells the race checks who met."""
@@ -106,7 +115,7 @@ class Barriers:
             return
         threads = np.concatenate([party.threads for party in barrier.parties])
         waits = [np.full(p.threads.size, p.position is not None) for p in barrier.parties]
-        met = done[self.wave.block_of(threads)]
+        met = done[self.group_of(threads)]
         warps, first = np.unique(threads[met] >> 5, return_index=True)
         learns = np.zeros(self.wave.lanes.size, np.bool_)
         learns[warps] = np.concatenate(waits)[met][first]
@@ -114,15 +123,18 @@ class Barriers:
         come[warps] = True
         # Where all are awaited, warps that have ended count as come.
         blocks = np.arange(self.wave.lanes.size) // (self.wave.padded // 32)
-        come |= (self.wave.lanes == 0) & (done & (barrier.asked == 0))[blocks]
+        groups = self.groups[blocks]
+        come |= (self.wave.lanes == 0) & (done & (barrier.asked == 0))[groups]
         warps = np.nonzero(come)[0]
         for races in self.wave.races:
-            races.meet(warps, blocks[warps], learns[warps])
+            within = groups if races.columns == self.wave.lanes.size else blocks
+            ordered = warps[np.argsort(within[warps], kind="stable")]
+            races.meet(ordered, within[ordered], learns[ordered])
 
     def vote(self, number: int, threads: np.ndarray, yes: np.ndarray) -> None:
         """`bar.red`: what the threads that are about to come say."""
         barrier = self.barrier(number)
-        blocks = self.wave.block_of(threads)
+        blocks = self.group_of(threads)
         for block in np.unique(blocks):
             cast = barrier.votes.setdefault((int(block), int(barrier.phase[block])), [0, 0])
             here = blocks == block
@@ -132,7 +144,7 @@ class Barriers:
     def collect(self, number: int, threads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Yes and cast votes of the phase that has just ended, for each thread."""
         barrier = self.barrier(number)
-        blocks = self.wave.block_of(threads)
+        blocks = self.group_of(threads)
         found = {
             block: barrier.votes.get((int(block), int(barrier.phase[block]) - 1), [0, 0])
             for block in np.unique(blocks)

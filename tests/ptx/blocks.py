@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.ptx.action import BITS, DTYPES, Action, action_of, flush, unknown
+from tests.ptx.action import BITS, DTYPES, Action, action_of, flush
 from tests.ptx.program import (
     Program,
     ends_block,
@@ -31,8 +31,8 @@ from tests.ptx.syntax import (
     Special,
     Symbol,
 )
+from tests.ptx.values import Part, Values, parts_of
 
-Values = tuple[np.ndarray, ...]
 Outcome = tuple[int, np.ndarray, Values]  # where to, who, with what
 EXIT = -1  # the position of threads that have ended
 
@@ -64,8 +64,8 @@ def branch(
         return [(after[0], threads, after[1])]
     taken, stay = np.nonzero(holds)[0], np.nonzero(~holds)[0]
     return [
-        (target[0], threads[taken], tuple([value[taken] for value in target[1]])),
-        (after[0], threads[stay], tuple([value[stay] for value in after[1]])),
+        (target[0], threads[taken], parts_of(target[1], taken)),
+        (after[0], threads[stay], parts_of(after[1], stay)),
     ]
 
 
@@ -78,7 +78,7 @@ def switch(
             raise PtxError(f"brx.idx {number} of a table of {len(targets)}")
         where = np.nonzero(index == number)[0]
         position, values = targets[number]
-        outcomes.append((position, threads[where], tuple(value[where] for value in values)))
+        outcomes.append((position, threads[where], parts_of(values, where)))
     return outcomes
 
 
@@ -88,7 +88,7 @@ def guarded(
     threads: np.ndarray,
     holds: np.ndarray,
     dtypes: tuple[np.dtype, ...],
-    values: Values,
+    values: tuple[np.ndarray, ...],
 ) -> Any:
     """A memory operation of only those threads where the guard holds; zeros for the others."""
     where = np.nonzero(holds)[0]
@@ -133,6 +133,8 @@ class Writer:
     lines: list[str] = field(default_factory=list)
     origins: dict[int, Instruction] = field(default_factory=dict)
     known: dict[str, dict[str, str]] = field(default_factory=dict)
+    # The arrays of what was given to the block and may be a part of one; "" where not needed yet.
+    given: dict[str, str] = field(default_factory=dict)
     serial: int = 0
 
     def emit(self, line: str, instruction: Instruction) -> None:
@@ -152,7 +154,7 @@ class Writer:
     # Reading.
 
     def read(self, register: Register, reading: str, instruction: Instruction) -> str:
-        """The local variable that holds a register, looked at in one way."""
+        """The local variable with the array of a register, looked at in one way."""
         readings = self.known.get(register.name)
         if readings is None:  # never written on any way to here: whatever it held
             zeros = f"zeros(threads.size, {self.named(DTYPES[register.type])})"
@@ -162,11 +164,18 @@ class Writer:
             readings[reading] = self.fresh()
             expression = self.converted(register, readings, reading, instruction)
             self.emit(f"{readings[reading]} = {expression}", instruction)
+        name = self.array(readings[reading], instruction)
         if register.negated:
-            name = self.fresh()
-            self.emit(f"{name} = ~{readings[reading]}", instruction)
-            return name
-        return readings[reading]
+            plain, name = name, self.fresh()
+            self.emit(f"{name} = ~{plain}", instruction)
+        return name
+
+    def array(self, name: str, instruction: Instruction) -> str:
+        if self.given.get(name) == "":
+            self.given[name] = self.fresh()
+            plain = f"{name}.array() if type({name}) is Part else {name}"
+            self.emit(f"{self.given[name]} = {plain}", instruction)
+        return self.given.get(name, name)
 
     def converted(
         self, register: Register, readings: dict[str, str], reading: str, instruction: Instruction
@@ -174,6 +183,7 @@ class Writer:
         if reading.endswith(".ftz"):
             return f"flush({self.read(register._replace(negated=False), 'f32', instruction)})"
         kind, name = next(iter(readings.items()))  # the first is what was written
+        name = self.array(name, instruction)
         have, want = DTYPES[kind.removesuffix(".ftz")], DTYPES[reading]
         if have == want:
             return name
@@ -307,7 +317,11 @@ class Writer:
     def leave(self, position: int, instruction: Instruction) -> str:
         """The values that live at a successor."""
         live = self.program.live[position]
-        names = [self.read(register, register.type, instruction) for register in live]
+        names = [
+            self.known.get(register.name, {}).get(register.type)
+            or self.read(register, register.type, instruction)
+            for register in live
+        ]
         return f"({''.join(f'{name}, ' for name in names)})"
 
     def go(self, position: int, instruction: Instruction) -> None:
@@ -339,15 +353,17 @@ class Writer:
 
     def wait(self, instruction: Instruction, after: int) -> None:
         """A barrier: the machine keeps the threads until the others have come."""
+        values = self.leave(after, instruction)
         if "cluster" in instruction.modifiers:
-            raise unknown(instruction, "is not interpreted")
+            self.emit(f"return wave.wait_for_cluster(threads, {after}, {values})", instruction)
+            return
         found = [self.source(part, "u32", instruction)[0] for part in instruction.operands]
         barrier, count = (*(found or ["0"]), "None")[:2]
-        values = self.leave(after, instruction)
         self.emit(f"return wave.wait(threads, {barrier}, {count}, {after}, {values})", instruction)
 
 
 NAMESPACE = {
+    "Part": Part,
     "zeros": np.zeros,
     "full": np.full,
     "where": np.where,
@@ -366,6 +382,7 @@ def compile_block(program: Program, start: int) -> Block:
     names = [writer.fresh() for _ in live]
     for register, name in zip(live, names, strict=True):
         writer.known[register.name] = {register.type: name}
+        writer.given[name] = ""
     first = program.instructions[start]
     if names:
         writer.emit(f"{', '.join(names)}, = registers", first)

@@ -19,7 +19,7 @@ class Global(Space):
     def __init__(self, memory: Memory, wave: Wave, races: bool) -> None:
         self.memory, self.wave = memory, wave
         self.buffer, self.views = memory.buffer, memory.views
-        self.cell = wave.launch.kernel.cell
+        self.cell = wave.launch.kernel.cells["global"]
         threads = wave.blocks.size * wave.padded
         size = memory.buffer.size // self.cell
         self.races = Races(threads, threads // 32, size) if races else None

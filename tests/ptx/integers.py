@@ -20,6 +20,15 @@ WIDE = {
     "s24": np.int32,
 }
 TWICE = {"u16": "u32", "s16": "s32", "u32": "u64", "s32": "s64"}
+# What atomics and reductions of a warp fold with.
+FOLDS = {
+    "add": np.add,
+    "min": np.minimum,
+    "max": np.maximum,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+}
 
 
 def bits_of(kind: str) -> int:

@@ -115,33 +115,25 @@ def divisions(a, b, c, n):
         c[i] = a[i] // b[i] * 1000003 + a[i] % b[i] * (a[i] >> 3) + cuda.popc(a[i]) + cuda.clz(a[i])
 
 
-def block_sum(x, y, n):
-    tile = cuda.shared.array(256, float32)
-    t, i = uint32(cuda.threadIdx.x), uint32(cuda.grid(1))
-    tile[t] = x[i] if i < n else float32(0)
-    cuda.syncthreads()
-    k = uint32(128)
-    while k > 0:
-        if t < k:
-            tile[t] += tile[t + k]
-        cuda.syncthreads()
-        k = k >> uint32(1)
-    if t == 0:
-        y[cuda.blockIdx.x] = tile[0]
+def block_sum(meets: bool = True) -> Callable[..., None]:
+    """The sum of each block; unless all `meets` first, threads read what others still write."""
 
+    def kernel(x, y, n):
+        tile = cuda.shared.array(256, float32)
+        t, i = uint32(cuda.threadIdx.x), uint32(cuda.grid(1))
+        tile[t] = x[i] if i < n else float32(0)
+        if meets:
+            cuda.syncthreads()
+        k = uint32(128)
+        while k > 0:
+            if t < k:
+                tile[t] += tile[t + k]
+            cuda.syncthreads()
+            k = k >> uint32(1)
+        if t == 0:
+            y[cuda.blockIdx.x] = tile[0]
 
-def block_sum_without_barrier(x, y, n):
-    tile = cuda.shared.array(256, float32)
-    t, i = uint32(cuda.threadIdx.x), uint32(cuda.grid(1))
-    tile[t] = x[i] if i < n else float32(0)
-    k = uint32(128)
-    while k > 0:
-        if t < k:
-            tile[t] += tile[t + k]
-        cuda.syncthreads()
-        k = k >> uint32(1)
-    if t == 0:
-        y[cuda.blockIdx.x] = tile[0]
+    return kernel
 
 
 def warp_sum(x, y):

@@ -39,7 +39,7 @@ class Kernel:
         self.name = name
         self.program: Program = program_of(syntax, name)
         self.blocks: dict[int, Block] = {}
-        self.cell = smallest_access(self.program)
+        self.cells = {space: smallest_access(self.program, space) for space in ("shared", "global")}
         self.local: dict[str, int] = {}
         self.local_extent = 0
         for variable in self.program.variables:
@@ -88,12 +88,13 @@ def argument_bytes(value: np.generic | int | bytes, parameter: Variable) -> byte
     return data
 
 
-def smallest_access(program: Program) -> int:
-    """The cell of the race check: the least that the kernel accesses at once, 4 bytes at most."""
+def smallest_access(program: Program, of: str) -> int:
+    """The cell of the race check: the least that the kernel accesses at once of a space, 4 bytes
+    at most."""
     sizes = [4]
     for instruction in program.instructions:
         space = accesses.space_of(instruction)
-        if instruction.name in ACCESSES and space in ("shared", "global", "generic"):
+        if instruction.name in ACCESSES and space in (of, "generic"):
             sizes.append(size_of(type_of(instruction)))
     return min(sizes)
 
@@ -110,6 +111,7 @@ class Launch:
     dynamic: int
     races: bool | Literal["global"]
     counters: Counters
+    cluster: int = 1
     patience: int = ROUNDS
 
     def run(self, resident: int, order: np.ndarray) -> None:
@@ -192,6 +194,7 @@ class Module:
         memory: Memory | None = None,
         races: bool | Literal["global"] = True,
         cooperative: bool = False,
+        cluster: int = 1,
         profile: bool = False,
         seed: int | None = None,
         resident: int = RESIDENT,
@@ -201,14 +204,17 @@ class Module:
         `args`: NumPy arrays (copied to simulated memory and back), NumPy scalars, pointers into
         `memory` as integers, bytes for structures. `shared` is the dynamic shared memory in bytes.
         `races` checks shared memory, with "global" also global memory. A `cooperative` launch has
-        all blocks resident at once, others only `resident` threads. `seed` runs the blocks in a
-        random order. With `profile`, sectors and bank conflicts are counted. Raises `PtxError`.
+        all blocks resident at once, others only `resident` threads. So many blocks after one
+        another are a `cluster`. `seed` runs the blocks in a random order. With `profile`, sectors
+        and bank conflicts are counted. Raises `PtxError`.
         """
         kernel = self.kernel(name)
         sizes, blocks = three(block), int(np.prod(three(grid)))
         threads = int(np.prod(sizes))
         if not 1 <= threads <= kernel.program.max_threads or blocks < 1:
             raise PtxError(f"{kernel.name}: cannot launch {blocks} blocks of {threads} threads")
+        if blocks % cluster:
+            raise PtxError(f"{kernel.name}: {blocks} blocks are not clusters of {cluster}")
         memory = memory or Memory()
         arrays = list(uploads(args, memory))
         values = [memory_of(value, arrays) for value in args]
@@ -218,12 +224,12 @@ class Module:
         counters = Counters(profile=profile)
         launch = Launch(
             *(kernel, three(grid), sizes, kernel.arguments(values), memory, layout, symbols),
-            *(shared, races, counters),
+            *(shared, races, counters, cluster),
         )
         order = np.arange(blocks)
         if seed is not None:
             order = np.random.default_rng(seed).permutation(blocks)
-        at_once = blocks if cooperative else max(1, resident // threads)
+        at_once = blocks if cooperative or cluster > 1 else max(1, resident // threads)
         with np.errstate(all="ignore"):
             launch.run(at_once, order)
         for array, pointer in arrays:

@@ -7,6 +7,7 @@ parameters of a call are variables private to a thread. So nothing after this mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tests.ptx.syntax import (
@@ -132,6 +133,8 @@ class Inliner:
             self.call(instruction, depth)
         elif instruction.name in BARRIERS and "red" in instruction.modifiers:
             self.vote(instruction)
+        elif instruction.name in BARRIERS and "cluster" in instruction.modifiers:
+            self.meet(instruction)
         elif instruction.name == "ret" and depth:
             jump = replace(instruction, opcode="bra", operands=(Label("return" + suffix),))
             self.instructions.append(jump)
@@ -173,6 +176,20 @@ class Inliner:
             (f"barrier.collect.{verdict}", (result, barrier)),
         ):
             self.instructions.append(replace(instruction, opcode=opcode, operands=operands))
+
+    def meet(self, instruction: Instruction) -> None:
+        """`barrier.cluster`: only of threads that arrive and wait at once, for then nothing that a
+        thread does lies between, which would be ordered by neither."""
+        here = len(self.instructions)
+        before = self.instructions[-1] if self.instructions else instruction
+        together = "arrive" in before.modifiers and "cluster" in before.modifiers
+        if "wait" in instruction.modifiers and (not together or here in self.labels.values()):
+            raise PtxError(
+                f"line {instruction.line}: waits for a cluster, but not right after it arrived"
+            )
+        if "relaxed" in instruction.modifiers:
+            raise PtxError(f"line {instruction.line}: {instruction.text} orders nothing")
+        self.instructions.append(instruction)
 
     def spaced(self, instruction: Instruction) -> Instruction:
         """`ld.param` of a call's parameter is a load from the thread's own memory."""
@@ -238,10 +255,16 @@ def live_registers(
             now = read[leader] | (after & kept[leader])
             changed = changed or now != live[leader]
             live[leader] = now
-    return {
-        leader: tuple(register for register, bit in names.items() if live[leader] >> bit & 1)
-        for leader in leaders
-    }
+    registers = list(names)
+    return {leader: tuple(registers[bit] for bit in bits_of(live[leader])) for leader in leaders}
+
+
+def bits_of(number: int) -> Iterator[int]:
+    """The places of the ones of a number."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
 
 
 def successors_of(program: Program, last: int) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from tests.ptx.spaces import FaultError
 
-NOBODY, MANY = -1, -2
+MANY = -1
+ROOM = 1 << 20  # readings to keep before they are looked through for those to forget
 
 
 class Races:
@@ -24,18 +25,19 @@ class Races:
 
     A *cell* is the least that the kernel accesses at once: 1, 2 or 4 bytes. `columns` is the number
     of warps that a warp can meet: those of its block for shared memory, all for global memory.
+    Tick 0 is of what has not happened, so that arrays begin as zeros, which cost nothing.
     """
 
     def __init__(self, threads: int, columns: int, cells: int) -> None:
         self.columns = columns
         self.ordered = np.ones((threads // 32, columns), np.int32)
         self.tick = self.floor = 1  # every warp knows what is older than the floor
-        self.writer = np.full(cells, NOBODY, np.int32)
+        self.writer = np.zeros(cells, np.int32)
         self.written = np.zeros(cells, np.int32)
         self.strong = np.zeros(cells, np.bool_)
-        self.reader = np.full(cells, NOBODY, np.int32)
+        self.reader = np.zeros(cells, np.int32)
         self.read = np.zeros(cells, np.int32)
-        self.readers = np.zeros(cells, np.uint64)  # a bit a column modulo 64, where MANY
+        self.many = Readings(columns)  # of the cells whose reader is MANY
 
     # What orders.
 
@@ -48,14 +50,20 @@ class Races:
         known = np.maximum.reduceat(self.ordered[warps], starts)
         known[number, warps % self.columns] = self.tick
         self.ordered[warps[waited]] = known[number[waited]]
-        self.floor = int(self.ordered.min())
+        self.raise_floor()
 
     def meet_lanes(self, threads: np.ndarray) -> None:
         """Lanes that came together."""
         self.tick += 1
         warps = threads >> 5
         self.ordered[warps, warps % self.columns] = self.tick
-        self.floor = int(self.ordered.min())
+        self.raise_floor()
+
+    def raise_floor(self) -> None:
+        floor = int(np.minimum.reduce(self.ordered, axis=None))
+        if floor > self.floor:
+            self.floor = floor
+            self.many.forget(floor)
 
     def learn(self, warps: np.ndarray, known: np.ndarray) -> None:
         """Warps that learn what another knew, by an atomic."""
@@ -72,8 +80,10 @@ class Races:
             self.note_read(threads, cells)
 
     def unordered(self, threads: np.ndarray, others: np.ndarray, ticks: np.ndarray) -> np.ndarray:
-        known = self.ordered[threads >> 5, (others >> 5) % self.columns]
-        return (others >= 0) & (others != threads) & (ticks >= known)
+        """Whether what others did may have happened at the same time; of MANY nothing is said."""
+        column = (others >> 5) % self.columns
+        known = self.ordered.ravel()[(threads >> 5) * self.columns + column]
+        return (ticks >= known) & (others != threads)
 
     def after_writes(self, threads: np.ndarray, cells: np.ndarray, strong: bool) -> None:
         ticks = self.written[cells]
@@ -91,15 +101,12 @@ class Races:
         if int(np.maximum.reduce(ticks)) < self.floor:
             return
         others = self.reader[cells]
-        bad = self.unordered(threads, others, ticks)
+        bad = self.unordered(threads, others, ticks) & (others != MANY)
         many = np.nonzero((others == MANY) & (ticks >= self.floor))[0]
         if many.size:
-            columns = np.arange(self.columns) % 64
-            took_part = self.readers[cells[many]][:, None] >> columns.astype(np.uint64) & np.uint64(
-                1
-            )
-            late = ticks[many][:, None] >= self.ordered[threads[many] >> 5]
-            bad[many] = (late & (took_part != 0)).any(axis=1)
+            who = self.many.late(threads[many], cells[many], self.ordered)
+            others[many] = who
+            bad[many] = who >= 0
         if bad.any():
             self.fail(threads, others, cells, bad, "read")
 
@@ -112,26 +119,25 @@ class Races:
                 self.fail(threads, winner, cells, both, "writes at the same time")
         self.written[cells] = self.tick
         self.strong[cells] = strong
-        self.reader[cells] = NOBODY
         self.read[cells] = 0
 
     def note_read(self, threads: np.ndarray, cells: np.ndarray) -> None:
-        before = self.reader[cells]
-        # Who read before needs not be remembered if all know of it, or whoever reads now does.
-        fresh = self.read[cells] < self.floor
-        fresh |= (before >= 0) & ~self.unordered(threads, before, self.read[cells])
+        before, ticks = self.reader[cells], self.read[cells]
         self.reader[cells] = threads
         self.read[cells] = self.tick
-        many = (self.reader[cells] != threads) | (~fresh & (before != threads))
-        if not many.any():
-            return
-        self.reader[cells[many]] = MANY
-        now = self.reader[cells] == MANY
-        self.readers[cells[now & fresh]] = 0
-        kept = now & ~fresh & (before >= 0)
-        for who, where in ((threads[now], cells[now]), (before[kept], cells[kept])):
-            bits = np.uint64(1) << ((who >> 5) % self.columns % 64).astype(np.uint64)
-            np.bitwise_or.at(self.readers, where, bits)
+        many = self.reader[cells] != threads
+        # Who read before needs not be remembered if all know of it, or whoever reads now does.
+        kept = ticks >= self.floor
+        if np.count_nonzero(kept):
+            kept &= (before == MANY) | self.unordered(threads, before, ticks)
+            many |= kept
+            single = np.nonzero(kept & (before != MANY))[0]
+            if single.size:
+                self.many.note(before[single], cells[single], ticks[single])
+        if np.count_nonzero(many):
+            self.reader[cells[many]] = MANY
+            now = np.nonzero(self.reader[cells] == MANY)[0]
+            self.many.note(threads[now], cells[now], np.full(now.size, self.tick, np.int32))
 
     def fail(
         self,
@@ -143,6 +149,56 @@ class Races:
     ) -> None:
         at = int(np.argmax(bad))
         raise RaceError(int(threads[at]), int(others[at]), int(cells[at]), did)
+
+
+class Readings:
+    """Who read which cell at which tick: of cells that several read, and only as long as not
+    everybody knows of it. So it is seldom looked at, and nothing is made of it until then."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.log: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # threads, cells, ticks
+        self.size, self.room = 0, ROOM
+
+    def note(self, *reading: np.ndarray) -> None:
+        self.log.append(reading)
+        self.size += reading[0].size
+        if self.size > self.room:
+            self.shorten()
+            self.room = max(ROOM, 2 * self.size)
+
+    def forget(self, floor: int) -> None:
+        """What was before the floor is known to all."""
+        self.log = [reading for reading in self.log if int(reading[2].max()) >= floor]
+        self.size = sum(reading[0].size for reading in self.log)
+
+    def shorten(self) -> None:
+        """Of a thread that read a cell more than once, the last time is enough."""
+        threads, cells, ticks = map(np.concatenate, zip(*self.log, strict=True))
+        order = np.lexsort((ticks, threads, cells))
+        threads, cells, ticks = threads[order], cells[order], ticks[order]
+        last = np.append((np.diff(threads) != 0) | (np.diff(cells) != 0), True)
+        self.log = [(threads[last], cells[last], ticks[last])]
+        self.size = int(np.count_nonzero(last))
+
+    def late(self, threads: np.ndarray, cells: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+        """For each thread another that read its cell after all that it knows of, MANY if none did.
+
+        What was read before the cell was last written does no harm: whoever knows of the write
+        knows of that too.
+        """
+        self.shorten()
+        readers, read, ticks = self.log[0]
+        # Pairs of a thread and a reading of its cell.
+        first, last = (np.searchsorted(read, cells, side) for side in ("left", "right"))
+        each = np.repeat(np.arange(threads.size), last - first)
+        at = np.arange(each.size) - np.repeat(np.cumsum(last - first) - last, last - first)
+        others = readers[at]
+        known = ordered[threads[each] >> 5, (others >> 5) % self.columns]
+        bad = (ticks[at] >= known) & (others != threads[each])
+        found = np.full(threads.size, MANY, others.dtype)
+        found[each[bad]] = others[bad]
+        return found
 
 
 class RaceError(Exception):

@@ -50,7 +50,7 @@ def test_integer_divisions(kind, pointer):
 
 def test_a_sum_through_shared_memory():
     x, y = RNG.standard_normal(1000).astype(np.float32), np.zeros(4, np.float32)
-    module = compiled(kernels.block_sum, FLOATS, FLOATS, uint32)
+    module = compiled(kernels.block_sum(), FLOATS, FLOATS, uint32)
     counters = module.launch(grid=4, block=256, args=[x, y, np.uint32(1000)], profile=True)
     padded = np.pad(x, (0, 24)).reshape(4, 256).astype(np.float64)
     np.testing.assert_allclose(y, padded.sum(axis=1), atol=1e-5)
@@ -61,14 +61,14 @@ def test_a_sum_through_shared_memory():
 
 def test_a_sum_without_its_first_barrier():
     x, y = np.ones(256, np.float32), np.zeros(1, np.float32)
-    module = compiled(kernels.block_sum_without_barrier, FLOATS, FLOATS, uint32)
-    with pytest.raises(PtxError, match=r"block_sum_without_barrier.* line \d+: ld.shared"):
+    module = compiled(kernels.block_sum(meets=False), FLOATS, FLOATS, uint32)
+    with pytest.raises(PtxError, match=r"kernel.* line \d+: ld.shared"):
         module.launch(grid=1, block=256, args=[x, y, np.uint32(256)])
 
 
 def test_an_array_that_is_too_short():
     x, y = np.ones(255, np.float32), np.zeros(1, np.float32)
-    module = compiled(kernels.block_sum, FLOATS, FLOATS, uint32)
+    module = compiled(kernels.block_sum(), FLOATS, FLOATS, uint32)
     with pytest.raises(PtxError, match=r"thread \(255, 0, 0\).*byte 1020 of argument 0"):
         module.launch(grid=1, block=256, args=[x, y, np.uint32(256)])
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.ptx import PtxError
+from tests.ptx.races import RaceError, Races
 from tests.ptx.snippets import run
 
 TILE = ".shared .align 16 .b8 tile[1024];\n"
@@ -65,6 +66,68 @@ def test_many_readers_and_then_a_writer():
     run(body.format(barrier="bar.sync 0;"), block=64, before=TILE)
     with pytest.raises(PtxError, match=r"race"):
         run(body.format(barrier=""), block=64, before=TILE)
+
+
+def meeting(races: Races, *warps: int) -> None:
+    """Warps that meet at a barrier."""
+    everyone = np.array(warps)
+    races.meet(everyone, np.zeros_like(everyone), np.ones(everyone.size, np.bool_))
+
+
+def reads(races: Races, thread: int, writes: bool = False) -> None:
+    """A thread reads, or writes, cell 0."""
+    races.access(np.array([thread]), np.array([0]), writes, strong=False)
+
+
+@pytest.mark.parametrize("others", [[], [0], [1], [0, 1]])
+def test_a_writer_must_know_of_each_reader(others):
+    """Two that read at different times; the third warp meets some of them, each on its own."""
+    races = Races(threads=96, columns=3, cells=1)
+    for reader in (0, 1):
+        reads(races, 32 * reader)
+        if reader in others:
+            meeting(races, reader, 2)
+    if others == [0, 1]:
+        reads(races, 64, writes=True)
+    else:
+        with pytest.raises(RaceError):
+            reads(races, 64, writes=True)
+
+
+def test_who_read_before_the_last_write_is_forgotten():
+    races = Races(threads=96, columns=3, cells=1)
+    for reader in (0, 32, 64):
+        reads(races, reader)
+    meeting(races, 0, 1, 2)
+    reads(races, 64, writes=True)
+    meeting(races, 0, 1, 2)
+    reads(races, 0)
+    reads(races, 32)
+    meeting(races, 0, 1)
+    reads(races, 0, writes=True)
+
+
+def test_lanes_of_one_warp_that_read_are_told_apart():
+    races = Races(threads=64, columns=2, cells=1)
+    reads(races, 32)
+    meeting(races, 0, 1)
+    reads(races, 0)
+    reads(races, 1)
+    with pytest.raises(RaceError) as found:
+        reads(races, 1, writes=True)
+    assert found.value.other == 0
+
+
+def test_readings_are_shortened_without_being_lost(monkeypatch):
+    monkeypatch.setattr("tests.ptx.races.ROOM", 4)
+    races = Races(threads=96, columns=3, cells=1)
+    for thread in (0, 33, 0, 1, 33, 34, 0):
+        reads(races, thread)
+    assert races.many.size <= 8
+    meeting(races, 0, 2)
+    with pytest.raises(RaceError) as found:
+        reads(races, 64, writes=True)
+    assert found.value.other in (33, 34)
 
 
 def test_within_a_warp_a_warp_barrier_is_enough_and_needed():
@@ -207,6 +270,51 @@ def test_a_grid_barrier_orders_blocks():
 def test_a_grid_barrier_with_a_part_missing(changes):
     with pytest.raises(PtxError, match=r"race: thread .* (wrote|read) global address"):
         grid(**changes)
+
+
+# ---- clusters
+
+MEET = "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;"
+# Each thread reads what its opposite in the cluster has written.
+OPPOSITE = """
+    add.s64 %d1, %d40, %d60;
+    st.global.u32 [%d1], %r61;
+    {meet}
+    xor.b32 %r3, %r61, {other};
+    mul.wide.u32 %d2, %r3, 4;
+    add.s64 %d2, %d2, %d40;
+    ld.global.u32 %r1, [%d2];
+    {meet}
+    st.global.u32 [%d1], %r1;
+"""
+
+
+def clustered(meet: str = MEET, other: int = 127, **options) -> np.ndarray:
+    found = np.zeros(256, np.uint32)
+    body = OPPOSITE.format(meet=meet, other=other)
+    run(body, found, **{"grid": 4, "block": 64, "cluster": 2, "races": "global"} | options)
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"cluster": 4, "other": 255}])
+def test_the_barrier_of_a_cluster_orders_its_blocks(options):
+    other = options.get("other", 127)
+    assert clustered(**options).tolist() == [n ^ other for n in range(256)]
+
+
+@pytest.mark.parametrize("wrong", [{"meet": "bar.sync 0;"}, {"other": 255}, {"cluster": 1}])
+def test_the_barrier_of_a_cluster_orders_no_others(wrong):
+    with pytest.raises(PtxError, match=r"race: thread .* (wrote|read) global address"):
+        clustered(**wrong)
+
+
+def test_the_barrier_of_a_cluster_is_not_split():
+    with pytest.raises(PtxError, match="right after it arrived"):
+        clustered(MEET.replace("\n", "\nadd.u32 %r9, %r9, 1;\n"))
+    with pytest.raises(PtxError, match="orders nothing"):
+        clustered(MEET.replace("arrive", "arrive.relaxed"))
+    with pytest.raises(PtxError, match="not clusters of 3"):
+        clustered(cluster=3)
 
 
 # ---- asynchronous copies

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tests.ptx.action import Action, builds, parts, type_of, unknown
+from tests.ptx.integers import FOLDS
 from tests.ptx.spaces import FaultError
 from tests.ptx.syntax import Instruction, Literal
 
@@ -135,19 +136,9 @@ def match(instruction: Instruction) -> Action:
     return Action(compute, ((value, kind), (mask, "u32")), results, "warp", mask)
 
 
-REDUCE = {
-    "add": np.add,
-    "min": np.minimum,
-    "max": np.maximum,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-}
-
-
 @builds("redux")
 def reduce(instruction: Instruction) -> Action:
-    kind, function = type_of(instruction), REDUCE[instruction.modifiers[1]]
+    kind, function = type_of(instruction), FOLDS[instruction.modifiers[1]]
     target, value, mask = instruction.operands
     if kind not in ("u32", "s32", "b32"):
         raise unknown(instruction)
@@ -193,8 +184,8 @@ def elect(instruction: Instruction) -> Action:
 def barrier(instruction: Instruction) -> Action:
     """Those that do not wait for the block; the machine itself knows the others."""
     modifiers = set(instruction.modifiers)
-    if "cluster" in modifiers:
-        raise unknown(instruction, "is not interpreted")
+    if "cluster" in modifiers:  # its threads arrive where they wait
+        return Action(lambda wave, threads: None, (), (), "memory")
     if "warp" in modifiers:
         mask = instruction.operands[0]
 

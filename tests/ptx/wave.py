@@ -23,6 +23,7 @@ from tests.ptx.races import Races
 from tests.ptx.shared_space import Shared
 from tests.ptx.spaces import WINDOWS, FaultError, Local, Parameters, Space
 from tests.ptx.syntax import Instruction, PtxError
+from tests.ptx.values import Values, array_of, joined, parts_of
 
 if TYPE_CHECKING:
     from tests.ptx.machine import Launch
@@ -38,16 +39,17 @@ SUSPICION = 512
 @dataclass
 class Group:
     threads: np.ndarray  # ascending
-    values: tuple[np.ndarray, ...]
+    values: Values
     since: int  # the round in which it came here
 
+    def part(self, where: np.ndarray) -> Group:
+        return Group(self.threads[where], parts_of(self.values, where), self.since)
 
-def joined(one: Group, other: Group) -> Group:
-    threads = np.concatenate((one.threads, other.threads))
-    order = np.argsort(threads, kind="stable")
-    pairs = zip(one.values, other.values, strict=True)
-    values = tuple([np.concatenate(pair)[order] for pair in pairs])
-    return Group(threads[order], values, min(one.since, other.since))
+    def with_(self, other: Group) -> Group:
+        threads = np.concatenate((self.threads, other.threads))
+        order = np.argsort(threads, kind="stable")
+        values = joined(self.values, other.values, order)
+        return Group(threads[order], values, min(self.since, other.since))
 
 
 class Wave:
@@ -62,6 +64,7 @@ class Wave:
         threads = places[places % self.padded < self.size]
         self.alive = threads.size
         self.alive_in_block = np.full(blocks.size, self.size)
+        self.threads_in_block = self.alive_in_block.copy()
         self.lanes = np.zeros(places.size // 32, np.uint32)  # the lanes of each warp that live
         np.bitwise_or.at(self.lanes, threads >> 5, np.uint32(1) << (threads & 31).astype(np.uint32))
         # What is read before it is written, on some way, begins as zero.
@@ -74,13 +77,15 @@ class Wave:
         self.specials: dict[str, np.ndarray] = {}
         self.copies = Copies(self)
         self.spaces = self.make_spaces()
-        self.barriers = Barriers(self)
+        self.barriers = Barriers(self, np.arange(blocks.size))
+        _, clusters = np.unique(blocks // launch.cluster, return_inverse=True)
+        self.clusters = Barriers(self, clusters)
 
     def make_spaces(self) -> dict[str, Space]:
         launch, kernel = self.launch, self.launch.kernel
         padded, blocks = self.padded, self.blocks.size
         shared = Shared(
-            *(blocks, padded, launch.layout, kernel.cell, self.counters, self.named),
+            *(blocks, padded, launch.layout, kernel.cells["shared"], self.counters, self.named),
             launch.races is not False,
         )
         everywhere = Global(launch.memory, self, launch.races == "global")
@@ -174,15 +179,14 @@ class Wave:
         instruction that needs them so. False if nobody is left to run."""
         if group.threads.size == self.alive or (block.mask is None and block.mask_at is None):
             return True
-        mask = block.mask if block.mask_at is None else group.values[block.mask_at]
+        mask = block.mask if block.mask_at is None else array_of(group.values[block.mask_at])
         wanted = self.lanes[group.threads >> 5] & np.asarray(mask).astype(np.uint32)
         here = (wanted & ~self.present(group.threads, group.threads)) == 0
         if here.all():
             return True
         for where, home in ((np.nonzero(~here)[0], self.parked), (np.nonzero(here)[0], self.ready)):
             if where.size:
-                values = tuple(value[where] for value in group.values)
-                home[position] = Group(group.threads[where], values, group.since)
+                home[position] = group.part(where)
         return False
 
     def step(self, block: Block, group: Group) -> list[Outcome]:
@@ -209,12 +213,12 @@ class Wave:
         """Whether all living lanes of every warp are among the threads."""
         return bool((self.present(threads, threads) == self.lanes[threads >> 5]).all())
 
-    def put(self, position: int, threads: np.ndarray, values: tuple[np.ndarray, ...]) -> None:
+    def put(self, position: int, threads: np.ndarray, values: Values) -> None:
         """Threads come to a place, where others may stand already."""
         group = Group(threads, values, self.round)
         for home in (self.ready, self.parked):
             if position in home:
-                group = joined(group, home.pop(position))
+                group = group.with_(home.pop(position))
         self.ready[position] = group
 
     def end(self, threads: np.ndarray) -> None:
@@ -227,8 +231,16 @@ class Wave:
         for position, group in parked.items():
             self.put(position, group.threads, group.values)
         self.barriers.complete_all()
+        self.clusters.complete_all()
 
     # Waiting.
+
+    def wait_for_cluster(
+        self, threads: np.ndarray, position: int, values: tuple[np.ndarray, ...]
+    ) -> list[Outcome]:
+        """Threads come to the barrier of their cluster and wait."""
+        self.clusters.come(0, None, Party(threads, position, values))
+        return []
 
     def wait(
         self,
@@ -236,7 +248,7 @@ class Wave:
         number: np.ndarray,
         count: np.ndarray | None,
         position: int,
-        values: tuple[np.ndarray, ...],
+        values: Values,
     ) -> list[Outcome]:
         """Threads come to a barrier and wait; a number for all of them, or one for each."""
         self.come(threads, number, count, position, values)
@@ -248,7 +260,7 @@ class Wave:
         number: np.ndarray,
         count: np.ndarray | None,
         position: int | None,
-        values: tuple[np.ndarray, ...],
+        values: Values,
     ) -> None:
         asked = None if count is None else int(np.max(count))
         if np.ndim(number) == 0 or np.all(number == number[0]):
@@ -257,7 +269,7 @@ class Wave:
             return
         for one in np.unique(number):
             here = np.nonzero(number == one)[0]
-            mine = tuple(value[here] for value in values)
+            mine = parts_of(values, here)
             asked = (
                 None if count is None else int(np.max(np.broadcast_to(count, number.shape)[here]))
             )
@@ -267,10 +279,12 @@ class Wave:
         """Where every thread stands, in words."""
         places = [(at, group.threads, "stand") for at, group in self.ready.items()]
         places += [(at, g.threads, "wait for their warps") for at, g in self.parked.items()]
-        for number, barrier in self.barriers.barriers.items():
+        barriers = [(f"barrier {n}", one) for n, one in self.barriers.barriers.items()]
+        barriers += [("the barrier of their cluster", b) for b in self.clusters.barriers.values()]
+        for name, barrier in barriers:
             for party in barrier.parties:
                 if party.position is not None:
-                    where = (party.position - 1, party.threads, f"wait at barrier {number}")
+                    where = (party.position - 1, party.threads, f"wait at {name}")
                     places.append(where)
         return "; ".join(
             f"{threads.size} threads ({self.named(int(threads[0]))}) {what} at "
@@ -314,6 +328,6 @@ class Watch:
 def same(one: tuple[int, Group], other: tuple[int, Group]) -> bool:
     (here, now), (there, then) = one, other
     return here == there and all(
-        a is b or a.tobytes() == b.tobytes()
+        a is b or array_of(a).tobytes() == array_of(b).tobytes()
         for a, b in zip((now.threads, *now.values), (then.threads, *then.values), strict=True)
     )

@@ -105,6 +105,8 @@ def shuffle(order, rows, low, high, epoch):
         put(order, j, kept)
 
 
+"""
+GATHER_TEXT = """\
 def gather_rows(start, stop, order, first, row_bytes, source, target):
     for row in range(start, stop):
         copy(target, row * row_bytes, source, get(order, first + row) * row_bytes, row_bytes)
@@ -113,7 +115,7 @@ def gather_rows(start, stop, order, first, row_bytes, source, target):
 """
 
 
-def training_text(batch: range) -> Writer:
+def training_text(batch: range, shuffles: bool = True) -> Writer:
     """The writer of a training driver: batch after batch, each one pass over the kernels, `batches`
     of them an epoch.
 
@@ -121,8 +123,9 @@ def training_text(batch: range) -> Writer:
     gathered by `order` (the table's last address) into a place behind the arena.  Outputs are
     written one after another.  It begins with batch START, counted through all epochs, and ends
     before batch UNTIL, or as soon as another thread has set STOP; it returns how far it came.
+    One that does not shuffle is given the order of each epoch.
     """
-    return lambda plan: _training_text(plan, batch)
+    return lambda plan: _training_text(plan, batch, shuffles)
 
 
 def staging(plan: Plan, batch: range) -> dict[int, int]:
@@ -135,7 +138,7 @@ def staging(plan: Plan, batch: range) -> dict[int, int]:
     return {**offsets, -1: at}
 
 
-def _training_text(plan: Plan, batch: range) -> str:
+def _training_text(plan: Plan, batch: range, shuffles: bool) -> str:
     data = {b.offset: b for b in plan.buffers if b.space == "input" and b.offset in batch}
     outputs = [b for b in plan.buffers if b.space == "output"]
     fixed = tuple(b for b in plan.buffers if b not in outputs and b not in data.values())
@@ -147,13 +150,14 @@ def _training_text(plan: Plan, batch: range) -> str:
     head.append(f"order = get_ptr(table, {slots})")
     for b in (*data.values(), *outputs):
         head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
-    loop = [
-        "batch = done % batches",
-        f"if mode == {SHUFFLE} and batch == 0:",
-        "    meet(control, team)",
-        "    if worker == 0:",
-        "        shuffle(order, rows, low, high, first_epoch + done // batches)",
-    ]
+    loop = ["batch = done % batches"]
+    if shuffles:
+        loop += [
+            f"if mode == {SHUFFLE} and batch == 0:",
+            "    meet(control, team)",
+            "    if worker == 0:",
+            "        shuffle(order, rows, low, high, first_epoch + done // batches)",
+        ]
     leave = f"{LEAVE} + (done & 1)"
     loop += ["if worker == 0:", f"    put(control, {leave}, get(control, {STOP}))"]
     loop += ["meet(control, team)", f"if get(control, {leave}):", "    return done"]
@@ -170,7 +174,8 @@ def _training_text(plan: Plan, batch: range) -> str:
     loop += [*calls(plan), "if worker == 0:", f"    put(control, {DONE}, done + 1)"]
     lines = [*HEAD, *(f"    {line}" for line in head), "    for done in range(start, until):"]
     lines += [*(f"        {line}" for line in loop), "    return until"]
-    return SHUFFLE_TEXT + routines_text(plan) + "\n".join(lines) + "\n"
+    known = SHUFFLE_TEXT * shuffles + GATHER_TEXT
+    return known + routines_text(plan) + "\n".join(lines) + "\n"
 
 
 _WORDS = {

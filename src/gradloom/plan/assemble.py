@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradloom.ir.graph import Graph, graphs_of
@@ -22,6 +22,8 @@ from gradloom.plan.split import each_kernel, split
 from gradloom.plan.streams import streaming
 from gradloom.plan.updates import copy, in_place, rags, substituted, update_as_one, write_updates
 
+Arrange = Callable[[tuple[Part, ...], Memory], tuple[Part, ...]]
+
 
 def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     """Decide everything about running `graph`; `names` are those of its inputs."""
@@ -31,10 +33,12 @@ def make_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
     return replace(plan, parts=tuple(each_kernel(part, fetching) for part in parts))
 
 
-def undivided_plan(graph: Graph, names: Sequence[str] = ()) -> Plan:
-    """The plan but for how threads share it."""
+def undivided_plan(
+    graph: Graph, names: Sequence[str] = (), arranged: Arrange = lambda parts, memory: parts
+) -> Plan:
+    """The plan but for how threads share it; `arranged` are the parts before memory is laid out."""
     memory, _, parts = _decided(graph, names)
-    return _placed(graph, memory, parts)
+    return _placed(graph, memory, arranged(parts, memory))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from functools import cache
 
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores, elsewhere
+from gradloom.runtime.functions import native
 from gradloom.runtime.serving import (
     PARKED,
     STATE,
@@ -46,7 +47,7 @@ class Team:
         self._words.fill(0)
         self._place = address(self._words)
         self._states = self._words.data.cast("B").cast("q")  # read faster than an array
-        self._lead = _native("lead", lead_text(), ("ptr", *("i64",) * 3, *("ptr",) * 4))
+        self._lead = native("lead", lead_text(), ("ptr", *("i64",) * 3, *("ptr",) * 4))
         self._look_ns = _look_ns()
         self.looks = int(LOOKING_NS / self._look_ns)
 
@@ -139,7 +140,7 @@ os.register_at_fork(after_in_child=team.cache_clear)
 
 
 def _serve() -> Callable[..., int]:
-    return _native("serve", serve_text(), ("ptr", "i64", "i64"))
+    return native("serve", serve_text(), ("ptr", "i64", "i64"))
 
 
 def _look_ns() -> float:
@@ -154,21 +155,3 @@ def _look_ns() -> float:
         serve(address(line), looks, 0)
         times.append(time.perf_counter_ns() - start)
     return max(min(times) / looks, 0.5)
-
-
-@cache
-def _native(entry: str, text: str, arguments: tuple[str, ...]) -> Callable[..., int]:
-    """A function of the team's own, from the cache or from LLVM."""
-    from gradloom.clock import Clock
-    from gradloom.runtime import cache as objects
-    from gradloom.runtime.load import load
-    from gradloom.runtime.native import make_object
-
-    key = objects.make_key(team=entry, text=text, host=objects.host_key())
-    found = objects.fetch(key)
-    if found is None:
-        native = make_object([text], (entry,), "", "", Clock()).object
-        objects.store(key, native, entry=entry)
-    else:
-        native = found.object
-    return load(native, entry, arguments)

@@ -8,7 +8,7 @@ import pytest
 from tests.emulated import emulated_kernels
 from tests.gpus import Simulated
 from tests.ops.test_every_row import ELEMENTWISE, ROUGH, ULPS, named
-from tests.runtime.cuda.test_every_row import assert_on_gpu, cases_of
+from tests.runtime.cuda.test_every_row import assert_on, cases_of
 
 import gradloom as gl
 import gradloom.numpy as gnp
@@ -101,7 +101,7 @@ def test_programs_as_text_give_what_they_give_on_a_cpu(program):
 @pytest.mark.parametrize("row", ELEMENTWISE, ids=named)
 def test_elementwise_rows_as_text_are_the_reference(row):
     with emulated_kernels():
-        assert_on_gpu(cases_of(row), ULPS * ROUGH.get(row.name, 1))
+        assert_on(Simulated, cases_of(row), ULPS * ROUGH.get(row.name, 1))
 
 
 def test_an_index_out_of_range_is_found():
@@ -124,7 +124,7 @@ def test_what_is_missing_in_a_kernel_is_missed(monkeypatch, missing):
 
 def test_the_text_is_to_be_read():
     program = gl.jit(lambda x, y: gnp.tanh(x * 2 + y), target="cuda-ptx").program(X, X[0])
-    text = device_text(program.device_plan)
+    text = device_text(program.gpu.plan)
     (kernel,) = text.kernels.values()
     body = kernel.text.partition('each."""\n')[2]
     assert kernel.functions == ("share", "tanh_float32")

@@ -127,17 +127,25 @@ static void drain_all(void) {
     for (Stream *stream = streams; stream; stream = stream->next) drain(stream, 0, 0);
 }
 
-static Code cuMemFree(Place place) {
-    BEGIN; HEALTHY;
-    if (captures) FAIL(CAPTURE_UNSUPPORTED);
-    drain_all();
+static Place later[BLOCKS];
+static int nlater, draining;
+
+static Code release(Place place) {
     for (int i = 0; i < nblocks; i++)
         if (BASE + blocks[i].start == place) {
             nblocks--;
             memmove(blocks + i, blocks + i + 1, (nblocks - i) * sizeof *blocks);
-            FAIL(fault);
+            return fault;
         }
-    code = INVALID;
+    return INVALID;
+}
+
+static Code cuMemFree(Place place) {
+    BEGIN; HEALTHY;
+    if (captures) FAIL(CAPTURE_UNSUPPORTED);
+    drain_all();
+    if (draining) later[nlater++] = place;
+    else code = release(place);
     END;
 }
 
@@ -371,9 +379,9 @@ Code cuGetProcAddress_v2(const char *name, void **function, int version, uint64_
 
 void fake_reset(uint64_t bytes, int number, int version) {
     if (!storage) storage = mmap(0, RESERVED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    for (Stream *s = streams; s; s = s->next) s->first = 0, s->last = &s->first, s->capture = 0;
+    for (Stream *s = streams; s; s = s->next) s->first = 0, s->last = &s->first, s->capture = 0, s->busy = 0;
     capacity = bytes, devices = number, driver_version = version;
-    nblocks = fault = ncalls = captures = depth = 0;
+    nblocks = fault = ncalls = captures = depth = nlater = draining = 0;
     executor = 0;
 }
 void fake_executor(Executor given) { executor = given; }

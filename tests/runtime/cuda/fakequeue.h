@@ -36,7 +36,11 @@ static void perform(Op *op) {
     }
 }
 
+/* What runs a kernel is Python, whose garbage collector may call the driver meanwhile: what is in the
+   queue behind that kernel stays there, and memory that is given back is free when all is done. */
 static void drain(Stream *stream, Event *until, uint64_t number) {
+    if (stream->busy) return;
+    stream->busy = 1, draining++;
     while (stream->first && !(until && until->done >= number)) {
         Op *op = stream->first;
         if (!(stream->first = op->next)) stream->last = &stream->first;
@@ -44,6 +48,8 @@ static void drain(Stream *stream, Event *until, uint64_t number) {
         if (op->kind != GRAPH) free(op->owned);
         free(op);
     }
+    stream->busy = 0;
+    if (!--draining) while (nlater) release(later[--nlater]);
 }
 
 static Code copied(Stream *stream, Op op) {

@@ -1,5 +1,5 @@
-"""Whole programs on a GPU: one kernel that runs the driver, and a kernel a stage, both by the
-interpreter of PTX, against the same programs on the CPU."""
+"""Whole programs on a GPU: one kernel that runs the driver, and a kernel a stage, against the same
+programs on the CPU."""
 
 from __future__ import annotations
 
@@ -91,21 +91,22 @@ def leaves(tree):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
-def test_programs_on_a_gpu_give_what_they_give_on_a_cpu(program, form):
-    machine = Simulated()
-    with settings(disable=FORMS[form]), using(machine):
+def test_programs_on_a_gpu_give_what_they_give_on_a_cpu(program, form, machine):
+    gpu = machine()
+    with settings(disable=FORMS[form]), using(gpu):
         results = gl.jit(program, device="cuda")(X)
     for got, want in zip(leaves(results), leaves(gl.jit(program)(X)), strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
-    kernels = {name for name, _ in machine.launches}
-    assert (kernels == {"persistent"}) == (form == "one kernel")
+    if isinstance(gpu, Simulated):
+        kernels = {name for name, _ in gpu.launches}
+        assert (kernels == {"persistent"}) == (form == "one kernel")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_bits_do_not_depend_on_the_blocks(form):
+def test_the_bits_do_not_depend_on_the_blocks(form, machine):
     found = []
     for blocks in (1, 2, 5):
-        with settings(disable=FORMS[form]), using(Simulated(blocks=blocks)):
+        with settings(disable=FORMS[form]), using(machine(blocks=blocks)):
             found.append([leaves(gl.jit(p, device="cuda")(X)) for p in (sums, products, convolved)])
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
@@ -113,8 +114,8 @@ def test_the_bits_do_not_depend_on_the_blocks(form):
                 np.testing.assert_array_equal(got, want)
 
 
-def test_an_index_out_of_range_names_the_line():
-    with using(Simulated()), pytest.raises(RangeError, match=r"test_entry\.py"):
+def test_an_index_out_of_range_names_the_line(machine):
+    with using(machine()), pytest.raises(RangeError, match=r"test_entry\.py"):
         gl.jit(lambda x, i: x[i], device="cuda")(X, np.array([1, 99]))
 
 
@@ -151,12 +152,35 @@ def trained(device):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_training_on_a_gpu_is_training_on_a_cpu(form):
+def test_training_on_a_gpu_is_training_on_a_cpu(form, machine):
     wanted = trained("cpu")
-    with settings(disable=FORMS[form]), using(Simulated()):
+    with settings(disable=FORMS[form]), using(machine()):
         found = trained("cuda")
     for got, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_epoch_has_an_order_of_its_own(form):
+    """The host makes it, and launches anew: the device gathers by it."""
+    rows = RNG.random((9, 4), np.float32)
+    weights = np.arange(1, 4, dtype=np.float32)
+
+    def loss(p, x):
+        return (x[:, 0] * weights).sum() * p
+
+    def history(device):
+        step = gl.train_step(loss, gl.optim.sgd(0.1), device=device)
+        key = gl.random.key(7)
+        state = step.init(np.ones((), np.float32))
+        return step.fit(state, rows, 3, epochs=3, shuffle=key, progress=False)[1]["loss"]
+
+    machine = Simulated()
+    with settings(disable=FORMS[form]), using(machine):
+        found = history("cuda")
+    np.testing.assert_allclose(found, history("cpu"), rtol=1e-5)
+    if form == "one kernel":
+        assert [name for name, _ in machine.launches] == ["persistent"] * 3
 
 
 # ---- faults that must be found

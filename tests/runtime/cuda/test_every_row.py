@@ -1,21 +1,23 @@
-"""Every row of the operator table on a GPU: the PTX that it becomes, run by the interpreter."""
+"""Every row of the operator table on a GPU."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.gpus import Simulated
 from tests.interpreting import assert_close, run
 from tests.ops.test_every_row import (
     ELEMENTWISE,
     ROUGH,
     SAMPLED,
+    SMOOTH,
     ULPS,
     attrs_of,
     defined,
     draw,
     extremes,
+    gradient_cases,
     named,
+    projected,
     samples,
     takes,
     together,
@@ -28,9 +30,9 @@ from gradloom.pipeline import compile_graph
 from gradloom.runtime.cuda.machine import using
 
 
-def assert_on_gpu(cases: list[tuple[Op, list[np.ndarray], dict]], ulps: float) -> None:
+def assert_on(machine, cases: list[tuple[Op, list[np.ndarray], dict]], ulps: float) -> None:
     graph, arrays = together(cases)
-    with using(Simulated()):
+    with using(machine()):
         results = run(compile_graph(graph, device="cuda"), arrays)
     for got, want in zip(results, interpret(graph, *arrays), strict=True):
         assert got.dtype == want.dtype
@@ -54,16 +56,32 @@ def cases_of(row: Op) -> list[tuple[Op, list[np.ndarray], dict]]:
 
 
 @pytest.mark.parametrize("row", ELEMENTWISE, ids=named)
-def test_elementwise_rows_on_a_gpu_are_the_reference(row):
-    assert_on_gpu(cases_of(row), ULPS * ROUGH.get(row.name, 1))
+def test_elementwise_rows_on_a_gpu_are_the_reference(row, machine):
+    assert_on(machine, cases_of(row), ULPS * ROUGH.get(row.name, 1))
 
 
 @pytest.mark.parametrize("row", SAMPLED, ids=named)
-def test_sampled_rows_on_a_gpu_are_the_reference(row):
+def test_sampled_rows_on_a_gpu_are_the_reference(row, machine):
     dtype = next(d for d in ("float32", *takes(row)) if d in takes(row) and d != "bool")
     cases = [(row, arrays, attrs) for arrays, attrs in samples(row, dtype)]
     if compile_graph(together(cases)[0]).executable.needs.libraries:
         with pytest.raises(DeviceError, match="libraries of the host"):
-            assert_on_gpu(cases, 64)
+            assert_on(machine, cases, 64)
     else:
-        assert_on_gpu(cases, 64)
+        assert_on(machine, cases, 64)
+
+
+@pytest.mark.parametrize("row", SMOOTH, ids=named)
+def test_derivatives_of_rows_on_a_gpu_are_the_reference(row, machine):
+    """To second order."""
+    dtype = "float64" if "float64" in takes(row) else "complex128"
+    arrays, attrs = gradient_cases(row, dtype)[-1]
+    graph, full = projected(row, arrays, attrs)
+    if compile_graph(graph).executable.needs.libraries:
+        with using(machine()), pytest.raises(DeviceError, match="libraries of the host"):
+            compile_graph(graph, device="cuda")
+        return
+    with using(machine()):
+        results = run(compile_graph(graph, device="cuda"), full)
+    for got, want in zip(results, interpret(graph, *full), strict=True):
+        assert_close(got, want, 64 * max(1.0, float(np.abs(want).max(initial=0))), row.name)

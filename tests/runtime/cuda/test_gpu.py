@@ -7,6 +7,7 @@ import gradloom as gl
 import gradloom.numpy as gnp
 from gradloom.errors import DeviceMemoryError
 from gradloom.runtime.cuda.gpu import Gpu
+from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.machine import using
 from gradloom.settings import settings
 
@@ -55,7 +56,7 @@ def test_a_program_on_a_gpu(device: Interpreter, together: bool):
     given[:] = -1
     kernels = gpu.load(NUMBERED)
     for _ in range(2):
-        kernels.launch("numbered", 3, 32, 128, [place], together)
+        kernels.launch(Launch("numbered", (place,), 3, 128, together, threads=32))
     gpu.copy(other, place, X.nbytes)
     found = np.zeros_like(X)
     gpu.read(other, found)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.ptx import PtxError
+from tests.runtime.cuda.fake import Launched
 from tests.runtime.cuda.interpreted import Interpreter, interpreted
 from tests.runtime.cuda.kernels import (
     AXPY,
@@ -91,3 +92,25 @@ def test_what_lies_beyond_an_allocation_is_not_touched(gpu: Interpreter, device:
     assert isinstance(gpu.fake.raised, PtxError)
     assert "512" in str(gpu.fake.raised)
     gpu.fake.raised = None  # it was wanted
+
+
+def test_what_calls_the_driver_while_a_kernel_runs_leaves_its_queue_alone(
+    gpu: Interpreter, device: Device
+):
+    """As Python's garbage collector does, when it finds memory that nobody has."""
+    loaded = device.load(cubins.linked([SCALE_PTX], "sm_90"))
+    x, y = placed(device, X, Y)
+    seen = []
+
+    def interrupted(launched: Launched) -> None:
+        if not seen:
+            device.free(y)
+        seen.append(len(gpu.fake.launches))
+        gpu.run(launched)
+
+    gpu.fake.execute = interrupted
+    loaded.launch("scale", 1, 128, (x, 2.0))
+    loaded.launch("scale", 1, 128, (x, 3.0))
+    assert read(device, x).tolist() == (6 * X).tolist()
+    assert seen == [1, 2]
+    assert [at for at, _ in gpu.fake.blocks()] == [x]

@@ -119,7 +119,7 @@ class _Writer(Point):
         b = self.builder
         start, stop = I64(0), I64(self.nest.sizes[axis])
         if axis == 0 and self.kept and not self.nest.embedded:
-            start, stop = self.start, self.stop
+            start, stop = self.given
         step = self.width if axis == self.nest.vector and self.width is not None else 1
         if self.row.unrolled and axis >= self.kept:
             self._written_out(axis, step, body)

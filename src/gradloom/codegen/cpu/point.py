@@ -49,7 +49,8 @@ class Point:
     ) -> None:
         self.nest = nest
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.start, self.stop, *pointers = function.args
+        pointers = [a for a in function.args if isinstance(a.type, ir.PointerType)]
+        self.given = function.args[: -len(pointers)]  # numbers, which come before the operands
         self.width = _width(nest, target)
         fault = pointers.pop() if nest.picks else None
         self.memory = Memory(self.builder, pointers, fault, nest.embedded)

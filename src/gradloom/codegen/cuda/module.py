@@ -7,11 +7,8 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64
 from gradloom.codegen.cuda import nest, product, threads
-from gradloom.plan.device import DevicePlan, Spread
+from gradloom.plan.dealt import KERNEL, DevicePlan, Spread
 from gradloom.plan.tiles import THREADS
-
-# A kernel's name is its stage's, which no other function has, with this in front.
-KERNEL = "launch_"
 
 
 def stages_module(device: DevicePlan, target: Target) -> ir.Module:

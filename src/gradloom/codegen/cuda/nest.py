@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from llvmlite import ir
 
-from gradloom.codegen.cpu.memory import Memory
-from gradloom.codegen.cpu.point import Lanes, Point, combine
-from gradloom.codegen.cpu.row import Row
+from gradloom.codegen.cpu.point import Lanes, combine
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I32, I64, POINTER, counted, private
 from gradloom.codegen.cuda import threads
-from gradloom.codegen.lanes import LlvmLane, constant, register_type
-from gradloom.plan.device import BLOCK, Spread
+from gradloom.codegen.cuda.element import Element
+from gradloom.codegen.lanes import LlvmLane, register_type
+from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Fold, Store
-from gradloom.plan.rows import Pass, passes
+from gradloom.plan.rows import Pass
 from gradloom.plan.tiles import THREADS, WARP
 
 
@@ -39,40 +37,12 @@ def shared_bytes(spread: Spread) -> int:
     return threads.FOLD_BYTES if spread.lanes == BLOCK and spread.nest.reduced else 0
 
 
-class _Memory(Memory):
-    """Loads of one thread: what a guard keeps out is not read."""
-
-    def load(
-        self, operand: int, dtype: str, at: LlvmLane, width: int | None, mask: LlvmLane | None
-    ) -> LlvmLane:
-        if mask is None:
-            return super().load(operand, dtype, at, None, None)
-        b = self.builder
-        before = b.block
-        with b.if_then(mask.value):
-            found = super().load(operand, dtype, at, None, None)
-            inside = b.block
-        joined = b.phi(found.value.type)
-        joined.add_incoming(constant(b, dtype, 0).value, before)
-        joined.add_incoming(found.value, inside)
-        return LlvmLane(b, joined, dtype)
-
-    def report(self, wrong: LlvmLane) -> None:
-        """Store a 1 at the fault word: several threads may, at once."""
-        b = self.builder
-        word = self.fault
-        assert word is not None
-        with b.if_then(wrong.value, likely=False):
-            b.atomic_rmw("xchg", word, I64(1), "monotonic")
-
-
-class _Writer(Point):
+class _Writer(Element):
     """The loops of one thread."""
 
     def __init__(self, function: ir.Function, spread: Spread, target: Target) -> None:
-        nest = replace(spread.nest, vector=None)
-        super().__init__(function, nest, target, Row(passes(nest)))
-        self.memory = _Memory(self.builder, self.memory.pointers, self.memory.fault)
+        super().__init__(function, spread.nest, target)
+        self.start, self.stop = self.given
         self.spread = spread
 
     def write(self) -> None:
@@ -97,11 +67,9 @@ class _Writer(Point):
     def _place(self, number: ir.Value, axes: Sequence[int]) -> None:
         """The indices of axes, the last of them fastest, of which this is the number."""
         b = self.builder
-        for position, axis in reversed(list(enumerate(axes))):
-            size = I32(self.nest.sizes[axis])
-            index = b.urem(number, size) if position else number
+        found = threads.unravelled(b, number, [self.nest.sizes[axis] for axis in axes])
+        for axis, index in zip(axes, found, strict=True):
             self.index[axis] = b.zext(index, I64)
-            number = b.udiv(number, size)
 
     def _ordered(self, axes: Sequence[int]) -> None:
         """The loops that keep their order, and within them the row."""
@@ -114,23 +82,20 @@ class _Writer(Point):
 
     def _row(self) -> None:
         lanes: Lanes = {}
-        self._narrow(lanes, 0)
         for number, one in enumerate(self.row.passes):
+            self.narrow(lanes, number)
             self._pass(one, lanes)
-            self._narrow(lanes, number + 1)
         narrow = [s for s, wide in zip(self.nest.stores, self.wide, strict=True) if not wide]
-        if narrow and self.spread.lanes > 1:
+        if self.spread.lanes == 1:
+            self._last(narrow, lanes)
+        elif narrow:
             with self.builder.if_then(self.builder.icmp_unsigned("==", self.lane, I32(0))):
-                self._stores(narrow, lanes)
-        else:
-            self._stores(narrow, lanes)
+                self._last(narrow, lanes)
 
-    def _narrow(self, lanes: Lanes, phase: int) -> None:
-        """The steps of a phase that are one number a row."""
-        for number, step in enumerate(self.nest.steps):
-            due = self.phases[number] == phase and self.levels[number] <= self.kept
-            if due and number not in lanes:
-                lanes[number] = self._lane(number, step, lanes)
+    def _last(self, narrow: Sequence[Store], lanes: Lanes) -> None:
+        """What is one number a row, once all passes are over: one of its threads is enough."""
+        self.narrow(lanes, len(self.row.passes))
+        self.store(narrow, lanes)
 
     def _pass(self, one: Pass, lanes: Lanes) -> None:
         b = self.builder
@@ -169,7 +134,7 @@ class _Writer(Point):
             step = self.nest.steps[number]
             assert isinstance(step, Fold)
             self._combine_into(self.sums[number][0], step, lanes[step.arg])
-        self._stores(one.stores, lanes)
+        self.store(one.stores, lanes)
 
     def _folded(self, number: int) -> LlvmLane:
         """The fold's value, in every thread that shares the row."""
@@ -185,14 +150,3 @@ class _Writer(Point):
         if self.spread.lanes == BLOCK:
             return threads.folded_by_block(lane, together)
         return lane
-
-    def _stores(self, stores: Sequence[Store], lanes: Lanes) -> None:
-        for store in stores:
-            at = self._address(store.at, vector=False)
-            value = lanes[store.step]
-            for pick in store.picks:
-                at = at + self._picked(pick, lanes, None)
-            if store.accumulate:
-                before = self.memory.load(store.operand, store.dtype, at, None, None)
-                value = combine(store.accumulate, before, value)
-            self.memory.store(store.operand, at, value, None)

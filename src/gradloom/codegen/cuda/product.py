@@ -15,25 +15,31 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, POINTER, counted, declared, private
 from gradloom.codegen.cuda import threads
+from gradloom.codegen.cuda.epilogue import emit_epilogue
 from gradloom.ir.affine import Affine
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import Tiled
 from gradloom.plan.tiles import SIDE, THREADS
-
-Terms = Sequence[tuple[int, ir.Value]]
 
 
 def emit_product(module: ir.Module, name: str, tiled: Tiled, target: Target) -> ir.Function:
-    """`void name(i64 start, i64 stop, ptr a, ptr b, ptr c)`: tiles [start, stop) of C."""
-    function = private(module, name, [I64, I64, POINTER, POINTER, POINTER])
-    _Writer(function, tiled).write()
+    """`void name(i64 start, i64 stop, ptr a, ptr b, ptr c, ...)`: tiles [start, stop) of C, or of
+    what an epilogue makes of it, whose operands come last."""
+    finish, pointers = None, [POINTER] * 3
+    if tiled.epilogue is not None:
+        finish = emit_epilogue(module, f"{name}_element", tiled.product, tiled.epilogue, target)
+        pointers = [a.type for a in finish.args if a.type == POINTER]
+    function = private(module, name, [I64, I64, *pointers])
+    _Writer(function, tiled, finish).write()
     return function
 
 
 class _Writer:
-    def __init__(self, function: ir.Function, tiled: Tiled) -> None:
+    def __init__(self, function: ir.Function, tiled: Tiled, finish: ir.Function | None) -> None:
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.start, self.stop, self.a, self.b, self.c = function.args
+        self.start, self.stop, *self.operands = function.args
+        self.a, self.b, self.c, *_ = self.operands
+        self.finish = finish
         self.product, self.tile = tiled.product, tiled.tile
         self.kind = FLOATS[self.product.dtype]
         self.rows = self.tile.rows // SIDE  # of a thread
@@ -57,7 +63,7 @@ class _Writer:
             self.first_column = b.mul(b.urem(number, I32(columns)), I32(tile.columns))
             number = b.udiv(number, I32(columns))
             self.first_row = b.mul(b.urem(number, I32(rows)), I32(tile.rows))
-            self.batch = _unravelled(b, b.udiv(number, I32(rows)), product.batch)
+            self.batch = threads.unravelled(b, b.udiv(number, I32(rows)), product.batch)
             self.limits = self._limits()
             for row in sums:
                 for place in row:
@@ -120,7 +126,7 @@ class _Writer:
             inside = b.and_(
                 b.icmp_unsigned("<", index, I32(size)), b.icmp_unsigned("<", kk, I32(depth))
             )
-            axes = _unravelled(b, kk, self.product.depth)
+            axes = threads.unravelled(b, kk, self.product.depth)
             for axis, low, high in self.limits:
                 here = b.zext(axes[axis], I64)
                 inside = b.and_(inside, b.icmp_signed(">=", here, low))
@@ -200,10 +206,18 @@ class _Writer:
                     b.icmp_unsigned("<", n, I32(product.columns)),
                 )
                 with b.if_then(inside):
-                    at = self._offset(product.c_strides, [*self.batch, m, n], 0)
-                    pointer = b.gep(self.c, [at], source_etype=self.kind)
-                    value = b.load(place, typ=self.kind)
-                    b.store(value, pointer, align=ITEMSIZE[product.dtype])
+                    self._put(m, n, b.load(place, typ=self.kind))
+
+    def _put(self, row: ir.Value, column: ir.Value, value: ir.Value) -> None:
+        """Store an element of the result, or what becomes of it."""
+        b, product = self.builder, self.product
+        place = [*self.batch, row, column]
+        if self.finish is not None:
+            b.call(self.finish, [*place, value, *self.operands])
+            return
+        at = self._offset(product.c_strides, place, 0)
+        pointer = b.gep(self.c, [at], source_etype=self.kind)
+        b.store(value, pointer, align=ITEMSIZE[product.dtype])
 
     def _own(self, thread: ir.Value, number: int, count: int) -> ir.Value:
         """Which row, or column, of the tile is this thread's so many-th."""
@@ -235,12 +249,3 @@ class _Writer:
         for axis, factor in at.terms:
             total = b.add(total, b.mul(b.zext(self.batch[axis], I64), I64(factor)))
         return total
-
-
-def _unravelled(b: ir.IRBuilder, number: ir.Value, sizes: Sequence[int]) -> list[ir.Value]:
-    """The indices of axes of these sizes, the last of them fastest, of which this is the number."""
-    found: list[ir.Value] = []
-    for position, size in reversed(list(enumerate(sizes))):
-        found.append(b.urem(number, I32(size)) if position else number)
-        number = b.udiv(number, I32(size))
-    return found[::-1]

@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gradloom.codegen.cuda.module import KERNEL
 from gradloom.codegen.cuda.text_lanes import Functions
 from gradloom.codegen.cuda.text_nest import nest_kernel
 from gradloom.codegen.cuda.text_product import product_kernel
 from gradloom.errors import Where
-from gradloom.plan.device import DevicePlan, Spread
+from gradloom.plan.dealt import KERNEL, DevicePlan, Spread
 from gradloom.plan.plan import Kernel
 
 LINES = 3  # of the user's that are named beside a kernel

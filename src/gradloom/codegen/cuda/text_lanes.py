@@ -93,13 +93,18 @@ class Writer:
         self.body.line(form, *_values(targets), *_values(lanes))
 
     def called(
-        self, name: str, make: Callable[..., Any], lanes: Sequence[TextLane], doc: str
+        self,
+        name: str,
+        make: Callable[..., Any],
+        lanes: Sequence[TextLane],
+        doc: str,
+        **how: bool,
     ) -> TextLane:
         """The result of a function, which is `make`'s."""
         names = [(letter, lane.dtype) for letter, lane in zip("xyzuvw", lanes, strict=False)]
         (dtype,) = self.functions.define(name, names, make, doc)
         slots = ", ".join(f"{{{n}:b}}" for n in range(len(lanes)))
-        return self.lane(dtype, f"{name}({slots})", *lanes)
+        return self.lane(dtype, f"{name}({slots})", *lanes, **how)
 
 
 def _slots(start: int, stop: int) -> str:

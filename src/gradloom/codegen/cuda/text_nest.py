@@ -5,75 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from gradloom.codegen.cuda.text_body import Body
-from gradloom.codegen.cuda.text_lanes import Functions, TextLane, Writer
+from gradloom.codegen.cuda.text_element import Element, Lanes, combined
+from gradloom.codegen.cuda.text_lanes import Functions, TextLane
 from gradloom.codegen.cuda.text_threads import (
-    PICKED,
     SHARE,
     folded_by_block,
     folded_by_warp,
+    parts_of,
     place,
 )
-from gradloom.codegen.text import AXES, affine_text, guard_text
-from gradloom.ir.affine import Affine, Guard
 from gradloom.ir.op import OPS
-from gradloom.ir.source import constant_of
-from gradloom.plan.device import BLOCK, Spread
-from gradloom.plan.loops import depends
-from gradloom.plan.plan import (
-    Apply,
-    Constant,
-    Fold,
-    Inside,
-    Load,
-    Position,
-    Step,
-    Store,
-)
-from gradloom.plan.rows import Pass, is_wide, passes, phases
+from gradloom.plan.dealt import BLOCK, Spread
+from gradloom.plan.plan import Fold, Store
+from gradloom.plan.rows import Pass, is_wide, passes
 from gradloom.plan.tiles import THREADS, WARP
 
-Lanes = dict[int, TextLane]
-# An operator of more operations than this is a function, which the text defines once.
-WRITTEN_OUT = 4
 NUMBER = "number"  # of an item
 
 
 def nest_kernel(
     name: str, spread: Spread, functions: Functions, remark: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a kernel whose blocks share the items of a nest, and the types of its arguments."""
+    """The text of a kernel whose blocks share the items of a nest, and what it takes."""
     writer = _Nest(spread, functions)
-    text = writer.text()
     names = ", ".join(writer.pointers)
     head = f'def {name}({names}):\n    """{remark}: {spread.count} items, {_who(spread)}."""\n'
-    return head + text, tuple(f"{kind}*" for kind in writer.kinds)
+    return head + writer.text(), writer.arguments
 
 
 def _who(spread: Spread) -> str:
     return {1: "a thread each", WARP: "a warp each", BLOCK: "a block each"}[spread.lanes]
 
 
-class _Nest:
+class _Nest(Element):
     """The state of writing one nest."""
 
     def __init__(self, spread: Spread, functions: Functions) -> None:
-        self.spread, self.nest = spread, spread.nest
-        nest = self.nest
-        self.kept = len(nest.sizes) - nest.reduced
-        self.axes = depends(nest)
-        self.levels = [1 + max(axes, default=-1) for axes in self.axes]
-        self.phases = phases(nest)
-        self.passes = passes(nest)
-        self.wide = [is_wide(nest, store, self.axes) for store in nest.stores]
-        self.index = [*AXES, *(f"i{n}" for n in range(len(AXES), len(nest.sizes)))]
-        known = {s.operand: s.dtype for s in nest.steps if isinstance(s, Load)}
-        known |= {s.operand: s.dtype for s in nest.stores}
-        kinds = [known.get(number, "uint8") for number in range(1 + max(known, default=-1))]
-        self.pointers = [f"p{n}" for n in range(len(kinds))] + ["fault"] * nest.picks
-        self.kinds = ["uint8" if k == "bool" else k for k in kinds] + ["int64"] * nest.picks
-        self.body = Body(taken=dict.fromkeys([*self.index, "t"], 1))
-        self.writer = Writer(self.body, functions)
+        super().__init__(spread.nest, functions)
+        self.spread = spread
+        self.passes = passes(self.nest)
+        self.wide = [is_wide(self.nest, store, self.axes) for store in self.nest.stores]
 
     # ---- the loops
 
@@ -84,6 +55,10 @@ class _Nest:
             return body.text()
         self.writer.functions.texts.setdefault("share", SHARE)
         body.line("thread = uint32(cuda.threadIdx.x)")
+        if lanes == BLOCK:
+            folds = [self._fold(number) for one in self.passes for number in one.folds]
+            for line in dict.fromkeys(parts_of(fold.dtype)[1] for fold in folds):
+                body.line(line)
         grain = THREADS // lanes
         if lanes > 1:
             body.line(f"lane = int64(thread % uint32({lanes}))")
@@ -113,23 +88,20 @@ class _Nest:
 
     def _row(self) -> None:
         lanes: Lanes = {}
-        self._narrow(lanes, 0)
         for number, one in enumerate(self.passes):
+            self.narrow(lanes, number)
             self._pass(one, lanes)
-            self._narrow(lanes, number + 1)
         narrow = [s for s, wide in zip(self.nest.stores, self.wide, strict=True) if not wide]
-        if narrow and self.spread.lanes > 1:
+        if self.spread.lanes == 1:
+            self._last(narrow, lanes)
+        elif narrow:
             with self.body.inside("if lane == 0:"):
-                self._stores(narrow, lanes)
-        else:
-            self._stores(narrow, lanes)
+                self._last(narrow, lanes)
 
-    def _narrow(self, lanes: Lanes, phase: int) -> None:
-        """The steps of a phase that are one number a row."""
-        for number, step in enumerate(self.nest.steps):
-            due = self.phases[number] == phase and self.levels[number] <= self.kept
-            if due and number not in lanes:
-                lanes[number] = self._lane(step, lanes)
+    def _last(self, narrow: Sequence[Store], lanes: Lanes) -> None:
+        """What is one number a row, once all passes are over: one of its threads is enough."""
+        self.narrow(lanes, len(self.passes))
+        self.store(narrow, lanes)
 
     def _pass(self, one: Pass, lanes: Lanes) -> None:
         sums = {number: self._sum(number) for number in one.folds}
@@ -167,11 +139,11 @@ class _Nest:
     def _point(self, one: Pass, lanes: Lanes, sums: Lanes) -> None:
         for number in one.steps:
             if number not in lanes:
-                lanes[number] = self._lane(self.nest.steps[number], lanes)
+                lanes[number] = self.lane(self.nest.steps[number], lanes)
         for number, total in sums.items():
             step = self._fold(number)
-            self.writer.assign([total], [_combine(step.op, total, lanes[step.arg])])
-        self._stores(one.stores, lanes)
+            self.writer.assign([total], [combined(step.op, total, lanes[step.arg])])
+        self.store(one.stores, lanes)
 
     def _fold(self, number: int) -> Fold:
         step = self.nest.steps[number]
@@ -183,104 +155,10 @@ class _Nest:
         op = self._fold(number).op
 
         def together(x: TextLane, y: TextLane) -> TextLane:
-            return _combine(op, x, y)
+            return combined(op, x, y)
 
         if self.spread.lanes == WARP:
             return folded_by_warp(op, total, together)
         if self.spread.lanes == BLOCK:
             return folded_by_block(op, total, together)
         return total
-
-    # ---- steps
-
-    def _lane(self, step: Step, lanes: Lanes) -> TextLane:
-        match step:
-            case Constant():
-                return self.writer.constant(step.dtype, constant_of(step.value, step.dtype))
-            case Position():
-                return self._number(step.at).cast(step.dtype)
-            case Inside():
-                return self._within(step.guards, lanes[step.arg])
-            case Apply():
-                return self._applied(step, [lanes[a] for a in step.args])
-            case Load():
-                return self._load(step, lanes)
-        raise AssertionError(step)
-
-    def _applied(self, step: Apply, given: list[TextLane]) -> TextLane:
-        row = OPS[step.op]
-        assert row.lanes is not None
-
-        def make(*lanes: TextLane) -> TextLane:
-            how = {"dtype": step.dtype} if row.casts else {}
-            found: TextLane = row.lanes(*lanes, **how)  # type: ignore[misc]
-            return found
-
-        trial = Writer(Body(), self.writer.functions)
-        make(*(trial.named("x", lane.dtype) for lane in given))
-        if trial.body.operations <= WRITTEN_OUT:
-            return make(*given)
-        types = dict.fromkeys([*(lane.dtype for lane in given), step.dtype])
-        return self.writer.called("_".join([step.op, *types]), make, given, row.doc or step.op)
-
-    def _load(self, step: Load, lanes: Lanes) -> TextLane:
-        form = f"{self.pointers[step.operand]}[{self._at(step)}]"
-        if step.dtype == "bool":
-            form = f"({form} != 0)"
-        condition = self._condition(step.guards)
-        if condition:
-            zero = self.writer.constant(step.dtype, 0).value.form
-            form = f"({form} if {condition} else {zero})"
-        return self.writer.lane(step.dtype, form, *self._picked(step, lanes), reads=True)
-
-    def _within(self, guards: Sequence[Guard], lane: TextLane) -> TextLane:
-        condition = self._condition(guards)
-        if not condition:
-            return lane
-        zero = self.writer.constant(lane.dtype, 0).value.form
-        return self.writer.lane(lane.dtype, f"({{0}} if {condition} else {zero})", lane)
-
-    def _condition(self, guards: Sequence[Guard]) -> str:
-        found = (guard_text(g, self.nest.sizes, self.index) for g in dict.fromkeys(guards))
-        return " and ".join(c for c in found if c)
-
-    def _number(self, at: Affine) -> TextLane:
-        """An index expression as a number; the indices are 64 bits wide."""
-        return self.writer.lane("int64", f"({affine_text(at, self.index)})")
-
-    # ---- places
-
-    def _at(self, part: Load | Store) -> str:
-        """The form of the place of an element, of values that are `_picked`."""
-        picks = []
-        for number, pick in enumerate(part.picks):
-            self.writer.functions.texts.setdefault("picked", PICKED)
-            text = f"picked({{{number}:b}}, {pick.size}, fault)"
-            picks.append(text if pick.stride == 1 else f"{pick.stride} * {text}")
-        return affine_text(part.at, self.index, picks)
-
-    def _picked(self, part: Load | Store, lanes: Lanes) -> list[TextLane]:
-        """The run-time indices."""
-        return [lanes[pick.step].cast("int64") for pick in part.picks]
-
-    def _stores(self, stores: Sequence[Store], lanes: Lanes) -> None:
-        for store in stores:
-            picked, value = self._picked(store, lanes), lanes[store.step]
-            pointer = self.pointers[store.operand]
-            if store.accumulate:
-                at = self.writer.lane("int64", f"({self._at(store)})", *picked, bound=bool(picked))
-                before = self.writer.lane(store.dtype, f"{pointer}[{{0:b}}]", at, reads=True)
-                value = _combine(store.accumulate, before, value)
-                self.body.line(f"{pointer}[{{0}}] = {{1}}", at.value, value.value)
-                continue
-            if store.dtype == "bool":
-                value = value.cast("uint8")
-            form = f"{pointer}[{self._at(store)}] = {{{len(picked)}}}"
-            self.body.line(form, *(p.value for p in picked), value.value)
-
-
-def _combine(row: str, left: TextLane, right: TextLane) -> TextLane:
-    lanes = OPS[row].lanes
-    assert lanes is not None
-    found: TextLane = lanes(left, right)
-    return found

@@ -10,34 +10,81 @@ import math
 from collections.abc import Sequence
 
 from gradloom.codegen.cuda.text_body import Body
+from gradloom.codegen.cuda.text_element import Element
 from gradloom.codegen.cuda.text_lanes import Functions, literal
 from gradloom.codegen.cuda.text_threads import SHARE, place
 from gradloom.codegen.text import affine_text
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.types import ITEMSIZE
-from gradloom.plan.device import Tiled
+from gradloom.plan.dealt import RESULT, Digit, Tiled
+from gradloom.plan.plan import Load
 from gradloom.plan.tiles import SIDE, THREADS
 
 
 def product_kernel(
     name: str, tiled: Tiled, functions: Functions, remark: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a kernel whose blocks share the tiles of a product; the types of its arguments."""
+    """The text of a kernel whose blocks share the tiles of a product, and what it takes."""
     functions.texts.setdefault("share", SHARE)
-    tile = tiled.tile
+    tile, kind = tiled.tile, tiled.product.dtype
+    finish, names = "", list("abc")
+    arguments: tuple[str, ...] = (f"{kind}*",) * 3
+    if tiled.epilogue is not None:
+        finish = f"{name}_element"
+        names, arguments = _define_epilogue(finish, tiled, functions)
     doc = f"{remark}: {tiled.count} tiles of {tile.rows} x {tile.columns}, a block each."
-    head = f'def {name}(a, b, c):\n    """{doc}"""\n'
-    return head + _Product(tiled).text(), (f"{tiled.product.dtype}*",) * 3
+    head = f'def {name}({", ".join(names)}):\n    """{doc}"""\n'
+    return head + _Product(tiled, finish, names).text(), arguments
+
+
+def _batch(tiled: Tiled) -> list[str]:
+    return [f"b{n}" for n in range(len(tiled.product.batch))]
+
+
+def _define_epilogue(
+    name: str, tiled: Tiled, functions: Functions
+) -> tuple[list[str], tuple[str, ...]]:
+    """Define what becomes of an element: `name(batch..., row, column, element, operand...)`, of
+    which it returns the operands' names and types."""
+    product, epilogue = tiled.product, tiled.epilogue
+    assert epilogue is not None
+    nest, shape = epilogue.nest, (*product.batch, product.rows, product.columns)
+    known = dict.fromkeys(range(RESULT + 1), product.dtype)
+    at = Element(nest, functions, "abc", known)
+    place = [*_batch(tiled), "row", "column"]
+    for axis, digit in enumerate(epilogue.digits):
+        at.body.line(f"{at.index[axis]} = {_digit(place[digit.axis], digit, shape[digit.axis])}")
+    lanes = {
+        number: at.writer.named("element", product.dtype)
+        for number, step in enumerate(nest.steps)
+        if isinstance(step, Load) and step.operand == RESULT
+    }
+    at.narrow(lanes, 0)
+    at.store(nest.stores, lanes)
+    head = f"def {name}({', '.join([*place, 'element', *at.pointers])}):\n"
+    doc = '    """What becomes of an element of the product."""\n'
+    functions.texts[name] = head + doc + at.body.text()
+    return at.pointers, at.arguments
+
+
+def _digit(index: str, digit: Digit, size: int) -> str:
+    text = index
+    if digit.step > 1:
+        text = f"uint32({text}) // uint32({digit.step})"
+    if digit.step * digit.size < size:
+        text = f"uint32({text}) % uint32({digit.size})"
+    return index if text == index else f"int64({text})"
 
 
 class _Product:
     """The state of writing one product."""
 
-    def __init__(self, tiled: Tiled) -> None:
+    def __init__(self, tiled: Tiled, finish: str, names: Sequence[str]) -> None:
+        self.finish, self.names = finish, names
         self.tiled, self.product, self.tile = tiled, tiled.product, tiled.tile
         self.rows = self.tile.rows // SIDE  # of a thread
         self.columns = self.tile.columns // SIDE
-        self.batch = [f"b{n}" for n in range(len(self.product.batch))]
+        self.batch = _batch(tiled)
         self.depth = [f"k{n}" for n in range(len(self.product.depth))]
         self.body = Body()
 
@@ -71,9 +118,8 @@ class _Product:
         for number, limit in enumerate(product.limits):
             for end, at in (("low", limit.low), ("high", limit.high)):
                 text = affine_text(at, self.batch)
-                line(
-                    f"{end}{number} = {text if limit.step == 1 else f'-(-({text}) // {limit.step})'}"
-                )
+                text = text if limit.step == 1 else f"-(-({text}) // {limit.step})"
+                line(f"{end}{number} = {text}")
         with self.body.inside(f"for at in range({self.rows * self.columns}):"):
             line(f"sums[at] = {literal(0, product.dtype)}")
 
@@ -81,43 +127,30 @@ class _Product:
         """Copy a piece of an operand, zeros beyond it; neighbouring threads read what lies together
         in memory."""
         line, product, deep = self.body.line, self.product, self.tile.depth
-        count = len(product.batch)
-        by_depth = (
-            product.a_strides[count + len(product.depth)] == 1
-            if name == "a"
-            else product.b_strides[-1] != 1
-        )
-        order = [("at", "k"), ("k", "at")][not by_depth]
-        inner = (wide, deep)[by_depth]
+        strides, before, order = product.b_strides, product.before[1], [*self.depth, own]
+        by_depth = product.b_strides[-1] != 1
+        if name == "a":
+            strides, before, order = product.a_strides, product.before[0], [own, *self.depth]
+            by_depth = strides[len(self.batch) + len(self.depth)] == 1
+        whole = "deep" if len(self.depth) > 1 else self.depth[0]
+        first, second = ("at", "k") if by_depth else ("k", "at")
+        inner = deep if by_depth else wide
         with self.body.inside(f"for turn in range(thread, {wide * deep}, {THREADS}):"):
-            line(f"{order[0]} = int64(uint32(turn) // uint32({inner}))")
-            line(f"{order[1]} = int64(uint32(turn) % uint32({inner}))")
+            line(f"{first} = int64(uint32(turn) // uint32({inner}))")
+            line(f"{second} = int64(uint32(turn) % uint32({inner}))")
             line(f"{own} = {wide} * {own}0 + at")
+            line(f"{whole} = first + k")
+            for text in place(whole, self.depth, product.depth):
+                line(text)
             line("value = " + literal(0, product.dtype))
-            line(f"{'deep' if len(self.depth) > 1 else self.depth[0]} = first + k")
-            inside = [f"{own} < {size}"] * bool(size % wide)
-            whole = "deep" if len(self.depth) > 1 else self.depth[0]
+            inside = [f"{own} < {size}"] * bool(size % wide) or []
             inside += [f"{whole} < {depth}"] * bool(depth % deep)
-            if len(self.depth) > 1:
-                for text in place("deep", self.depth, product.depth):
-                    line(text)
             for number, limit in enumerate(product.limits):
                 inside.append(f"low{number} <= {self.depth[limit.axis]} < high{number}")
-            element = self._element(name)
-            if inside:
-                with self.body.inside(f"if {' and '.join(inside)}:"):
-                    line(f"value = {element}")
-            else:
+            element = f"{name}[{_place(strides, [*self.batch, *order], before)}]"
+            with self.body.inside(f"if {' and '.join(inside) or 'True'}:"):
                 line(f"value = {element}")
             line(f"tile_{name}[{wide} * k + at] = value")
-
-    def _element(self, name: str) -> str:
-        product = self.product
-        if name == "a":
-            return f"a[{_place(product.a_strides, [*self.batch, 'm', *self.depth], product.before[0])}]"
-        if name == "b":
-            return f"b[{_place(product.b_strides, [*self.batch, *self.depth, 'n'], product.before[1])}]"
-        return f"c[{_place(product.c_strides, [*self.batch, 'm', 'n'])}]"
 
     def _multiply(self) -> None:
         line, tile, inside = self.body.line, self.tile, self.body.inside
@@ -135,7 +168,10 @@ class _Product:
             with inside(f"for j in range({self.columns}):"):
                 line(f"n = {tile.columns} * n0 + {self._own('along', 'j', self.columns)}")
                 with inside(f"if m < {product.rows} and n < {product.columns}:"):
-                    line(f"{self._element('c')} = sums[{self.columns} * i + j]")
+                    element = f"sums[{self.columns} * i + j]"
+                    given = ", ".join([*self.batch, "m", "n", element, *self.names])
+                    at = _place(product.c_strides, [*self.batch, "m", "n"])
+                    line(f"{self.finish}({given})" if self.finish else f"c[{at}] = {element}")
 
     def _own(self, thread: str, number: str, count: int) -> str:
         """Which row, or column, of the tile is this thread's so many-th: up to four that lie

@@ -72,32 +72,47 @@ def folded_by_warp(op: str, lane: TextLane, combine: Combine) -> TextLane:
         return value
 
     doc = f"The {op} of what the threads of a warp have."
-    return lane.writer.called(f"{op}_by_warp_{lane.dtype}", make, [lane], doc)
+    name = f"{op}_by_warp_{lane.dtype}"
+    return lane.writer.called(name, make, [lane], doc, bound=True)  # all of them come here
+
+
+def parts_of(dtype: str) -> tuple[str, str]:
+    """The name of the shared memory in which warps meet with their parts of a fold, and the line
+    that a kernel declares it by.
+
+    The kernel, not the function: numba-cuda-mlir 0.6 loses the shared memory of functions that it
+    does not inline.
+    """
+    kept = _kept(dtype)
+    return f"parts_{kept}", f"parts_{kept} = cuda.shared.array({THREADS // WARP}, {kept})"
+
+
+def _kept(dtype: str) -> str:
+    return "int32" if dtype == "bool" else dtype
 
 
 def folded_by_block(op: str, lane: TextLane, combine: Combine) -> TextLane:
-    """The threads of a block combined, in each of them."""
-    kept = "int32" if lane.dtype == "bool" else lane.dtype
-    count = THREADS // WARP
+    """The threads of a block combined, in each of them, by way of shared memory."""
+    dtype, kept = lane.dtype, _kept(lane.dtype)
 
-    def make(value: TextLane) -> TextLane:
+    def make(value: TextLane, parts: TextLane) -> TextLane:
         writer, body = value.writer, value.writer.body
         value = folded_by_warp(op, value, combine).cast(kept)
-        body.line(f"parts = cuda.shared.array({count}, {kept})")
         body.line("thread = uint32(cuda.threadIdx.x)")
         body.line("cuda.syncthreads()  # for those who still read what was there")
         with body.inside(f"if thread % uint32({WARP}) == 0:"):
             body.line(f"parts[thread // uint32({WARP})] = {{0}}", value.value)
         body.line("cuda.syncthreads()")
-        parts = [
-            writer.lane(kept, f"parts[{n}]", reads=True).cast(lane.dtype) for n in range(count)
-        ]
-        while len(parts) > 1:
-            parts = [combine(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
+        count = THREADS // WARP
+        found = [writer.lane(kept, f"parts[{n}]", reads=True).cast(dtype) for n in range(count)]
+        while len(found) > 1:
+            found = [combine(x, y) for x, y in zip(found[::2], found[1::2], strict=True)]
+        return found[0]
 
+    name = f"{op}_by_block_{dtype}"
     doc = f"The {op} of what the threads of a block have."
-    return lane.writer.called(f"{op}_by_block_{lane.dtype}", make, [lane], doc)
+    lane.writer.functions.define(name, [("x", dtype), ("parts", kept)], make, doc)
+    return lane.writer.lane(dtype, f"{name}({{0:b}}, {parts_of(dtype)[0]})", lane, bound=True)
 
 
 def _exchange(lane: TextLane, distance: int) -> TextLane:

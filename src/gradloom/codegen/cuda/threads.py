@@ -6,7 +6,7 @@ and all of a warp to `exchange`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from llvmlite import ir
@@ -41,6 +41,15 @@ def meet(builder: ir.IRBuilder) -> None:
 def first(builder: ir.IRBuilder) -> ir.Value:
     """Whether this is the first thread of its block."""
     return builder.icmp_unsigned("==", thread(builder), I32(0))
+
+
+def unravelled(b: ir.IRBuilder, number: ir.Value, sizes: Sequence[int]) -> list[ir.Value]:
+    """The indices of axes of these sizes, the last of them fastest, of which this is the number."""
+    found: list[ir.Value] = []
+    for position, size in reversed(list(enumerate(sizes))):
+        found.append(b.urem(number, I32(size)) if position else number)
+        number = b.udiv(number, I32(size))
+    return found[::-1]
 
 
 def shared(module: ir.Module) -> ir.Value:

@@ -266,6 +266,7 @@ class Loaded:
 
     def __init__(self, device: Device, cubin: Cubin) -> None:
         self.device = device
+        self.seconds = cubin.seconds
         self.formats = {name: f for text in cubin.ptx for name, f in entries(text).items()}
         self._handle = device.call("cuModuleLoadData", cubin.code)
         self._functions: dict[str, Any] = {}

@@ -14,12 +14,12 @@ import numpy as np
 
 from gradloom.codegen import words
 from gradloom.codegen.driver import external_slot, staging
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Buffer
-from gradloom.plan.tiles import THREADS
-from gradloom.runtime.cuda.launched import Control, run_launched
+from gradloom.runtime.cuda.forms import Call, by_epoch, form_of
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Machine
-from gradloom.runtime.cuda.ptx import PERSISTENT, Ptx
+from gradloom.runtime.orders import shuffle
 
 WORD = 8
 
@@ -49,15 +49,10 @@ class CudaEntry:
         ptx: Ptx,
         machine: Machine,
     ) -> None:
-        self.device, self.plan, self.batch = device, device.plan, batch
-        self.driver, self.ptx, self.machine = driver, ptx, machine
-        self.launched = PERSISTENT not in ptx.shared_bytes
-        self.module = machine.load(ptx.text)
+        self.plan, self.batch, self.machine = device.plan, batch, machine
+        self.form = form_of(device, driver, ptx, machine)
         self.control_words = words.FAULTS + len(self.plan.kernels)
-        self.slots = 1 + sum(b.space in ("input", "state", "output") for b in self.plan.buffers)
-        stages = [s for kernel in self.plan.kernels for s in kernel.stages]
-        most = max((-(-s.extent // max(s.grain, 1)) for s in stages), default=1)
-        self.blocks = max(1, min(machine.blocks, most))
+        self.slots = sum(b.space in ("input", "state", "output") for b in self.plan.buffers)
         self._arena = (0, 0)  # address and bytes
         self._alone = threading.Lock()  # an entry has one arena
 
@@ -68,61 +63,39 @@ class CudaEntry:
 
     def _call(self, table: int, control: int) -> int:
         head = np.ctypeslib.as_array((ctypes.c_int64 * self.control_words).from_address(control))
-        places = (ctypes.c_size_t * self.slots).from_address(table)
+        places = (ctypes.c_size_t * (self.slots + 1)).from_address(table)
         machine = self.machine
         externs = list(self._externs(head))
-        there = np.zeros(self.slots, np.uint64)
+        there = [0] * self.slots
         made = []
+
+        def allocated(nbytes: int) -> int:
+            made.append(machine.allocate(max(nbytes, 1)))
+            return made[-1]
+
         try:
             for extern in externs:
-                at = machine.allocate(max(extern.nbytes, 1))
-                made.append(at)
-                there[extern.slot] = at
+                there[extern.slot] = at = allocated(extern.nbytes)
                 machine.write(at, _memory(places[extern.slot], extern.nbytes))
-            made.append(machine.allocate(head.nbytes))
-            machine.write(made[-1], head)
-            order = places[self.slots - 1] if self.batch is not None else 0
-            self._run(there, head, made, order)
+            control_there = allocated(head.nbytes)
+            rows = int(head[words.ROWS]) if self.batch is not None else 0
+            order = _memory(places[self.slots] if rows else 0, rows * WORD).view(np.int64)
+            order_there = allocated(order.nbytes)
+            shuffled = head[words.MODE] == words.SHUFFLE
+            key = int(head[words.KEY_LOW]), int(head[words.KEY_HIGH])
+            for part in by_epoch(head):
+                if shuffled:
+                    shuffle(order, key, int(part[words.EPOCH]))
+                machine.write(order_there, order)
+                self.form.start(Call(there, self._place(), control_there, part, order_there))
+            machine.read(control_there, head)
             for extern in externs:
                 if extern.written:
-                    memory = _memory(places[extern.slot], extern.nbytes)
-                    machine.read(int(there[extern.slot]), memory)
+                    machine.read(there[extern.slot], _memory(places[extern.slot], extern.nbytes))
         finally:
             for at in made:
                 machine.free(at)
         return int(head[words.DONE])
-
-    def _run(self, there: np.ndarray, head: np.ndarray, made: list[int], order: int) -> None:
-        """Run the driver, by one kernel or by the host; `head` is then as it has left it."""
-        control = made[-1]
-        if self.launched:
-            rows = int(head[words.ROWS]) if order else 0
-            self._run_launched(there, head, control, _memory(order, rows * WORD))
-            return
-        made.append(self.machine.allocate(there.nbytes))
-        self.machine.write(made[-1], there)
-        pointers = (made[-1], self._place(), control)
-        shared = self.ptx.shared_bytes[PERSISTENT]
-        self.module.launch(PERSISTENT, self.blocks, THREADS, shared, pointers, together=True)
-        self.machine.read(control, head)
-
-    def _run_launched(
-        self, there: np.ndarray, head: np.ndarray, control: int, order: np.ndarray
-    ) -> None:
-        table = [*map(int, there[:-1]), order.view(np.int64)]
-        run_launched(
-            self.driver,
-            self.device,
-            self.ptx,
-            self.module,
-            self.machine,
-            table,
-            self._place(),
-            Control(head, control),
-        )
-        found = head.copy()
-        self.machine.read(control, found)
-        head[words.FAULTS :] = found[words.FAULTS :]
 
     def _place(self) -> int:
         """The arena on the GPU, with the places of batches behind it."""
@@ -150,9 +123,6 @@ class CudaEntry:
             nbytes = self._data_bytes(buffer, head) if self._is_data(buffer) else 0
             nbytes = nbytes or buffer.type.nbytes * count
             yield Extern(slot, nbytes, buffer.space != "input")
-        rows = int(head[words.ROWS]) if self.batch is not None else 0
-        if rows and not self.launched:  # the host shuffles its own
-            yield Extern(self.slots - 1, rows * WORD, written=True)
 
     def _is_data(self, buffer: Buffer) -> bool:
         return self.batch is not None and buffer.space == "input" and buffer.offset in self.batch

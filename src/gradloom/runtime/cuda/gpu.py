@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from gradloom.runtime.cuda.cubins import linked
 from gradloom.runtime.cuda.driver import Loaded, device
+from gradloom.runtime.cuda.launch import Launch
 
 
 class Gpu:
@@ -52,18 +51,16 @@ class Kernels:
 
     def __init__(self, gpu: Gpu, loaded: Loaded) -> None:
         self.gpu, self.loaded = gpu, loaded
+        self.seconds = loaded.seconds
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        """Run a kernel, after what was launched before; if `together`, with all of its blocks
-        resident at once."""
+    def launch(self, launch: Launch) -> None:
+        """Run a kernel, after what was launched before."""
         self.loaded.launch(
-            kernel, blocks, threads, pointers, self.gpu.stream, shared_bytes, cooperative=together
+            launch.kernel,
+            launch.blocks,
+            launch.threads,
+            launch.arguments,
+            self.gpu.stream,
+            launch.shared_bytes,
+            cooperative=launch.together,
         )

@@ -58,8 +58,8 @@ class Kernel:
     """A kernel as Python text that defines the function `name`, and whatever that calls.
 
     The text sees `cuda` (threadIdx, shared.array, syncthreads, ...), `math`, `carray` (an array at
-    an address), the types of `KINDS` by their names, the primitives that it is compiled with, and `functions`: names with a result
-    and arguments each, which the LLVM text `llvm` defines.
+    an address), the types of `KINDS` by their names, the primitives that it is compiled with, and
+    `functions`: names with a result and arguments each, which the LLVM text `llvm` defines.
     """
 
     name: str
@@ -96,13 +96,25 @@ class Resources:
 
 @dataclass(frozen=True)
 class Cubin:
-    """Machine code for one architecture, the PTX that it was made from, and what it takes."""
+    """Machine code for one architecture, the PTX that it was made from, what it takes, and what
+    making it took, by stage."""
 
     code: bytes
     arch: str
     ptx: tuple[str, ...]
     resources: Mapping[str, Resources]
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
+
+@dataclass(frozen=True)
+class Ptx:
+    """PTX of some kernels, and the bytes of shared memory that a launch of each needs."""
+
+    text: str
+    shared_bytes: Mapping[str, int]
+
+
+PERSISTENT = "persistent"  # the kernel that runs a driver
 
 # ---- what PTX and the linker say
 

@@ -7,25 +7,27 @@ GPU, and the blocks of one launch are done before those of the next begin.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from gradloom.codegen.cuda.module import KERNEL
 from gradloom.codegen.primitives import cut, share
 from gradloom.codegen.words import ENTRY
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import KERNEL, DevicePlan
 from gradloom.plan.plan import Routine, Stage
-from gradloom.plan.tiles import THREADS
+from gradloom.runtime.cuda.kernel import Ptx
+from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.machine import Machine, Module
-from gradloom.runtime.cuda.ptx import Ptx
 
 
-class Control:
+class Control(Protocol):
     """The control words: here, and where kernels report faults."""
 
-    def __init__(self, words: np.ndarray, address: int) -> None:
-        self.words, self.address = words, address
+    @property
+    def head(self) -> np.ndarray: ...
+
+    @property
+    def control(self) -> int: ...
 
 
 def run_launched(
@@ -48,17 +50,17 @@ def run_launched(
 
 def _words(machine: Machine) -> dict[str, Any]:
     def view(base: Any, offset: int) -> int:
-        return int((base.address if isinstance(base, Control) else base) + offset)
+        return int((base if isinstance(base, int) else base.control) + offset)
 
     def get(base: Any, index: int) -> int:
-        if isinstance(base, Control | np.ndarray):
-            return int((base.words if isinstance(base, Control) else base)[index])
+        if not isinstance(base, int):
+            return int((base if isinstance(base, np.ndarray) else base.head)[index])
         word = np.zeros(1, np.int64)
         machine.read(base + 8 * index, word)
         return int(word[0])
 
-    def put(base: Any, index: int, value: int) -> None:
-        (base.words if isinstance(base, Control) else base)[index] = value
+    def put(control: Control, index: int, value: int) -> None:
+        control.head[index] = value
 
     def copy(target: int, target_byte: int, source: int, source_byte: int, count: int) -> None:
         machine.copy(target + target_byte, source + source_byte, count)
@@ -90,7 +92,6 @@ def _launch(stage: Stage, ptx: Ptx, module: Module, machine: Machine) -> Callabl
     numbers = 2 + len(stage.numbers) * isinstance(stage.code, Routine)
 
     def launch(*given: int) -> None:
-        shared = ptx.shared_bytes[kernel]
-        module.launch(kernel, blocks, THREADS, shared, given[numbers:], together=False)
+        module.launch(Launch(kernel, given[numbers:], blocks, ptx.shared_bytes[kernel]))
 
     return launch

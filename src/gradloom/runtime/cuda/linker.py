@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradloom.clock import now
 from gradloom.errors import InternalError, ToolchainError
 from gradloom.runtime.cuda.kernel import Cubin, entries, read_resources
 from gradloom.runtime.cuda.packages import INSTALL, capability, needs, versions
@@ -28,6 +29,7 @@ def link(ptx: Sequence[str], arch: str) -> Cubin:
         from cuda.bindings import nvjitlink
     names = tuple(name for text in ptx for name in entries(text))
     options = [f"-arch={arch}", "-verbose", "-O3"]
+    start = now()
     try:
         with _linking(nvjitlink, options) as handle:
             for number, text in enumerate(ptx):
@@ -42,7 +44,8 @@ def link(ptx: Sequence[str], arch: str) -> Cubin:
     except nvjitlink.nvJitLinkError as error:
         raise _refused(error, ptx) from error
     log = said.decode().strip("\0")
-    return Cubin(bytes(code), arch, tuple(ptx), read_resources(log, names))
+    resources = read_resources(log, names)
+    return Cubin(bytes(code), arch, tuple(ptx), resources, {"nvjitlink": now() - start})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -15,22 +15,17 @@ import numpy as np
 
 from gradloom.errors import DeviceError, message, user_where
 from gradloom.runtime.cuda.gpu import Gpu
+from gradloom.runtime.cuda.launch import Launch
 
 
 class Module(Protocol):
-    """Kernels that are loaded."""
+    """Kernels that are loaded; `seconds` are what making their machine code took, by stage."""
 
-    def launch(
-        self,
-        kernel: str,
-        blocks: int,
-        threads: int,
-        shared_bytes: int,
-        pointers: Sequence[int],
-        together: bool,
-    ) -> None:
-        """Run a kernel, after what was launched before; if `together`, with all of its blocks
-        resident at once."""
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
+
+    def launch(self, launch: Launch) -> None:
+        """Run a kernel, after what was launched before."""
         ...
 
 
@@ -68,6 +63,7 @@ class Elsewhere:
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.seconds: dict[str, float] = {}
 
     def load(self, ptx: str) -> Module:
         return self

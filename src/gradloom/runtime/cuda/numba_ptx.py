@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import re
 
-from gradloom.codegen.cuda.module import KERNEL
+from gradloom.clock import Clock
 from gradloom.codegen.cuda.text import device_text
 from gradloom.errors import ToolchainError, message, user_where
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import KERNEL, DevicePlan
 from gradloom.plan.plan import Routine
 from gradloom.plan.tiles import THREADS
-from gradloom.runtime.cuda.kernel import Kernel
+from gradloom.runtime.cuda.kernel import Kernel, Ptx
 from gradloom.runtime.cuda.packages import python_compiler
-from gradloom.runtime.cuda.ptx import Ptx
 from gradloom.runtime.cuda.toolchain import compile_kernels
 
 
-def numba_launches(device: DevicePlan, arch: str) -> Ptx:
+def numba_launches(device: DevicePlan, arch: str, clock: Clock) -> Ptx:
     """A kernel for each stage of the plan, by the name `launch_` and the stage's.
 
     Raises `ToolchainError` where a stage has no such text, or there is no compiler.
@@ -41,7 +40,9 @@ def numba_launches(device: DevicePlan, arch: str) -> Ptx:
         Kernel(k.name, text.source(k), k.arguments, most_threads=THREADS)
         for k in text.kernels.values()
     ]
+    clock.mark("text")
     found = compile_kernels(kernels, arch, {}) if kernels else ()
+    clock.mark("kernels")
     return Ptx(joined(found), {KERNEL + name: 0 for name in text.kernels})
 
 

@@ -4,34 +4,24 @@ launches one after another, and one kernel that runs the driver, for blocks that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import llvmlite.binding as llvm
 
+from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.module import KERNEL, launches_text, shared_bytes, stages_text
+from gradloom.codegen.cuda.module import launches_text, shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
 from gradloom.codegen.module import Signatures, signatures
-from gradloom.plan.device import DevicePlan
+from gradloom.plan.dealt import KERNEL, DevicePlan
 from gradloom.plan.plan import Routine, Stage
+from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, optimise
 
-PERSISTENT = "persistent"  # the kernel that runs a driver
 
-
-@dataclass(frozen=True)
-class Ptx:
-    """PTX of some kernels, and the bytes of shared memory that a launch of each needs."""
-
-    text: str
-    shared_bytes: dict[str, int]
-    seconds: dict[str, float] = field(default_factory=dict, compare=False)
-
-
-def launches(device: DevicePlan, target: Target) -> Ptx:
+def launches(device: DevicePlan, target: Target, clock: Clock) -> Ptx:
     """A kernel for each stage of the plan, by the name `launch_` and the stage's."""
     names = {KERNEL + name: shared_bytes(device, name) for name in device.functions}
     texts = [launches_text(device, target)]
@@ -40,7 +30,7 @@ def launches(device: DevicePlan, target: Target) -> Ptx:
             if isinstance(stage.code, Routine) and KERNEL + stage.code.name not in names:
                 names[KERNEL + stage.code.name] = 0
                 texts.append(_routine_text(stage, stage.code))
-    return Ptx(_assembled(texts, tuple(names), target), names)
+    return Ptx(_assembled(texts, tuple(names), target, clock), names)
 
 
 def _routine_text(stage: Stage, routine: Routine) -> str:
@@ -61,7 +51,7 @@ define ptx_kernel void @{KERNEL}{routine.name}({typed}) {{
 """
 
 
-def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:
+def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
     All blocks of a launch must be resident at once, for they wait for each other.
@@ -71,7 +61,7 @@ def persistent(device: DevicePlan, driver: str, target: Target) -> Ptx:
     text = lower_text(driver, words.ENTRY, words.ARGUMENTS, externals, GpuDialect())
     texts = [stages_text(device, target), text, barrier_text(), _ENTRY]
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    return Ptx(_assembled(texts, (PERSISTENT,), target), {PERSISTENT: most})
+    return Ptx(_assembled(texts, (PERSISTENT,), target, clock), {PERSISTENT: most})
 
 
 def _signatures(device: DevicePlan) -> Signatures:
@@ -93,8 +83,9 @@ define ptx_kernel void @{PERSISTENT}(ptr %table, ptr %arena, ptr %control) {{
 """
 
 
-def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target) -> str:
+def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target, clock: Clock) -> str:
     """The PTX of LLVM texts, with these kernels."""
+    clock.mark("kernels")
     machine = gpu_machine(target)
     module = llvm.parse_assembly(texts[0])
     for text in texts[1:]:
@@ -103,6 +94,9 @@ def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target) -> 
     module.data_layout = str(machine.target_data)
     module.verify()
     keep_only(module, kernels)
+    clock.mark("link")
     optimise(module, machine)
+    clock.mark("optimise")
     found: str = machine.emit_assembly(module)
+    clock.mark("emit")
     return found

@@ -1,0 +1,89 @@
+"""What a plan is once it is dealt out among the blocks of a GPU (`plan/device.py`): all that
+running and inspecting it reads, without the planner."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gradloom.plan.plan import Nest, Plan, Product
+from gradloom.plan.tiles import THREADS, Tile, tile_count
+
+BLOCK = THREADS  # as a number of lanes: all threads of a block
+RESULT = 2  # the operand of a product that it writes
+# A kernel that is launched on its own has the name of its stage, which no other function has, with
+# this in front.
+KERNEL = "launch_"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the threads of a block go over a nest, whose sizes are all known.
+
+    The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
+    run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
+    """
+
+    nest: Nest
+    items: tuple[int, ...]
+    ordered: tuple[int, ...]
+    lanes: int
+
+    @property
+    def count(self) -> int:
+        """How many items there are."""
+        return math.prod(self.nest.sizes[a] for a in self.items)
+
+    @property
+    def longest(self) -> int:
+        """The most that a thread counts to."""
+        row = self.nest.sizes[len(self.nest.sizes) - self.nest.reduced :]
+        return max(self.count, math.prod(row))
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A loop of an epilogue: `index // step % size`, of the index of an axis of the result, which
+    are its batch, its rows and its columns."""
+
+    axis: int
+    step: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What becomes of each element of a product: the nest's loads of operand `RESULT` are the
+    element, and its loops the digits of where that lies."""
+
+    nest: Nest
+    digits: tuple[Digit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiled:
+    """A product whose items are tiles of its result, and what becomes of each element of them."""
+
+    product: Product
+    tile: Tile
+    epilogue: Epilogue | None = None
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        return tile_count(self.product, self.tile)
+
+    @property
+    def longest(self) -> int:
+        """The most that a thread counts to."""
+        return max(self.count, math.prod(self.product.depth))
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """A plan whose stages have items for an extent, what the function of each name does, and the
+    plan before it was dealt out."""
+
+    plan: Plan
+    functions: dict[str, Spread | Tiled]
+    undealt: Plan

@@ -1,0 +1,63 @@
+"""Whole training runs on a GPU, in every form that they are launched in, against the CPU's.
+
+Interpreted, with every check of the interpreter on: for races, of memory, and for what is waited
+for in vain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.runtime.cuda.models import MODELS, Model
+
+import gradloom as gl
+from gradloom.runtime.cuda.machine import using
+from gradloom.settings import settings
+
+FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
+ULP = 2.0**-23
+STEPS = 24
+EPOCH = 4  # batches of one
+
+
+def trained(model: Model, device: str) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """The losses of a run and of an epoch of shuffled batches after it, and the parameters."""
+    step = model.step(device)
+    state, losses = step.run(step.init(model.params), *model.batches(STEPS))
+    rows = tuple(rows[: EPOCH * model.batch] for rows in model.rows)
+    key = gl.random.key(7)
+    state, history = step.fit(state, rows, model.batch, shuffle=key, progress=False)
+    return [np.asarray(losses), np.asarray(history["loss"])], dict(state.params)
+
+
+def assert_near(model: Model, found: Any, wanted: Any) -> None:
+    """Every step rounds the terms of the loss, which are of the size that losses begin with, and
+    each parameter, by half a unit in its last place; its update is off by as much of the rate,
+    which is what Adam moves by.  What one step has changed the next one keeps, as long as training
+    does not diverge, so bounds grow by as much with each."""
+    (losses, epoch), params = found
+    (want_losses, want_epoch), want_params = wanted
+    steps = np.arange(1, STEPS + 1)
+    assert (np.abs(losses - want_losses) <= 4 * ULP * steps * want_losses[0]).all()
+    assert np.abs(epoch - want_epoch) <= 4 * ULP * (STEPS + EPOCH) * want_losses[0]
+    for name, want in want_params.items():
+        allowed = ULP * (STEPS + EPOCH) * (np.abs(want).max() / 2 + model.rate)
+        np.testing.assert_allclose(params[name], want, rtol=0, atol=allowed, err_msg=name)
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_training_is_the_cpus_in_every_form(make, machine):
+    model = make()
+    wanted = trained(model, "cpu")
+    assert wanted[0][0][-1] < 0.8 * wanted[0][0][0]
+    runs = []
+    for form, blocks in zip(FORMS, (3, 2), strict=True):
+        with settings(disable=FORMS[form]), using(machine(blocks=blocks)):
+            runs.append(trained(model, "cuda"))
+        assert_near(model, runs[-1], wanted)
+    (one, one_params), (other, other_params) = runs
+    np.testing.assert_array_equal(np.hstack(one), np.hstack(other))
+    for name, array in one_params.items():
+        np.testing.assert_array_equal(array, other_params[name], err_msg=name)
