@@ -7,10 +7,10 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SCRIPTS := $(filter-out $(NOTEBOOKS:.ipynb=.py),$(wildcard notebooks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench notebooks check format clean
+.PHONY: help demo test bench gpu-test gpu-bench notebooks check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 # A stamp for each extra: it is installed again only when pyproject.toml changes.
 $(BIN)/python:
@@ -50,6 +50,11 @@ $(VENV)-pytensor/.installed: pyproject.toml
 
 bench: $(VENV)/.bench-installed $(VENV)-pytensor/.installed ## measure beside torch, jax, tinygrad, pytensor
 	$(BIN)/python -m benchmarks
+
+# On a machine with an NVIDIA GPU and its driver.  PARTS: rows, programs, models, sanitizer; OPTIONS
+# such as `--limit 540` (seconds) and `--record FOLDER`, from which a further call goes on.
+gpu-test: $(VENV)/.gpu-test-installed ## every operator, program and model on this machine's GPU
+	$(BIN)/python -m tests.on_gpu $(PARTS) $(OPTIONS)
 
 clean: ## remove what building and testing leave behind
 	rm -rf $(VENV) $(VENV)-pytensor build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -24,7 +24,7 @@ from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
-from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
+from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -62,7 +62,7 @@ def _stages(seconds: dict[str, float]) -> str:
 
 def _form(ptx: Ptx) -> str:
     """How a program runs, in words."""
-    form = "one kernel" if PERSISTENT in ptx.shared_bytes else "a kernel a stage"
+    form = "one kernel" if ptx.host is None else f"{len(ptx.grains)} kernels"
     most = max(ptx.shared_bytes.values(), default=0)
     return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
 

@@ -11,9 +11,6 @@ from gradloom.plan.tiles import THREADS, Tile, tile_count
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
 RESULT = 2  # the operand of a product that it writes
-# A kernel that is launched on its own has the name of its stage, which no other function has, with
-# this in front.
-KERNEL = "launch_"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.gpus import Simulated
 from tests.interpreting import assert_close, run
 from tests.ops.test_every_row import (
     ELEMENTWISE,
@@ -19,11 +20,13 @@ from tests.ops.test_every_row import (
     named,
     projected,
     samples,
+    smooth_operands,
     takes,
     together,
 )
 
 from gradloom.errors import DeviceError
+from gradloom.ir.graph import Graph
 from gradloom.ir.interpret import interpret
 from gradloom.ir.op import Op
 from gradloom.pipeline import compile_graph
@@ -73,10 +76,13 @@ def test_sampled_rows_on_a_gpu_are_the_reference(row, machine):
 
 @pytest.mark.parametrize("row", SMOOTH, ids=named)
 def test_derivatives_of_rows_on_a_gpu_are_the_reference(row, machine):
-    """To second order."""
+    """On the GPU to second order."""
     dtype = "float64" if "float64" in takes(row) else "complex128"
     arrays, attrs = gradient_cases(row, dtype)[-1]
     graph, full = projected(row, arrays, attrs)
+    if machine is Simulated:
+        first = 1 + len(smooth_operands(row, arrays))
+        graph = Graph(graph.inputs, graph.outputs[:first])
     if compile_graph(graph).executable.needs.libraries:
         with using(machine()), pytest.raises(DeviceError, match="libraries of the host"):
             compile_graph(graph, device="cuda")
