@@ -146,17 +146,16 @@ def compiler() -> dict[str, str]:
 
 def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
     """The kernels of a program: one that runs the driver, or one for each group of its stages."""
-    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
+    from gradloom.codegen.cuda.module import stages_text  # which a warm start never needs
+    from gradloom.runtime.cuda.numba_ptx import with_stages
+    from gradloom.runtime.cuda.ptx import launches, persistent
     from gradloom.runtime.lowering import Unlowered
 
-    if current_settings().cuda_compiler != "llvm":
-        from gradloom.runtime.cuda.numba_ptx import numba_launches
-
-        return numba_launches(device, target.cpu, clock)
+    write = launches if launched() else persistent
     try:
-        if launched():
-            return launches(device, driver, target, clock)
-        return persistent(device, driver, target, clock)
+        if current_settings().cuda_compiler == "llvm":
+            return write(device, driver, [stages_text(device, target)], target, clock)
+        return with_stages(write(device, driver, [], target, clock), device, target.cpu, clock)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(

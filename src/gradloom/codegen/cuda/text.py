@@ -1,8 +1,9 @@
-"""A device plan as Python text: a CUDA kernel a stage, to read and for Numba to compile.
+"""A device plan as Python text, to read and for Numba to compile: its stages as CUDA functions that
+all threads of a block enter together, with a kernel to launch each of them on its own.
 
-The kernels are those of `codegen.cuda.module.launches_text`, with the same loops, the same threads
-for the same elements, and the same order of sums.  They take bare addresses, count items in 32 bits
-and address in 64.
+They have the loops of the functions that `codegen.cuda.module` makes in LLVM, the same threads for
+the same elements, and the same order of sums.  They take bare addresses, count items in 32 bits and
+address in 64.
 """
 
 from __future__ import annotations
@@ -12,61 +13,84 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradloom.codegen.cuda.text_lanes import Functions
-from gradloom.codegen.cuda.text_nest import nest_kernel
-from gradloom.codegen.cuda.text_product import product_kernel
+from gradloom.codegen.cuda.text_nest import nest_text
+from gradloom.codegen.cuda.text_product import product_text
+from gradloom.codegen.cuda.text_threads import SHARE
 from gradloom.errors import Where
-from gradloom.plan.dealt import KERNEL, DevicePlan, Spread
+from gradloom.plan.dealt import DevicePlan, Spread
 from gradloom.plan.plan import Kernel
+from gradloom.plan.tiles import THREADS
 
 LINES = 3  # of the user's that are named beside a kernel
 
-PREAMBLE = '''\
-"""{count} kernels, each of {threads} threads a block, as Numba compiles them: see `cuda.compile`.
-
-An argument is the address of an array's first element.
-"""
-
+PREAMBLE = """\
 import math
 
 from numba import cuda
+from numba.cuda import carray
 from numba.types import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
-'''
+"""
 
 
 @dataclass(frozen=True)
-class KernelText:
-    """A kernel: the text of it alone, the types of what it takes, such as "float32*", and the
-    functions of its module that it calls, directly or not."""
+class StageText:
+    """A stage: the text of its function alone, the types of the pointers that it takes, such as
+    "float32*", the functions of its module that it calls, directly or not, and its items, with how
+    many of them a block takes at a time."""
 
     name: str
     text: str
-    arguments: tuple[str, ...]
+    pointers: tuple[str, ...]
     functions: tuple[str, ...]
+    count: int
+    grain: int
 
 
 @dataclass(frozen=True)
 class DeviceText:
-    """The kernels of a plan by their stages' names, and the functions that they share."""
+    """The stages of a plan by name, and the functions that they share."""
 
-    kernels: Mapping[str, KernelText]
+    stages: Mapping[str, StageText]
     functions: Mapping[str, str]
 
-    def source(self, kernel: KernelText) -> str:
-        """A kernel with the functions that it calls."""
-        return "\n\n".join([*(self.functions[name] for name in kernel.functions), kernel.text])
+    def source(self, stage: StageText) -> str:
+        """A stage with the functions that it calls."""
+        return "\n\n".join([*(self.functions[name] for name in stage.functions), stage.text])
+
+    def module(self) -> str:
+        """All of it, with a kernel for each stage, as a module for Numba's CUDA target."""
+        own = [f"@cuda.jit(device=True)\n{text}" for text in self.functions.values()]
+        stages = [f"@cuda.jit(device=True)\n{s.text}\n\n{_kernel(s)}" for s in self.stages.values()]
+        return "\n\n".join([PREAMBLE, SHARE, *own, *stages])
+
+
+def _kernel(stage: StageText) -> str:
+    """A kernel whose blocks share all items of a stage."""
+    names = stage.text.partition("(start, stop, ")[2].partition(")")[0]
+    return f'''\
+@cuda.jit
+def launch_{stage.name}({names}):
+    """For any number of blocks, of {THREADS} threads each."""
+    start, stop = share({stage.count}, {stage.grain})
+    {stage.name}(start, stop, {names})
+'''
 
 
 def device_text(device: DevicePlan) -> DeviceText:
     """The stages of a plan, except those that are routines."""
     functions = Functions()
-    kernels = {}
+    stages = {}
     for name, found in device.functions.items():
-        write = nest_kernel if isinstance(found, Spread) else product_kernel
         remark = _remark(device.plan.kernels, name)
-        text, arguments = write(KERNEL + name, found, functions, remark)  # type: ignore[arg-type]
+        if isinstance(found, Spread):
+            text, pointers = nest_text(name, found, functions, remark)
+            grain = THREADS // found.lanes
+        else:
+            text, pointers = product_text(name, found, functions, remark)
+            grain = 1
         called = _called(text, functions.texts)
-        kernels[name] = KernelText(KERNEL + name, text, arguments, called)
-    return DeviceText(kernels, functions.texts)
+        stages[name] = StageText(name, text, pointers, called, found.count, grain)
+    return DeviceText(stages, functions.texts)
 
 
 def _remark(kernels: Sequence[Kernel], name: str) -> str:

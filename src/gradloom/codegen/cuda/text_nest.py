@@ -1,4 +1,4 @@
-"""A nest of the plan as the text of a CUDA kernel: see `codegen.cuda.nest` for the same in LLVM."""
+"""A nest of the plan as the text of a CUDA function: `codegen.cuda.nest` is the same in LLVM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from gradloom.codegen.cuda.text_element import Element, Lanes, combined
 from gradloom.codegen.cuda.text_lanes import Functions, TextLane
 from gradloom.codegen.cuda.text_threads import (
-    SHARE,
     folded_by_block,
     folded_by_warp,
     parts_of,
@@ -23,12 +22,13 @@ from gradloom.plan.tiles import THREADS, WARP
 NUMBER = "number"  # of an item
 
 
-def nest_kernel(
+def nest_text(
     name: str, spread: Spread, functions: Functions, remark: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a kernel whose blocks share the items of a nest, and what it takes."""
+    """`def name(start, stop, p0, p1, ..., [fault])`: items [start, stop) of a nest, for all threads
+    of a block; and the types of its pointers."""
     writer = _Nest(spread, functions)
-    names = ", ".join(writer.pointers)
+    names = ", ".join(["start", "stop", *writer.pointers])
     head = f'def {name}({names}):\n    """{remark}: {spread.count} items, {_who(spread)}."""\n'
     return head + writer.text(), writer.arguments
 
@@ -53,7 +53,6 @@ class _Nest(Element):
         if 0 in self.nest.sizes[: self.kept]:
             body.line("return")  # nothing to store, and nothing that may be read
             return body.text()
-        self.writer.functions.texts.setdefault("share", SHARE)
         body.line("thread = uint32(cuda.threadIdx.x)")
         if lanes == BLOCK:
             folds = [self._fold(number) for one in self.passes for number in one.folds]
@@ -63,7 +62,6 @@ class _Nest(Element):
         if lanes > 1:
             body.line(f"lane = int64(thread % uint32({lanes}))")
         own = {1: " + thread", BLOCK: ""}.get(lanes, f" + int64(thread // uint32({lanes}))")
-        body.line(f"start, stop = share({self.spread.count}, {grain})")
         step = f", {grain}" if grain > 1 else ""
         items = self.spread.items
         item = self.index[items[0]] if len(items) == 1 else NUMBER

@@ -1,4 +1,4 @@
-"""A matrix product as the text of a CUDA kernel: see `codegen.cuda.product` for the same in LLVM.
+"""A matrix product as the text of a CUDA function: see `codegen.cuda.product` for the same in LLVM.
 
 This is the form to read.  Sums are added up in the same order; but loops that LLVM is given written
 out, with sums in registers and four numbers at a time, are loops here.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gradloom.codegen.cuda.text_body import Body
 from gradloom.codegen.cuda.text_element import Element
 from gradloom.codegen.cuda.text_lanes import Functions, literal
-from gradloom.codegen.cuda.text_threads import SHARE, place
+from gradloom.codegen.cuda.text_threads import place
 from gradloom.codegen.text import affine_text
 from gradloom.ir.affine import Affine, linear
 from gradloom.ir.types import ITEMSIZE
@@ -21,11 +21,11 @@ from gradloom.plan.plan import Load
 from gradloom.plan.tiles import SIDE, THREADS
 
 
-def product_kernel(
+def product_text(
     name: str, tiled: Tiled, functions: Functions, remark: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a kernel whose blocks share the tiles of a product, and what it takes."""
-    functions.texts.setdefault("share", SHARE)
+    """`def name(start, stop, a, b, c, ...)`: tiles [start, stop) of a product, for all threads of a
+    block; and the types of its pointers."""
     tile, kind = tiled.tile, tiled.product.dtype
     finish, names = "", list("abc")
     arguments: tuple[str, ...] = (f"{kind}*",) * 3
@@ -33,7 +33,7 @@ def product_kernel(
         finish = f"{name}_element"
         names, arguments = _define_epilogue(finish, tiled, functions)
     doc = f"{remark}: {tiled.count} tiles of {tile.rows} x {tile.columns}, a block each."
-    head = f'def {name}({", ".join(names)}):\n    """{doc}"""\n'
+    head = f'def {name}({", ".join(["start", "stop", *names])}):\n    """{doc}"""\n'
     return head + _Product(tiled, finish, names).text(), arguments
 
 
@@ -97,7 +97,6 @@ class _Product:
         line("thread = uint32(cuda.threadIdx.x)")
         line(f"down = int64(thread // uint32({SIDE}))")
         line(f"along = int64(thread % uint32({SIDE}))")
-        line(f"start, stop = share({self.tiled.count}, 1)")
         with self.body.inside("for number in range(start, stop):"):
             self._tile()
             with self.body.inside(f"for first in range(0, {depth}, {tile.depth}):"):

@@ -1,49 +1,48 @@
-"""A device plan as PTX by way of its text: a kernel a stage, compiled by Numba.
+"""Stages that Numba compiles: PTX of their Python text, for kernels in which LLVM calls them.
 
-The slower way, for those who want Numba's compilers: `runtime.cuda.ptx` takes milliseconds.
+The slower way, for those who want Numba's compilers: the text of a stage is made for reading, and
+takes these compilers a tenth of a second and more, LLVM's own a few milliseconds.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gradloom.clock import Clock
 from gradloom.codegen.cuda.text import device_text
-from gradloom.errors import ToolchainError, message, user_where
-from gradloom.plan.dealt import KERNEL, DevicePlan
-from gradloom.plan.plan import Routine
-from gradloom.plan.tiles import THREADS
+from gradloom.plan.dealt import DevicePlan
 from gradloom.runtime.cuda.kernel import Kernel, Ptx
-from gradloom.runtime.cuda.packages import python_compiler
 from gradloom.runtime.cuda.toolchain import compile_kernels
 
 
-def numba_launches(device: DevicePlan, arch: str, clock: Clock) -> Ptx:
-    """A kernel for each stage of the plan, by the name `launch_` and the stage's.
+def with_stages(ptx: Ptx, device: DevicePlan, arch: str, clock: Clock) -> Ptx:
+    """PTX that calls the stages of a plan, with these stages as Numba compiles their text; shared
+    memory is theirs then.
 
-    Raises `ToolchainError` where a stage has no such text, or there is no compiler.
+    Raises `ToolchainError` where there is no compiler.
     """
-    for kernel in device.plan.kernels:
-        for stage in kernel.stages:
-            if isinstance(stage.code, Routine):
-                raise ToolchainError(
-                    message(
-                        f"{python_compiler()} cannot take {stage.code.name}, a routine that walks "
-                        "through memory: only stages that are loops or products become kernels "
-                        "in Python",
-                        next(iter(kernel.where), user_where()),
-                        "GRADLOOM_CUDA_COMPILER=llvm, which compiles all of them",
-                    )
-                )
     text = device_text(device)
-    kernels = [
-        Kernel(k.name, text.source(k), k.arguments, most_threads=THREADS)
-        for k in text.kernels.values()
+    stages = [
+        Kernel(s.name, text.source(s), ("int64", "int64", *s.pointers), device=True)
+        for s in text.stages.values()
     ]
     clock.mark("text")
-    found = compile_kernels(kernels, arch, {}) if kernels else ()
-    clock.mark("kernels")
-    return Ptx(joined(found), {KERNEL + name: 0 for name in text.kernels})
+    found = compile_kernels(stages, arch, {}) if stages else ()
+    clock.mark("stages")
+    return replace(
+        ptx,
+        text=joined([*found, _without_declarations(ptx.text, text.stages)]),
+        shared_bytes=dict.fromkeys(ptx.shared_bytes, 0),
+    )
+
+
+def _without_declarations(ptx: str, names: Iterable[str]) -> str:
+    """A PTX text without the lines that announce functions, which stand before it."""
+    for name in names:
+        ptx = re.sub(rf"^\.extern \.func {name}\s*\([^;]*\)\s*;\n", "", ptx, flags=re.MULTILINE)
+    return ptx
 
 
 _HEAD = re.compile(r"^\.(?:version|target|address_size)\b.*\n", re.MULTILINE)
@@ -52,9 +51,10 @@ _OWN = re.compile(
 )
 
 
-def joined(texts: tuple[str, ...]) -> str:
-    """Several PTX texts as one, what each has for itself under names of its own."""
-    first, *others = texts or ("",)
+def joined(texts: Sequence[str]) -> str:
+    """Several PTX texts as one with the head of the first, what each has for itself under names of
+    its own."""
+    first, *others = texts
     parts = [first]
     for number, text in enumerate(others, 1):
         text = _HEAD.sub("", text)

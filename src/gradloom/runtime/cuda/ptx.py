@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.module import shared_bytes, stages_text
+from gradloom.codegen.cuda.module import shared_bytes
 from gradloom.codegen.cuda.target import gpu_machine
 from gradloom.codegen.cut import GIVEN, Group, cut
 from gradloom.codegen.module import signatures
@@ -20,15 +20,18 @@ from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
 
-def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def launches(
+    device: DevicePlan, driver: str, stages: Sequence[str], target: Target, clock: Clock
+) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
-    which takes the group's `more` beyond these.
+    which takes the group's `more` beyond these.  `stages` are LLVM texts that define them, or
+    none where other code does.
 
     Raises `Unlowered` where a stage needs the host.
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target), GO_ON_TEXT]
+    texts = [*stages, GO_ON_TEXT]
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -54,7 +57,9 @@ define void @go_on(i64 %loop, i64 %more) alwaysinline {
 """
 
 
-def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def persistent(
+    device: DevicePlan, driver: str, stages: Sequence[str], target: Target, clock: Clock
+) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
     All blocks of a launch must be resident at once, for they wait for each other.
@@ -63,9 +68,9 @@ def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) ->
     text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), GpuDialect())
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    stages = [stage for kernel in device.plan.kernels for stage in kernel.stages]
-    grains = max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)
-    texts = [stages_text(device, target), text, barrier_text(), entry]
+    shared = [stage for kernel in device.plan.kernels for stage in kernel.stages if stage.grain]
+    grains = max((-(-s.extent // s.grain) for s in shared), default=1)
+    texts = [*stages, text, barrier_text(), entry]
     text = _assembled(texts, (PERSISTENT,), target, clock)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(grains, 1)})
 

@@ -55,7 +55,7 @@ def _by_numba(
     except nvvm.nvvmError as error:
         sources = "\n".join(kernel.source + kernel.llvm for kernel in kernels)
         raise InternalError(f"NVVM refuses the kernels: {error}\n{sources}") from error
-    return ptx.decode().strip("\0\n ") + "\n"
+    return _without_results(ptx.decode().strip("\0\n ") + "\n")
 
 
 class _Numba:
@@ -104,10 +104,9 @@ class _Numba:
             library, _ = compiler._compile_pyfunc_with_fixup(
                 names[kernel.name],
                 signature,
-                device=False,
-                abi="numba",
                 cc=cc,
                 launch_bounds=_bounds(kernel),
+                **_how(kernel),
             )
         except NumbaError as error:
             text = f"{kernel.source}\n{kernel.llvm}"
@@ -123,7 +122,8 @@ class _Numba:
         the functions written in LLVM in the module that calls them, where they can be inlined."""
         first, *rest = library.llvm_strs
         texts = [_without_environments(text) for text in (first, *rest)]
-        texts = [text.replace(library._entry_name, kernel.name) for text in texts]
+        if not kernel.device:
+            texts = [text.replace(library._entry_name, kernel.name) for text in texts]
         if not kernel.llvm:
             return texts
         declared = re.compile(rf'^declare [^\n]*@"?(?:{"|".join(kernel.functions)})"?\(.*\n', re.M)
@@ -274,15 +274,28 @@ def _by_mlir(kernels: Sequence[Kernel], arch: str, primitives: Primitives) -> tu
         ptx, _ = compile_by_mlir(
             names[kernel.name],
             types.void(*map(kind, kernel.arguments)),
-            device=False,
-            abi="numba",
             cc=cc,
             output="ptx",
             launch_bounds=_bounds(kernel),
+            **_how(kernel),
         )
-        (mangled,) = entries(ptx)
-        texts.append(ptx.replace(mangled, kernel.name))
+        for mangled in entries(ptx):
+            ptx = ptx.replace(mangled, kernel.name)
+        texts.append(ptx)
     return tuple(texts)
+
+
+def _how(kernel: Kernel) -> dict[str, Any]:
+    """What is asked for: a kernel, or a function with the name that it has in the text."""
+    if kernel.device:
+        return {"device": True, "abi": "c", "abi_info": {"abi_name": kernel.name}}
+    return {"device": False, "abi": "numba"}
+
+
+def _without_results(ptx: str) -> str:
+    """PTX whose functions return nothing: Numba's return a null where Python's return None."""
+    ptx = re.sub(r"\.func\s+\(\.param \.b64 func_retval0\)", ".func", ptx)
+    return re.sub(r"^\s*st\.param\.b64\s+\[func_retval0\+0\].*\n", "", ptx, flags=re.M)
 
 
 def _functions(names: dict[str, Any]) -> list[FunctionType]:
