@@ -1,10 +1,10 @@
-"""Kernels as Python text, run uncompiled: each thread is a generator, which pauses where it meets
+"""Stages as Python text, run uncompiled: each thread is a generator, which pauses where it meets
 others.
 
-    with emulated_kernels(), using(Simulated()):
+    with emulated_stages(), using(Simulated()):
         gl.jit(f, device="cuda")(x)
 
-What a compiler gives types to has them here too: NumPy's scalars.  A value that a kernel reads of
+What a compiler gives types to has them here too: NumPy's scalars.  A value that a stage reads of
 memory is one, so that sums are rounded as they are there.
 """
 
@@ -14,7 +14,7 @@ import ast
 import math
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -24,34 +24,35 @@ from unittest import mock
 import numpy as np
 
 from gradloom import gpu
+from gradloom.codegen import primitives
+from gradloom.codegen.cuda.text import DeviceText, StageText, device_text
 from gradloom.codegen.lanes_numpy import NumpyLane
-from gradloom.runtime.cuda import numba_ptx
-from gradloom.runtime.cuda.kernel import POINTEES, Kernel
+from gradloom.codegen.words import ENTRY
+from gradloom.plan.tiles import THREADS, WARP
+from gradloom.runtime.cuda.kernel import PERSISTENT, POINTEES, Ptx
 from gradloom.runtime.cuda.launch import Launch
-from gradloom.settings import settings
 from tests.gpus import Loaded, Simulated
 
-WARP = 32
 MEETS = {"syncthreads", "shfl_xor_sync"}  # what a thread pauses at
 
 
 @contextmanager
-def emulated_kernels() -> Iterator[None]:
-    """Let programs compiled inside be kernels in Python, which `Simulated` GPUs run as they are."""
-    known: dict[str, Kernel] = {}
+def emulated_stages() -> Iterator[None]:
+    """Let programs that are compiled inside be Python text, which `Simulated` GPUs run as it is, by
+    one block."""
     own = {"emulated": secrets.token_hex()}  # so that no cache knows these programs
+    made: list[tuple[DeviceText, str]] = []
 
-    def compile_kernels(kernels: Sequence[Kernel], *_: Any) -> tuple[str, ...]:
-        known.update({kernel.name: kernel for kernel in kernels})
-        return ("",)
+    def code_of(device: Any, driver: str, *_: Any) -> Ptx:
+        made.append((device_text(device), driver))
+        return Ptx("", {PERSISTENT: 0}, {PERSISTENT: 1})
 
     def load(machine: Simulated, _: str) -> Emulated:
-        return Emulated(None, machine, kernels=known)
+        return Emulated(None, machine, code=made[-1])
 
     with (
-        settings(cuda_compiler="numba-cuda"),
         mock.patch.object(gpu, "compiler", return_value=own),
-        mock.patch.object(numba_ptx, "compile_kernels", compile_kernels),
+        mock.patch.object(gpu, "code_of", code_of),
         mock.patch.object(Simulated, "load", load),
     ):
         yield
@@ -59,55 +60,50 @@ def emulated_kernels() -> Iterator[None]:
 
 @dataclass
 class Emulated(Loaded):
-    """A module whose kernels are Python's."""
+    """A program whose one kernel is the driver in Python, which calls the text of stages."""
 
-    kernels: dict[str, Kernel] = field(kw_only=True)
+    code: tuple[DeviceText, str] = field(kw_only=True)
+
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        return 1
 
     def launch(self, launch: Launch) -> None:
         self.machine.launches.append((launch.kernel, launch.blocks))
-        found = self.kernels[launch.kernel]
-        views = [
-            Pointer(self.machine.memory, place, np.dtype(kind[:-1]))
-            for place, kind in zip(launch.arguments, found.arguments, strict=True)
-        ]
+        text, driver = self.code
+        names = primitives.namespace() | {"get_ptr": self.array_of}
+        exec(compile(driver, "<driver>", "exec"), names)
+        names |= {name: stage_of(text, stage) for name, stage in text.stages.items()}
+        table, arena, control = map(self.array, launch.arguments)
         with np.errstate(all="ignore"):
-            run_kernel(found, views, launch.blocks, launch.threads)
+            names[ENTRY](table, arena, control, 0, 1)
+
+    def array(self, address: int) -> np.ndarray:
+        """Memory from an address on."""
+        return self.machine.memory.buffer[address:]
+
+    def array_of(self, table: np.ndarray, index: int) -> np.ndarray:
+        return self.array(primitives.get(table, index))
 
 
-@dataclass
-class Pointer:
-    """An address of typed memory."""
-
-    memory: Any
-    address: int
-    dtype: np.dtype
-
-    def _place(self, index: int) -> slice:
-        start = self.address + int(index) * self.dtype.itemsize
-        self.memory.require(start, self.dtype.itemsize)
-        return slice(start, start + self.dtype.itemsize)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.memory.buffer[self._place(index)].view(self.dtype)[0]
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        number = np.asarray(value).astype(self.dtype)
-        self.memory.buffer[self._place(index)].view(self.dtype)[0] = number
-
-
-def run_kernel(kernel: Kernel, arguments: Sequence[Any], blocks: int, threads: int) -> None:
-    """Launch a kernel: blocks one after another."""
-    cuda = Cuda(blocks)
+def stage_of(text: DeviceText, stage: StageText) -> Callable[..., None]:
+    """A stage as a function that all threads of a block are run through."""
+    cuda = Cuda()
     names: dict[str, Any] = {"cuda": cuda, "math": MATHEMATICS, "carray": lambda array, size: array}
     names |= {name: getattr(np, name) for name in POINTEES}
-    exec(compile(pausing(kernel.source), f"<{kernel.name}>", "exec"), names)
-    for block in range(blocks):
-        cuda.blockIdx.x, cuda.arrays = block, {}
+    exec(compile(pausing(text.source(stage)), f"<{stage.name}>", "exec"), names)
+
+    def run(start: int, stop: int, *memory: np.ndarray) -> None:
+        pointers = [
+            m[: m.size // 8 * 8].view(k[:-1]) for m, k in zip(memory, stage.pointers, strict=True)
+        ]
+        cuda.arrays = {}
         started = []
-        for cuda.threadIdx.x in range(threads):
-            started.append(names[kernel.name](*arguments))
+        for cuda.threadIdx.x in range(THREADS):
+            started.append(names[stage.name](start, stop, *pointers))
         if started[0] is not None:  # else it meets nobody, and has run already
             run_block(cuda, started)
+
+    return run
 
 
 def run_block(cuda: Cuda, started: list[Any]) -> None:
@@ -142,11 +138,10 @@ def run_block(cuda: Cuda, started: list[Any]) -> None:
 
 
 class Cuda(SimpleNamespace):
-    """What kernels know as `cuda`."""
+    """What stages know as `cuda`."""
 
-    def __init__(self, blocks: int) -> None:
-        self.threadIdx, self.blockIdx = SimpleNamespace(x=0), SimpleNamespace(x=0)
-        self.gridDim = SimpleNamespace(x=blocks)
+    def __init__(self) -> None:
+        self.threadIdx = SimpleNamespace(x=0)
         self.arrays: dict[Any, np.ndarray] = {}
         self.shared = SimpleNamespace(array=self._shared)
         self.local = SimpleNamespace(array=np.zeros)

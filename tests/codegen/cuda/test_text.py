@@ -1,18 +1,18 @@
-"""Kernels as Python text: how they read, and what they compute where no compiler is, run by plain
+"""Stages as Python text: how they read, and what they compute where no compiler is, run by plain
 Python."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.emulated import emulated_kernels
+from tests.emulated import emulated_stages, stage_of
 from tests.gpus import Simulated
 from tests.ops.test_every_row import ELEMENTWISE, ROUGH, ULPS, named
 from tests.runtime.cuda.test_every_row import assert_on, cases_of
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.codegen.cuda.text import device_text
+from gradloom.codegen.cuda.text import DeviceText, StageText, device_text
 from gradloom.errors import RangeError
 from gradloom.runtime.cuda.machine import using
 
@@ -90,7 +90,7 @@ def leaves(tree):
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
 def test_programs_as_text_give_what_they_give_on_a_cpu(program):
     machine = Simulated()
-    with emulated_kernels(), using(machine):
+    with emulated_stages(), using(machine):
         results = gl.jit(program, device="cuda")(X)
     assert machine.launches
     for got, want in zip(leaves(results), leaves(gl.jit(program)(X)), strict=True):
@@ -100,40 +100,44 @@ def test_programs_as_text_give_what_they_give_on_a_cpu(program):
 
 @pytest.mark.parametrize("row", ELEMENTWISE, ids=named)
 def test_elementwise_rows_as_text_are_the_reference(row):
-    with emulated_kernels():
+    with emulated_stages():
         assert_on(Simulated, cases_of(row), ULPS * ROUGH.get(row.name, 1))
 
 
 def test_an_index_out_of_range_is_found():
-    with emulated_kernels(), using(Simulated()), pytest.raises(RangeError, match=r"test_text\.py"):
+    with emulated_stages(), using(Simulated()), pytest.raises(RangeError, match=r"test_text\.py"):
         gl.jit(lambda x, i: x[i], device="cuda")(X, np.array([1, 99]))
 
 
 @pytest.mark.parametrize("missing", ["cuda.syncthreads()", "value = a["])
-def test_what_is_missing_in_a_kernel_is_missed(monkeypatch, missing):
-    from gradloom.codegen.cuda.text import DeviceText
-
+def test_what_is_missing_in_a_stage_is_missed(monkeypatch, missing):
     source = DeviceText.source
     monkeypatch.setattr(
-        DeviceText, "source", lambda text, kernel: source(text, kernel).replace(missing, "pass #")
+        DeviceText, "source", lambda text, stage: source(text, stage).replace(missing, "pass #")
     )
-    with emulated_kernels(), using(Simulated()):
+    with emulated_stages(), using(Simulated()):
         got = gl.jit(lambda x: x @ x.T, device="cuda")(X)
     assert not np.allclose(got, X @ X.T)
+
+
+def test_threads_that_wait_for_nobody_are_found():
+    text = "def stage(start, stop):\n    if cuda.threadIdx.x < 7:\n        cuda.syncthreads()\n"
+    stage = StageText("stage", text, (), (), 1, 1)
+    with pytest.raises(AssertionError, match="who are gone"):
+        stage_of(DeviceText({}, {}), stage)(0, 1)
 
 
 def test_the_text_is_to_be_read():
     program = gl.jit(lambda x, y: gnp.tanh(x * 2 + y), target="cuda-ptx").program(X, X[0])
     text = device_text(program.gpu.plan)
-    (kernel,) = text.kernels.values()
-    body = kernel.text.partition('each."""\n')[2]
-    assert kernel.functions == ("share", "tanh_float32")
-    assert kernel.arguments == ("float32*",) * 3
+    (stage,) = text.stages.values()
+    body = stage.text.partition('each."""\n')[2]
+    assert stage.functions == ("tanh_float32",)
+    assert stage.pointers == ("float32*",) * 3
     assert (
         body
         == """\
     thread = uint32(cuda.threadIdx.x)
-    start, stop = share(360, 256)
     for number in range(start + thread, stop, 256):
         j = int64(uint32(number) % uint32(40))
         i = int64(uint32(number) // uint32(40))
