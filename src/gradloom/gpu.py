@@ -20,6 +20,7 @@ from gradloom.options import TARGET
 from gradloom.pipeline import Planned, Ready, Work, code_only
 from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Plan
+from gradloom.plan.tiles import CLUSTER
 from gradloom.program import GpuCode
 from gradloom.runtime.cache import fetch, host_key, make_key, store
 from gradloom.runtime.cuda.entry import CudaEntry
@@ -29,13 +30,15 @@ from gradloom.runtime.cuda.packages import versions
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
+WITH_CLUSTERS = 90  # the first GPUs that have them
 
 
 class Cuda(NamedTuple):
-    """A GPU: for one pass, or for training on `batch`."""
+    """A GPU: for one pass, or for training on `batch`, at a precision of `Options`."""
 
     machine: Machine
     batch: range | None
+    precision: str
 
     @property
     def target(self) -> Target:
@@ -44,14 +47,14 @@ class Cuda(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return f"{self.target} {self.batch} {compiler()}"
+        return f"{self.target} {self.batch} {self.precision} {compiler()}"
 
     def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
         from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
         from gradloom.plan.device import for_device
         from gradloom.plan.follow import following
 
-        device = for_device(undivided_plan(graph, names, following))
+        device = for_device(undivided_plan(graph, names, following), self.precision)
         _check_counts(device)
         return Planned(device.plan, device)
 
@@ -76,7 +79,7 @@ class Cuda(NamedTuple):
             codes="\n".join(map(repr, plan.codes())),
             functions=repr(device.functions),
             target=repr(self.target),
-            launched=str(launched()),
+            form=f"{launched()} {in_cluster(device, self.machine.capability)}",
             compiler=repr(compiler()),
             host=host_key(),
         )
@@ -94,11 +97,12 @@ class Cuda(NamedTuple):
         """The kernels of a program, and whether the cache has them."""
         found = fetch(code)
         if found is not None:
-            shared_bytes, grains, host = found.notes["kernels"]
+            shared_bytes, grains, host, cluster = found.notes["kernels"]
             made = Host(*host) if host else None
-            return Ptx(found.object.decode(), shared_bytes, grains, made), True
-        ptx = code_of(device, self.driver(device.plan), self.target, clock)
-        store(code, ptx.text.encode(), kernels=(ptx.shared_bytes, ptx.grains, ptx.host))
+            return Ptx(found.object.decode(), shared_bytes, grains, made, cluster), True
+        ptx = code_of(device, self.driver(device.plan), self.machine.capability, clock)
+        notes = ptx.shared_bytes, ptx.grains, ptx.host, ptx.cluster
+        store(code, ptx.text.encode(), kernels=notes)
         return ptx, False
 
 
@@ -144,18 +148,29 @@ def compiler() -> dict[str, str]:
     return {} if current_settings().cuda_compiler == "llvm" else versions()
 
 
-def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def in_cluster(device: DevicePlan, capability: int) -> bool:
+    """Whether the blocks of the kernel that runs the driver are a cluster: where no stage has work
+    for more of them, so that nothing is lost.
+
+    The blocks of a cluster meet by a barrier of their multiprocessors, others by a word of memory
+    that each of them writes and reads again until the last has come.
+    """
+    known = capability >= WITH_CLUSTERS and "clusters" not in current_settings().disable
+    return known and device.grains <= CLUSTER
+
+
+def code_of(device: DevicePlan, driver: str, capability: int, clock: Clock) -> Ptx:
     """The kernels of a program: one that runs the driver, or one for each group of its stages."""
-    from gradloom.codegen.cuda.module import stages_text  # which a warm start never needs
-    from gradloom.runtime.cuda.numba_ptx import with_stages
-    from gradloom.runtime.cuda.ptx import launches, persistent
+    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
-    write = launches if launched() else persistent
+    target, stages = gpu_target(capability), current_settings().cuda_compiler == "llvm"
     try:
-        if current_settings().cuda_compiler == "llvm":
-            return write(device, driver, [stages_text(device, target)], target, clock)
-        return with_stages(write(device, driver, [], target, clock), device, target.cpu, clock)
+        if launched():
+            ptx = launches(device, driver, target, clock, stages=stages)
+        else:
+            cluster = in_cluster(device, capability)
+            ptx = persistent(device, driver, target, clock, stages=stages, cluster=cluster)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(
@@ -163,3 +178,8 @@ def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Pt
                 f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it'
             )
         ) from error
+    if stages:
+        return ptx
+    from gradloom.runtime.cuda.numba_ptx import with_stages
+
+    return with_stages(ptx, device, target.cpu, clock)

@@ -59,11 +59,16 @@ class Epilogue:
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product whose items are tiles of its result, and what becomes of each element of them."""
+    """A product whose items are tiles of its result, and what becomes of each element of them.
+
+    A `precision` is that of what is multiplied, on tensor cores: "tensorfloat32" or "bfloat16";
+    without one it is the product's own.
+    """
 
     product: Product
     tile: Tile
     epilogue: Epilogue | None = None
+    precision: str = ""
 
     @property
     def count(self) -> int:
@@ -84,3 +89,9 @@ class DevicePlan:
     plan: Plan
     functions: dict[str, Spread | Tiled]
     undealt: Plan
+
+    @property
+    def grains(self) -> int:
+        """The most blocks that have something to do in a stage."""
+        stages = (stage for kernel in self.plan.kernels for stage in kernel.stages)
+        return max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)

@@ -93,6 +93,15 @@ def test_an_index_out_of_range_names_the_line(compiler):
 # ---- without a compiler
 
 
+def test_tensor_cores_are_refused_with_the_line():
+    with (
+        settings(cuda_compiler="numba-cuda"),
+        using(Simulated()),
+        pytest.raises(ToolchainError, match=r"tensor cores[^$]*test_numba_ptx\.py[^$]*=llvm"),
+    ):
+        gl.jit(lambda x: x @ x.T, device="cuda", precision="bfloat16")(X)
+
+
 @pytest.mark.parametrize("name", COMPILERS)
 def test_a_compiler_that_is_not_there_is_named(name):
     if find_spec(name.replace("-", "_")) is not None:

@@ -1,7 +1,7 @@
 """A matrix product as the text of a CUDA function: see `codegen.cuda.product` for the same in LLVM.
 
 This is the form to read.  Sums are added up in the same order; but loops that LLVM is given written
-out, with sums in registers and four numbers at a time, are loops here.
+out, with sums in registers, four numbers at a time and pieces on their way, are plain loops here.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ def product_text(
         finish = f"{name}_element"
         names, arguments = _define_epilogue(finish, tiled, functions)
     doc = f"{remark}: {tiled.count} tiles of {tile.rows} x {tile.columns}, a block each."
+    if tiled.precision:
+        doc += (
+            f"\n\n    Tensor cores round A and B to {tiled.precision}, which this does not.\n    "
+        )
     head = f'def {name}({", ".join(["start", "stop", *names])}):\n    """{doc}"""\n'
     return head + _Product(tiled, finish, names).text(), arguments
 

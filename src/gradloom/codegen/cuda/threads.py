@@ -38,6 +38,13 @@ def meet(builder: ir.IRBuilder) -> None:
     builder.call(function, [I32(0)])
 
 
+def meet_cluster(builder: ir.IRBuilder) -> None:
+    """All threads of the cluster's blocks, as `meet`."""
+    for step in ("arrive", "wait"):
+        name = f"llvm.nvvm.barrier.cluster.{step}.aligned"
+        builder.call(declared(builder.module, name, ir.VoidType(), []), [])
+
+
 def first(builder: ir.IRBuilder) -> ir.Value:
     """Whether this is the first thread of its block."""
     return builder.icmp_unsigned("==", thread(builder), I32(0))

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 from gradloom.clock import Clock
 from gradloom.codegen.cuda.text import device_text
-from gradloom.plan.dealt import DevicePlan
+from gradloom.errors import ToolchainError, message, user_where
+from gradloom.plan.dealt import DevicePlan, Tiled
 from gradloom.runtime.cuda.kernel import Kernel, Ptx
+from gradloom.runtime.cuda.packages import python_compiler
 from gradloom.runtime.cuda.toolchain import compile_kernels
 
 
@@ -21,8 +23,9 @@ def with_stages(ptx: Ptx, device: DevicePlan, arch: str, clock: Clock) -> Ptx:
     """PTX that calls the stages of a plan, with these stages as Numba compiles their text; shared
     memory is theirs then.
 
-    Raises `ToolchainError` where there is no compiler.
+    Raises `ToolchainError` where a stage has no such text, or where there is no compiler.
     """
+    _check(device)
     text = device_text(device)
     stages = [
         Kernel(s.name, text.source(s), ("int64", "int64", *s.pointers), device=True)
@@ -36,6 +39,22 @@ def with_stages(ptx: Ptx, device: DevicePlan, arch: str, clock: Clock) -> Ptx:
         text=joined([*found, _without_declarations(ptx.text, text.stages)]),
         shared_bytes=dict.fromkeys(ptx.shared_bytes, 0),
     )
+
+
+def _check(device: DevicePlan) -> None:
+    """Raise `ToolchainError` where a stage is more than its text says."""
+    for kernel in device.plan.kernels:
+        for stage in kernel.stages:
+            found = device.functions.get(stage.code.name)
+            if isinstance(found, Tiled) and found.precision:
+                raise ToolchainError(
+                    message(
+                        f"{python_compiler()} cannot take {stage.code.name}, a product by tensor "
+                        f"cores (precision={found.precision!r}): Python has no word for them",
+                        next(iter(kernel.where), user_where()),
+                        'GRADLOOM_CUDA_COMPILER=llvm, or precision="highest"',
+                    )
+                )
 
 
 def _without_declarations(ptx: str, names: Iterable[str]) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.module import shared_bytes
+from gradloom.codegen.cuda.module import shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
 from gradloom.codegen.cut import GIVEN, Group, cut
 from gradloom.codegen.module import signatures
 from gradloom.plan.dealt import DevicePlan
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.kernel import KERNEL, PERSISTENT, Ptx
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
@@ -21,17 +22,17 @@ from gradloom.runtime.native import keep_only, link, optimise
 
 
 def launches(
-    device: DevicePlan, driver: str, stages: Sequence[str], target: Target, clock: Clock
+    device: DevicePlan, driver: str, target: Target, clock: Clock, *, stages: bool = True
 ) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
-    which takes the group's `more` beyond these.  `stages` are LLVM texts that define them, or
-    none where other code does.
+    which takes the group's `more` beyond these.  Without `stages` these are left to be defined.
 
     Raises `Unlowered` where a stage needs the host.
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [*stages, GO_ON_TEXT]
+    texts = [stages_text(device, target, called=False)] if stages else []
+    texts.append(GO_ON_TEXT)
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -58,21 +59,28 @@ define void @go_on(i64 %loop, i64 %more) alwaysinline {
 
 
 def persistent(
-    device: DevicePlan, driver: str, stages: Sequence[str], target: Target, clock: Clock
+    device: DevicePlan,
+    driver: str,
+    target: Target,
+    clock: Clock,
+    *,
+    stages: bool = True,
+    cluster: bool = False,
 ) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
-    All blocks of a launch must be resident at once, for they wait for each other.
+    All blocks of a launch must be resident at once, for they wait for each other, or, with
+    `cluster`, be one cluster, whose barrier takes a fraction of the time.
     Raises `Unlowered` where a stage needs the host.
     """
-    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), GpuDialect())
+    dialect = GpuDialect(cluster=cluster)
+    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    shared = [stage for kernel in device.plan.kernels for stage in kernel.stages if stage.grain]
-    grains = max((-(-s.extent // s.grain) for s in shared), default=1)
-    texts = [*stages, text, barrier_text(), entry]
+    texts = [stages_text(device, target, called=True)] if stages else []
+    texts += [text, barrier_text(), entry]
     text = _assembled(texts, (PERSISTENT,), target, clock)
-    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(grains, 1)})
+    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
 def _externals(device: DevicePlan) -> Externals:
@@ -80,7 +88,8 @@ def _externals(device: DevicePlan) -> Externals:
 
 
 def _kernel(name: str, function: str, more: Sequence[str] = ()) -> str:
-    """A kernel that calls a function with the number of its block, and of all, as a worker's."""
+    """A kernel that calls a function with the number of its block, and of all, as a worker's; its
+    threads may take no more registers than a block has."""
     kinds = [*(("ptr", n) for n in GIVEN), *(("i64", n) for n in more)]
     given = [f"{kind} %{n}" for kind, n in kinds]
     inner = ", ".join([*given[:3], "i64 %worker", "i64 %team", *given[3:]])
@@ -88,7 +97,7 @@ def _kernel(name: str, function: str, more: Sequence[str] = ()) -> str:
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
 declare i64 @{function}({", ".join(["ptr"] * 3 + ["i64"] * (2 + len(more)))})
-define ptx_kernel void @{name}({", ".join(given)}) {{
+define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
   %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
   %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
   %worker = zext i32 %block to i64
