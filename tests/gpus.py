@@ -19,6 +19,14 @@ from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
 from tests import ptx
 
+# The forms that a program runs in, by the settings that forbid those before.  What is more than a
+# cluster of blocks can share takes one kernel where one cluster is allowed.
+FORMS = {
+    "one cluster": (),
+    "one kernel": ("clusters",),
+    "graphs": ("persistent",),
+    "launches": ("persistent", "graphs"),
+}
 # Seen before a test has put the fake driver in its place.
 DRIVER = False
 with suppress(OSError):
@@ -71,6 +79,7 @@ class Simulated:
     loops: bool = True
     blocks: int = 3  # an odd number, so that nothing divides evenly
     races: bool = True
+    seed: int | None = None  # for an order of blocks that is not the usual one
     memory: ptx.Memory = field(default_factory=lambda: ptx.Memory())
     launches: list[tuple[str, int]] = field(default_factory=list)
 
@@ -118,6 +127,7 @@ class Loaded:
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
             cooperative=launch.together,
+            seed=self.machine.seed,
             cluster=launch.blocks if launch.cluster else 1,
         )
 

@@ -4,14 +4,14 @@ launches one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.module import shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
-from gradloom.codegen.cut import GIVEN, Group, cut
+from gradloom.codegen.cut import GIVEN, Group, cut, settled
 from gradloom.codegen.module import signatures
 from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.tiles import THREADS
@@ -40,7 +40,8 @@ def launches(
         texts.append(_kernel(KERNEL + group.name, group.name, group.more))
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
-    return Ptx(_assembled(texts, tuple(shared), target, clock), shared, grains, host)
+    bodies = {KERNEL + group.name: group.name for group in groups}
+    return Ptx(_assembled(texts, bodies, target, clock), shared, grains, host)
 
 
 def _shared_bytes(device: DevicePlan, group: Group) -> int:
@@ -74,12 +75,12 @@ def persistent(
     Raises `Unlowered` where a stage needs the host.
     """
     dialect = GpuDialect(cluster=cluster)
-    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
+    text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
     texts = [stages_text(device, target, called=True)] if stages else []
     texts += [text, barrier_text(), entry]
-    text = _assembled(texts, (PERSISTENT,), target, clock)
+    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
@@ -108,12 +109,18 @@ define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
 """
 
 
-def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target, clock: Clock) -> str:
-    """The PTX of LLVM texts, with these kernels."""
+def _assembled(
+    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock
+) -> str:
+    """The PTX of LLVM texts, with these kernels, whose bodies are functions."""
     clock.mark("kernels")
     machine = gpu_machine(target)
     module = link([*texts], machine)
     keep_only(module, kernels)
+    for function in module.functions:
+        # What a kernel calls once is part of it: a call goes by way of the stack.
+        if not function.is_declaration and function.name in kernels.values():
+            function.add_function_attribute("alwaysinline")
     clock.mark("link")
     optimise(module, machine)
     clock.mark("optimise")
