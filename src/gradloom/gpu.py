@@ -16,14 +16,17 @@ from gradloom.codegen.cut import Host
 from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
+from gradloom.ir.types import TensorType
 from gradloom.options import TARGET
 from gradloom.pipeline import Planned, Ready, Work, code_only
 from gradloom.plan.dealt import DevicePlan
+from gradloom.plan.needs import Needs
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import CLUSTER
 from gradloom.program import GpuCode
 from gradloom.runtime.cache import fetch, host_key, make_key, store
-from gradloom.runtime.cuda.entry import CudaEntry
+from gradloom.runtime.cuda.entry import CudaExecutable
+from gradloom.runtime.cuda.forms import Form, form_of
 from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
 from gradloom.runtime.cuda.packages import versions
@@ -88,10 +91,15 @@ class Cuda(NamedTuple):
         device = work.planned.device
         assert device is not None
         ptx, cached = self.kernels(work.code, device, clock)
-        entry = CudaEntry(device, self.batch, ptx, self.machine)
-        clock.book(entry.form.module.seconds)
+        form = form_of(ptx, self.machine)
+        clock.book(form.module.seconds)
         clock.mark("load")
-        return Ready(entry, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+    def runner(
+        self, needs: Needs, form: Form, results: list[TensorType], threads: int | None
+    ) -> CudaExecutable:
+        return CudaExecutable(needs, form, self.machine, results)
 
     def kernels(self, code: str, device: DevicePlan, clock: Clock) -> tuple[Ptx, bool]:
         """The kernels of a program, and whether the cache has them."""
