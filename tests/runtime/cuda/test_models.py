@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from benchmarks.models import Model
 from benchmarks.words import of_gradloom
-from tests.runtime.cuda.test_entry import FORMS
+from tests.gpus import FORMS
 from tests.tiny_models import MODELS, TINY, tiny
 
 import gradloom as gl
