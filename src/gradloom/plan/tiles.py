@@ -13,6 +13,7 @@ SIDE = 16  # threads along either side of a tile
 # a thread, and for eight at 32.
 THREADS = SIDE * SIDE
 WARP = 32
+WIDEST_BYTES = 16  # of one access of a thread
 
 # No threshold here or in `plan.device` has been measured on a GPU yet.
 ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU

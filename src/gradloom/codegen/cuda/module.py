@@ -8,7 +8,6 @@ from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64
 from gradloom.codegen.cuda import nest, product, threads
 from gradloom.plan.dealt import KERNEL, DevicePlan, Spread
-from gradloom.plan.tiles import THREADS
 
 
 def stages_module(device: DevicePlan, target: Target) -> ir.Module:
@@ -46,9 +45,7 @@ def launches_text(device: DevicePlan, target: Target) -> str:
     """The stages with a kernel each, `launch_name(ptr...)`: its blocks share all of the items."""
     module = stages_module(device, target)
     for name, found in device.functions.items():
-        _kernel(
-            module, name, found.count, THREADS // found.lanes if isinstance(found, Spread) else 1
-        )
+        _kernel(module, name, found.count, found.grain)
     # llvmlite has no word for kernels.
     return str(module).replace(f'define void @"{KERNEL}', f'define ptx_kernel void @"{KERNEL}')
 

@@ -17,6 +17,7 @@ from gradloom.plan.tiles import THREADS, WARP
 
 FOLD_BYTES = 8 * THREADS // WARP  # of shared memory, to combine what the warps of a block have
 ALL_LANES = I32(-1)
+GLOBAL = ir.PointerType(addrspace=1)
 Combine = Callable[[LlvmLane, LlvmLane], LlvmLane]
 
 
