@@ -6,6 +6,7 @@ A test that takes the fixture `machine` runs on both; `-m gpu` leaves the real o
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -39,8 +40,26 @@ def absent() -> str:
 def real(blocks: int = 0) -> Gpu:
     """The GPU, with its usual number of blocks, or with fewer."""
     gpu = Gpu()
-    gpu.blocks = min(gpu.blocks, blocks or gpu.blocks)
+    gpu.blocks = blocks or gpu.blocks
     return gpu
+
+
+# A condition of a graph is a word of memory here, and its handle the address.
+SET_CONDITIONAL = """
+.visible .func cudaGraphSetConditional(.param .b64 handle, .param .b32 value)
+{
+  .reg .b64 %d<2>; .reg .b32 %r<2>;
+  ld.param.b64 %d1, [handle];
+  ld.param.b32 %r1, [value];
+  st.global.b32 [%d1], %r1;
+  ret;
+}
+"""
+
+
+def linked(text: str) -> str:
+    """PTX with the functions of the driver that it calls."""
+    return text + SET_CONDITIONAL * ("cudaGraphSetConditional" in text)
 
 
 @dataclass
@@ -49,6 +68,7 @@ class Simulated:
     with the number of their blocks."""
 
     capability: int = 90
+    loops: bool = True
     blocks: int = 3  # an odd number, so that nothing divides evenly
     races: bool = True
     memory: ptx.Memory = field(default_factory=lambda: ptx.Memory())
@@ -71,7 +91,7 @@ class Simulated:
         self.memory.fill(target, self.memory.download(source, (nbytes,), np.uint8))
 
     def load(self, text: str) -> Loaded:
-        return Loaded(ptx.load(text), self)
+        return Loaded(ptx.load(linked(text)), self)
 
 
 @dataclass
@@ -79,6 +99,13 @@ class Loaded:
     module: ptx.Module
     machine: Simulated
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        return self.machine.blocks
+
+    def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> Graph:
+        place = self.machine.allocate(4) if repeats else 0
+        return Graph(self, launches(place), place)
 
     def launch(self, launch: Launch) -> None:
         self.machine.launches.append((launch.kernel, launch.blocks))
@@ -92,3 +119,24 @@ class Loaded:
             races="global" if self.machine.races else False,
             cooperative=launch.together,
         )
+
+
+@dataclass
+class Graph:
+    """`place` has the word that says whether it is to be done again, or is 0."""
+
+    loaded: Loaded
+    launches: Sequence[Launch]
+    place: int
+
+    def launch(self) -> None:
+        machine, again = self.loaded.machine, np.ones(1, np.int32)
+        machine.launches.append(("graph", len(self.launches)))
+        if self.place:
+            machine.write(self.place, again)
+        while again[0]:
+            for launch in self.launches:
+                self.loaded.launch(launch)
+            again[0] = 0
+            if self.place:
+                machine.read(self.place, again)

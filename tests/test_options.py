@@ -18,7 +18,7 @@ def double(x):
         ({"device": "tpu"}, "device 'tpu' is not there[^$]*\"cuda\""),
         ({"threads": 0}, "threads=0[^$]*a number of threads from 1"),
         ({"threads": "all"}, "threads='all'"),
-        ({"precision": "tf32"}, "precision 'tf32'[^$]*highest"),
+        ({"precision": "tf32"}, "precision 'tf32'[^$]*highest[^$]*tensorfloat32"),
         ({"memory_limit": "lots"}, "memory_limit='lots'[^$]*64MB"),
         ({"memory_limit": -1}, "memory_limit=-1"),
         ({"speed": 11}, "no option 'speed'[^$]*threads, device, verify"),
@@ -53,6 +53,13 @@ def test_memory_limit_counts_the_bytes_of_the_arena(limit, fits):
         return
     with pytest.raises(MemoryLimitError, match="needs 8000 bytes"):
         compiled(np.zeros(1000))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tensorfloat32", "bfloat16"])
+def test_on_the_cpu_products_are_computed_as_written(precision):
+    x = np.random.default_rng(0).normal(size=(20, 30)).astype("f")
+    product = gl.jit(lambda x: x @ x.T, precision=precision)(x)
+    np.testing.assert_array_equal(product, gl.jit(lambda x: x @ x.T)(x))
 
 
 # ---- denormal numbers

@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.target import VERSIONS, gpu_target
-from gradloom.codegen.driver import program_text, training_text
+from gradloom.codegen.cut import Host
+from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
 from gradloom.options import TARGET
@@ -30,10 +31,11 @@ CAPABILITY = 90  # unless a target says otherwise
 
 
 class Cuda(NamedTuple):
-    """A GPU: for one pass, or for training on `batch`."""
+    """A GPU: for one pass, or for training on `batch`, at a precision of `Options`."""
 
     machine: Machine
     batch: range | None
+    precision: str
 
     @property
     def target(self) -> Target:
@@ -42,14 +44,14 @@ class Cuda(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return f"{self.target} {self.batch}"
+        return f"{self.target} {self.batch} {self.precision}"
 
     def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
         from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
         from gradloom.plan.device import for_device
         from gradloom.plan.follow import following
 
-        device = for_device(undivided_plan(graph, names, following))
+        device = for_device(undivided_plan(graph, names, following), self.precision)
         _check_counts(device)
         return Planned(device.plan, device)
 
@@ -60,11 +62,17 @@ class Cuda(NamedTuple):
             return program_text(plan)
         return training_text(self.batch, shuffles=False)(plan)
 
+    def driver(self, plan: Plan) -> str:
+        """The text that kernels are made of."""
+        if self.batch is None or not launched():
+            return self.text(plan)
+        return step_text(self.batch)(plan)
+
     def code_key(self, planned: Planned) -> str:
         plan, device = planned
         assert device is not None
         return make_key(
-            driver=code_only(self.text(plan)),
+            driver=code_only(self.driver(plan)),
             codes="\n".join(map(repr, plan.codes())),
             functions=repr(device.functions),
             target=repr(self.target),
@@ -73,22 +81,23 @@ class Cuda(NamedTuple):
         )
 
     def ready(self, work: Work, clock: Clock) -> Ready:
-        plan, device = work.planned
+        device = work.planned.device
         assert device is not None
-        driver = self.text(plan)
-        ptx, cached = self.kernels(work.code, device, driver, clock)
-        entry = CudaEntry(device, self.batch, driver, ptx, self.machine)
+        ptx, cached = self.kernels(work.code, device, clock)
+        entry = CudaEntry(device, self.batch, ptx, self.machine)
         clock.book(entry.form.module.seconds)
         clock.mark("load")
         return Ready(entry, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
 
-    def kernels(self, code: str, device: DevicePlan, driver: str, clock: Clock) -> tuple[Ptx, bool]:
+    def kernels(self, code: str, device: DevicePlan, clock: Clock) -> tuple[Ptx, bool]:
         """The kernels of a program, and whether the cache has them."""
         found = fetch(code)
         if found is not None:
-            return Ptx(found.object.decode(), found.notes["shared_bytes"]), True
-        ptx = code_of(device, driver, self.target, clock)
-        store(code, ptx.text.encode(), shared_bytes=ptx.shared_bytes)
+            shared_bytes, grains, host = found.notes["kernels"]
+            made = Host(*host) if host else None
+            return Ptx(found.object.decode(), shared_bytes, grains, made), True
+        ptx = code_of(device, self.driver(device.plan), self.target, clock)
+        store(code, ptx.text.encode(), kernels=(ptx.shared_bytes, ptx.grains, ptx.host))
         return ptx, False
 
 
@@ -125,18 +134,18 @@ def _check_counts(device: DevicePlan) -> None:
 
 
 def launched() -> bool:
-    """Whether the host is to launch a kernel for each stage, for one that runs the driver."""
+    """Whether the host is to launch groups of stages, for one kernel that runs the driver."""
     return "persistent" in current_settings().disable
 
 
 def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
-    """The kernels of a program: one that runs the driver, or one a stage."""
+    """The kernels of a program: one that runs the driver, or one for each group of its stages."""
     from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
     try:
         if launched():
-            return launches(device, target, clock)
+            return launches(device, driver, target, clock)
         return persistent(device, driver, target, clock)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())

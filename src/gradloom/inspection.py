@@ -18,13 +18,13 @@ from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
+from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
-from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.executable import Executable
 
 # How arrays that a function closed over are called among a program's inputs.
@@ -45,7 +45,7 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.gpu.arch}; {_form(program.gpu.ptx)}"
+        f"GPU: {program.gpu.arch}; {_form(program.gpu)}"
         if program.gpu
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
@@ -60,11 +60,13 @@ def _stages(seconds: dict[str, float]) -> str:
     return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
 
 
-def _form(ptx: Ptx) -> str:
+def _form(code: GpuCode) -> str:
     """How a program runs, in words."""
-    form = "one kernel" if PERSISTENT in ptx.shared_bytes else "a kernel a stage"
-    most = max(ptx.shared_bytes.values(), default=0)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory"
+    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
+    most = max(code.ptx.shared_bytes.values(), default=0)
+    rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
+    products = "".join(f", products in {precision}" for precision in rounded)
+    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
 
 
 def _threads(program: Program) -> str:

@@ -110,6 +110,7 @@ class Jitted(Inspectable):
             clock=traced.clock,
             flush=self.options.flush_denormals,
             device=self.options.where,
+            precision=self.options.precision,
         )
         positional, keywords = structure.children
         dtypes = tuple(kind.type.dtype for kind in kinds)

@@ -23,8 +23,12 @@ class Options(NamedTuple):
     "cuda"; `target` "cuda-ptx" compiles for GPUs without running, for compute capability 9.0 or, as
     in "cuda-ptx:sm_120", another.  `verify` checks every call against the interpreter;
     `memory_limit` is in bytes, or text such as "64MB": where a program would take more, it computes
-    values again instead of keeping them; `precision` "highest" computes in the dtypes as written,
-    which is all there is.
+    values again instead of keeping them.
+
+    `precision` is what products of float32 matrices, and convolutions, round their operands to on
+    a GPU, whose tensor cores then multiply; sums are of float32.  "tensorfloat32" keeps 11 bits of
+    each number, "bfloat16" 8; "highest", or "float32", all 24.  On the CPU, and in other dtypes,
+    products are computed in the dtypes as written, whatever it says.
 
     With `flush_denormals` the numbers between zero and the least normal one (1.2e-38 of float32,
     2.2e-308 of float64) are zeros while a call runs, in each of its threads, and in a callback too;
@@ -47,6 +51,7 @@ class Options(NamedTuple):
         return self.target or self.device
 
 
+PRECISIONS = ("highest", "float32", "tensorfloat32", "bfloat16")
 TARGET = re.compile(r"cuda-ptx(?::sm_(\d+))?")
 
 
@@ -68,8 +73,9 @@ def parse(given: dict[str, Any]) -> Options:
         _refuse(f"threads={threads!r}", "give a number of threads from 1, or None")
     if not isinstance(options.flush_denormals, bool):
         _refuse(f"flush_denormals={options.flush_denormals!r}", "give True or False")
-    if options.precision != "highest":
-        _refuse(f"precision {options.precision!r} is not there", 'use precision="highest"')
+    if options.precision not in PRECISIONS:
+        allowed = ", ".join(f'"{name}"' for name in PRECISIONS)
+        _refuse(f"precision {options.precision!r} is not there", f"use one of {allowed}")
     return options
 
 

@@ -49,16 +49,17 @@ def compile_graph(
     clock: Clock | None = None,
     flush: bool = False,
     device: str = "cpu",
+    precision: str = "highest",
 ) -> Program:
     """Graph to native code.  `batch` are the inputs that are a training step's data; `within` is a
     budget of memory, kept by recomputation if need be; `threads` the most that a call may use;
     `clock` has the seconds of what was done before; with `flush`, denormal numbers are zeros;
-    `device` is "cpu", "cuda", or a target of `Options`."""
+    `device` is "cpu", "cuda", or a target of `Options`, and `precision` one of its precisions."""
     clock = clock or Clock()
     importlib.import_module("gradloom.runtime.cache")  # llvmlite, which `import gradloom` spares
     clock.mark("imports")
     simplified = functools.cache(partial(run_passes, graph, current_settings()))
-    backend = backend_of(device, batch, flush)
+    backend = backend_of(device, batch, flush, precision)
     work = planned(graph, simplified, names, backend, clock)
     if within is not None and within.excess(work.plan) > 0:
         work = fitted(work, names, within, backend, clock)
@@ -80,13 +81,13 @@ def compile_graph(
     return program
 
 
-def backend_of(device: str, batch: range | None, flush: bool) -> Backend:
+def backend_of(device: str, batch: range | None, flush: bool, precision: str) -> Backend:
     """What makes programs for the CPU, or for a GPU."""
     if device == "cpu":
         return Native(batch, flush)
     from gradloom.gpu import Cuda, machine_for
 
-    return Cuda(machine_for(device), batch)
+    return Cuda(machine_for(device), batch, precision)
 
 
 def run_passes(graph: Graph, settings: Settings | None = None) -> Graph:

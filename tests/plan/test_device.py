@@ -10,7 +10,7 @@ import gradloom.numpy as gnp
 from gradloom.plan.dealt import BLOCK, Spread, Tiled
 from gradloom.plan.parts import parts_of
 from gradloom.plan.plan import Product
-from gradloom.plan.tiles import ENOUGH, THREADS, TILES, WARP, tile_count, tile_of
+from gradloom.plan.tiles import SIDE, SUMS_BYTES, TENSORS, THREADS, WARP, tile_of, tiles_for
 
 
 def dealt(function, *arrays):
@@ -60,15 +60,47 @@ def test_items_write_apart_or_run_in_order():
     assert scatter.ordered == (0,)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rows", [1, 16, 33, 500, 4096])
-def test_tiles_are_as_large_as_leaves_enough_of_them(rows, dtype):
-    product = plain(rows, rows, 64, dtype)
-    tile = tile_of(product)
-    larger = [t for t in TILES if tile.rows < t.rows <= (128 if dtype == "float32" else 64)]
-    assert all(tile_count(product, t) < ENOUGH or rows < t.rows // 2 for t in larger)
-    assert tile.shared_bytes(dtype) <= 48 << 10
-    assert tile.rows * tile.columns % THREADS == 0
+@pytest.mark.parametrize(
+    ("shape", "tile"),
+    [
+        ((4096, 4096, 1024), (128, 128)),
+        ((1024, 1024, 1024), (128, 64)),  # one for each of 128 multiprocessors
+        ((512, 512, 512), (64, 32)),
+        ((256, 256, 256), (32, 32)),
+        ((1 << 14, 10, 1024), (64, 16)),
+        ((64, 10, 128), (16, 16)),
+    ],
+)
+def test_tiles_are_large_where_there_are_enough_of_them(shape, tile):
+    found = tile_of(plain(*shape))
+    assert (found.rows, found.columns) == tile
+
+
+@pytest.mark.parametrize("precision", ["", *TENSORS])
+def test_every_warp_has_a_share_of_a_tile(precision):
+    for tile in tiles_for("float32", precision):
+        assert tile.rows % SIDE == tile.columns % SIDE == tile.depth % SIDE == 0
+        assert tile.rows * tile.columns <= THREADS * SUMS_BYTES // 4
+    assert max(t.rows * t.columns for t in tiles_for("float64")) == 128 * 64
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "found"),
+    [
+        ("highest", "float32", ""),
+        ("float32", "float32", ""),
+        ("tensorfloat32", "float32", "tensorfloat32"),
+        ("bfloat16", "float32", "bfloat16"),
+        ("bfloat16", "float64", ""),
+    ],
+)
+def test_tensor_cores_multiply_float32_where_that_is_asked_for(precision, dtype, found):
+    x = ones(40, 50).astype(dtype)
+    compiled = gl.jit(lambda x, y: x @ y, target="cuda-ptx", precision=precision)
+    tiled = next(iter(compiled.program(x, x.T).gpu.plan.functions.values()))
+    assert tiled.precision == found
+    assert (f"products in {precision}" in compiled.explain(x, x.T)) == bool(found)
+    assert ("mma.sync" in compiled.ptx(x, x.T)) == bool(found)
 
 
 def plain(rows, columns, depth, dtype="float32"):

@@ -138,18 +138,13 @@ def staging(plan: Plan, batch: range) -> dict[int, int]:
     return {**offsets, -1: at}
 
 
+def step_text(batch: range) -> Writer:
+    """The writer of one pass of a training driver, over batch DONE, which it counts; `loop` is what
+    to tell whether another is to follow, or 0."""
+    return lambda plan: _step_text(plan, batch)
+
+
 def _training_text(plan: Plan, batch: range, shuffles: bool) -> str:
-    data = {b.offset: b for b in plan.buffers if b.space == "input" and b.offset in batch}
-    outputs = [b for b in plan.buffers if b.space == "output"]
-    fixed = tuple(b for b in plan.buffers if b not in outputs and b not in data.values())
-    places = staging(plan, batch)
-    slots = sum(b.space in ("input", "state") for b in plan.buffers) + len(outputs)
-    head = [f"{name} = get(control, {word})" for name, word in _WORDS.items()]
-    names = {b.name for b in fixed}
-    head += [line for line in addresses(plan.buffers) if line.partition(" ")[0] in names]
-    head.append(f"order = get_ptr(table, {slots})")
-    for b in (*data.values(), *outputs):
-        head.append(f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})")
     loop = ["batch = done % batches"]
     if shuffles:
         loop += [
@@ -161,21 +156,84 @@ def _training_text(plan: Plan, batch: range, shuffles: bool) -> str:
     leave = f"{LEAVE} + (done & 1)"
     loop += ["if worker == 0:", f"    put(control, {leave}, get(control, {STOP}))"]
     loop += ["meet(control, team)", f"if get(control, {leave}):", "    return done"]
-    loop += [
-        f"{b.name} = view(all_{b.name}, keep * done * {b.type.nbytes})"
-        if b is not outputs[0]
-        else f"{b.name} = view(all_{b.name}, done * {b.type.nbytes})"
-        for b in outputs
-    ]
-    for number, b in data.items():
-        loop += _batch_lines(b, places.get(number, 0))
-    if len(places) > 1:
-        loop += [f"if mode != {IN_PLACE}:", "    meet(control, team)"]
-    loop += [*calls(plan), "if worker == 0:", f"    put(control, {DONE}, done + 1)"]
-    lines = [*HEAD, *(f"    {line}" for line in head), "    for done in range(start, until):"]
-    lines += [*(f"        {line}" for line in loop), "    return until"]
+    loop += _pass(plan, batch)
+    loop += ["if worker == 0:", f"    put(control, {DONE}, done + 1)"]
+    lines = [*HEAD, *_indented(_training_head(plan, batch)), "    for done in range(start, until):"]
+    lines += [*_indented(_indented(loop)), "    return until"]
     known = SHUFFLE_TEXT * shuffles + GATHER_TEXT
     return known + routines_text(plan) + "\n".join(lines) + "\n"
+
+
+COUNT_TEXT = f"""\
+def count(control, until, loop):
+    done = get(control, {DONE}) + 1
+    put(control, {DONE}, done)
+    if loop != 0:
+        go_on(loop, done < until and get(control, {STOP}) == 0)
+
+
+"""
+
+
+def _step_text(plan: Plan, batch: range) -> str:
+    body = [
+        *_training_head(plan, batch),
+        f"done = get(control, {DONE})",
+        "batch = done % batches",
+        *_pass(plan, batch),
+        "meet(control, team)",
+        "if worker == 0:",
+        "    count(control, until, loop)",
+        "return 0",
+    ]
+    lines = [HEAD[0].replace("team", "team, loop"), *HEAD[1:], *_indented(body)]
+    return COUNT_TEXT + GATHER_TEXT + routines_text(plan) + "\n".join(lines) + "\n"
+
+
+def _data_of(plan: Plan, batch: range) -> dict[int, Buffer]:
+    """The inputs that hold the data of training."""
+    return {b.offset: b for b in plan.buffers if b.space == "input" and b.offset in batch}
+
+
+def _training_head(plan: Plan, batch: range) -> Iterator[str]:
+    """What stays the same from batch to batch."""
+    data = [*_data_of(plan, batch).values()]
+    outputs = [b for b in plan.buffers if b.space == "output"]
+    names = {b.name for b in plan.buffers if b not in outputs and b not in data}
+    yield from (f"{name} = get(control, {word})" for name, word in _WORDS.items())
+    yield from (line for line in addresses(plan.buffers) if line.partition(" ")[0] in names)
+    slots = sum(b.space in ("input", "state") for b in plan.buffers) + len(outputs)
+    yield f"order = get_ptr(table, {slots})"
+    for b in (*data, *outputs):
+        yield f"all_{b.name} = get_ptr(table, {external_slot(plan.buffers, b)})"
+
+
+def _pass(plan: Plan, batch: range) -> Iterator[str]:
+    """A pass over the kernels, on batch `batch` of an epoch, the `done`th of all."""
+    outputs = [b for b in plan.buffers if b.space == "output"]
+    for b in outputs:
+        kept = "keep * " * (b is not outputs[0])
+        yield f"{b.name} = view(all_{b.name}, {kept}done * {b.type.nbytes})"
+    gathers = []
+    places = staging(plan, batch)
+    for number, b in _data_of(plan, batch).items():
+        if not b.type.ndim:
+            yield f"{b.name} = view(all_{b.name}, batch * {b.type.nbytes})"
+            continue
+        rows = b.type.shape[0]  # each array has its own
+        row_bytes = b.type.nbytes // max(rows, 1)
+        yield f"if mode == {IN_PLACE}:"
+        yield f"    {b.name} = view(all_{b.name}, (first + batch * {rows}) * {row_bytes})"
+        yield "else:"
+        yield f"    {b.name} = view(arena, {places[number]})"
+        gathers.append(
+            f"gather_rows({', '.join(_range(rows, 1))}, order, first + batch * {rows}, {row_bytes},"
+            f" all_{b.name}, {b.name})"
+        )
+    if gathers:
+        yield f"if mode != {IN_PLACE}:"
+        yield from _indented([*gathers, "meet(control, team)"])
+    yield from calls(plan)
 
 
 _WORDS = {
@@ -190,23 +248,6 @@ _WORDS = {
     "first": FIRST,
     "keep": KEEP,
 }
-
-
-def _batch_lines(buffer: Buffer, place: int) -> list[str]:
-    """Where this batch of one data array lies; each array has its own number of rows."""
-    name = buffer.name
-    if not buffer.type.ndim:
-        return [f"{name} = view(all_{name}, batch * {buffer.type.nbytes})"]
-    rows = buffer.type.shape[0]
-    row_bytes = buffer.type.nbytes // max(rows, 1)
-    return [
-        f"if mode == {IN_PLACE}:",
-        f"    {name} = view(all_{name}, (first + batch * {rows}) * {row_bytes})",
-        "else:",
-        f"    {name} = view(arena, {place})",
-        f"    gather_rows({', '.join(_range(rows, 1))}, order, first + batch * {rows}, {row_bytes},"
-        f" all_{name}, {name})",
-    ]
 
 
 def external_slot(plan_buffers: tuple[Buffer, ...], buffer: Buffer) -> int:

@@ -11,9 +11,6 @@ from gradloom.plan.tiles import THREADS, Tile, tile_count
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
 RESULT = 2  # the operand of a product that it writes
-# A kernel that is launched on its own has the name of its stage, which no other function has, with
-# this in front.
-KERNEL = "launch_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,16 @@ class Epilogue:
 
 @dataclass(frozen=True, slots=True)
 class Tiled:
-    """A product whose items are tiles of its result, and what becomes of each element of them."""
+    """A product whose items are tiles of its result, and what becomes of each element of them.
+
+    A `precision` is that of what is multiplied, on tensor cores: "tensorfloat32" or "bfloat16";
+    without one it is the product's own.
+    """
 
     product: Product
     tile: Tile
     epilogue: Epilogue | None = None
+    precision: str = ""
 
     @property
     def count(self) -> int:

@@ -17,14 +17,18 @@ from gradloom.plan.merge import merged, touched
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
 from gradloom.plan.spread import spread_of
-from gradloom.plan.tiles import tile_of
+from gradloom.plan.tiles import TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
 
-def for_device(plan: Plan) -> DevicePlan:
-    """The plan, dealt out among blocks."""
+def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
+    """The plan, dealt out among blocks; products of float32 at a `precision` of `Options`."""
+
+    def precision_of(product: Product) -> str:
+        return precision if precision in TENSORS and product.dtype == "float32" else ""
+
     undealt = plan
-    plan, epilogues = merged(in_parts(plan))
+    plan, epilogues = merged(in_parts(plan, precision_of))
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, epilogues).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -35,7 +39,8 @@ def for_device(plan: Plan) -> DevicePlan:
             return replace(stage, grain=0)
         found: Spread | Tiled
         if isinstance(code, Product):
-            found = Tiled(code, tile_of(code), epilogues.get(code.name))
+            rounded = precision_of(code)
+            found = Tiled(code, tile_of(code, rounded), epilogues.get(code.name), rounded)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)

@@ -8,7 +8,7 @@ behind the arena; then the parts are added up, in their order.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gradloom.ir.affine import Affine, linear
@@ -30,14 +30,14 @@ from gradloom.plan.plan import (
     Store,
 )
 from gradloom.plan.split import each_kernel
-from gradloom.plan.tiles import ENOUGH, tile_count
+from gradloom.plan.tiles import ENOUGH, tile_count, tile_of
 
 SHALLOWEST = 128  # of a part: below, the sums of parts cost as much as they save
 
 
-def in_parts(plan: Plan) -> Plan:
-    """The plan with such products in parts."""
-    scratch = _Scratch(len(plan.buffers))
+def in_parts(plan: Plan, precision: Callable[[Product], str]) -> Plan:
+    """The plan with such products in parts, where products have tiles for that precision."""
+    scratch = _Scratch(len(plan.buffers), precision)
     parts = tuple(each_kernel(part, scratch.kernel) for part in plan.parts)
     if not scratch.nbytes:
         return plan
@@ -57,6 +57,7 @@ class _Scratch:
     """One buffer, which the products of a plan use in turn."""
 
     buffer: int
+    precision: Callable[[Product], str]
     nbytes: int = 0
 
     def kernel(self, kernel: Kernel) -> Kernel:
@@ -65,7 +66,7 @@ class _Scratch:
 
     def _stages(self, stage: Stage) -> Sequence[Stage]:
         product = stage.code
-        count = parts_of(product) if isinstance(product, Product) else 1
+        count = parts_of(product, self.precision(product)) if isinstance(product, Product) else 1
         if count == 1:
             return [stage]
         assert isinstance(product, Product)
@@ -78,10 +79,10 @@ class _Scratch:
         return [cut, Stage(total, (scratch, c), (1,), shape[0])]
 
 
-def parts_of(product: Product) -> int:
+def parts_of(product: Product, precision: str = "") -> int:
     """How many parts, 1 for a product that has tiles enough, or whose depth does not divide."""
     outer, inner = product.depth[0], math.prod(product.depth[1:])
-    tiles = tile_count(product)
+    tiles = tile_count(product, tile_of(product, precision))
     best = 1
     for count in range(2, ENOUGH // max(tiles, 1) + 1):
         if outer % count == 0 and outer // count * inner >= SHALLOWEST:

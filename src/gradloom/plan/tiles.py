@@ -1,4 +1,8 @@
-"""Tiles of matrix products on a GPU: what a block computes of the result at a time."""
+"""Tiles of matrix products on a GPU: what a block computes of the result at a time.
+
+Which tile serves a product best is counted, not measured: no number here or in `plan.device` has
+been measured on a GPU yet.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +19,72 @@ THREADS = SIDE * SIDE
 WARP = 32
 WIDEST_BYTES = 16  # of one access of a thread
 
-# No threshold here or in `plan.device` has been measured on a GPU yet.
+MULTIPROCESSORS = 128  # of a large GPU, about
 ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
+# What `mma.sync` of each precision multiplies and adds on a multiprocessor at once, at the most.
+TENSORS = {"tensorfloat32": 512, "bfloat16": 1024}
+SCALARS = 128  # multiply-adds of float32, likewise
+SMALLEST = 32  # rows and columns of a tile that all warps of a block have a share of, by `mma.sync`
+SUMS_BYTES = 256  # of a thread, in registers: 64 of float32, or 32 of float64
+MEETING = 64  # cycles, about, for a piece of depth beside multiplying it
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """`rows` x `columns` of the result, summed over `depth` at a time that lie in shared memory;
-    each of 16 x 16 threads has a sixteenth of both."""
+    """`rows` x `columns` of the result, summed over `depth` at a time that lie in shared memory."""
 
     rows: int
     columns: int
     depth: int
 
-    def shared_bytes(self, dtype: str) -> int:
-        """What the pieces of A and B take that are being multiplied."""
-        return (self.rows + self.columns) * self.depth * ITEMSIZE[dtype]
+
+# Ordered: of two that cost the same the first is taken, which reads less.
+TILES = (
+    Tile(128, 128, 16),
+    Tile(128, 64, 16),
+    Tile(64, 128, 16),
+    Tile(64, 64, 16),
+    Tile(64, 32, 32),
+    Tile(32, 64, 32),
+    Tile(32, 32, 32),
+    Tile(64, 16, 32),
+    Tile(16, 64, 32),
+    Tile(16, 16, 32),
+)
 
 
-TILES = (Tile(128, 128, 16), Tile(64, 64, 16), Tile(32, 32, 32), Tile(16, 16, 32))
+def tiles_for(dtype: str, precision: str = "") -> list[Tile]:
+    """The tiles that products of a dtype, at a precision of `plan.device.Tiled`, may have."""
+    most = THREADS * SUMS_BYTES // ITEMSIZE[dtype]
+    least = SMALLEST if precision else SIDE
+    return [t for t in TILES if t.rows * t.columns <= most and min(t.rows, t.columns) >= least]
 
 
-def tile_count(product: Product, tile: Tile | None = None) -> int:
+def tile_count(product: Product, tile: Tile) -> int:
     """How many tiles the results of a product have."""
-    tile = tile or tile_of(product)
     down = -(-product.rows // tile.rows)
     along = -(-product.columns // tile.columns)
     return math.prod(product.batch) * down * along
 
 
-def tile_of(product: Product) -> Tile:
-    """The largest tile of which there are enough, or the smallest that is not mostly empty."""
-    widest = 128 if product.dtype == "float32" else 64  # registers: 8 x 8 sums, or 4 x 4
-    fitting = [t for t in TILES if t.rows <= widest]
-    for tile in fitting:
-        enough = tile_count(product, tile) >= ENOUGH
-        if enough and min(product.rows, product.columns) >= tile.rows // 2:
-            return tile
-    return fitting[-1] if min(product.rows, product.columns) <= SIDE else fitting[-2]
+def tile_of(product: Product, precision: str = "") -> Tile:
+    """The tile that takes the fewest cycles."""
+    tiles = tiles_for(product.dtype, precision)
+    return min(tiles, key=lambda tile: _cycles(product, tile, precision))
+
+
+def _cycles(product: Product, tile: Tile, precision: str) -> float:
+    """How long a product takes where each multiprocessor has one block: so many rounds of tiles,
+    of which each takes its pieces one after another."""
+    rounds = -(-tile_count(product, tile) // MULTIPROCESSORS)
+    pieces = -(-math.prod(product.depth) // tile.depth)
+    # For one index of depth: what is copied to shared memory, 128 bytes at a time, and what is read
+    # from there, up to 16 bytes a thread, by each of the eight warps at another time.
+    size, warps = ITEMSIZE[product.dtype], THREADS // WARP
+    copies = (tile.rows + tile.columns) * size / 128
+    if precision:
+        reads = warps * (tile.rows + tile.columns) / 2 / WARP / 4
+    else:
+        reads = warps * sum(-(-n // SIDE * size // 16) for n in (tile.rows, tile.columns))
+    multiplied = tile.rows * tile.columns / TENSORS.get(precision, SCALARS * 4 // size)
+    return rounds * pieces * (MEETING + tile.depth * max(copies + reads, multiplied))

@@ -204,6 +204,7 @@ class TrainStep(Inspectable):
             traced.clock,
             options.flush_denormals,
             options.where,
+            options.precision,
         )
         program.executable.reserve(staged, extra_slots=1)
         accept = acceptor(structure, types), stack_acceptor(structure, types)

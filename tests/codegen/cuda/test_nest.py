@@ -91,14 +91,18 @@ def test_arrays_may_begin_anywhere(case, shift):
     function, arrays, _, _ = CASES[case]
     code = program(function, *arrays).gpu.ptx
     module, memory = ptx.load(code.text), ptx.Memory()
-    places = []
-    for array in (*arrays, np.zeros_like(arrays[0])):
+
+    def placed(array: np.ndarray, shift: int = 0) -> int:
         place = memory.allocate(array.nbytes + shift) + shift
         memory.fill(place, array)
-        places.append(place)
+        return place
+
+    places = [placed(array, shift) for array in (*arrays, np.zeros_like(arrays[0]))]
+    table, control = np.array(places, np.int64), np.zeros(64, np.int64)
     (name,) = module.names
+    given = [placed(table), 0, placed(control)]
     shared = code.shared_bytes[name]
-    module.launch(name, grid=2, block=256, args=places, shared=shared, memory=memory)
+    module.launch(name, grid=2, block=256, args=given, shared=shared, memory=memory)
     got = memory.download(places[-1], arrays[0].shape, np.float32)
     with using(Simulated()):
         assert got.tobytes() == np.asarray(gl.jit(function, device="cuda")(*arrays)).tobytes()

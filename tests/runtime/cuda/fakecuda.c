@@ -29,7 +29,7 @@ typedef int (*Executor)(const char *image, uint64_t image_bytes, const char *ker
 
 typedef struct { char *image; uint64_t bytes; } Module;
 typedef struct { Module *module; char name[NAMES]; uint32_t dynamic_bytes; } Function;
-typedef enum { LAUNCH, COPY_IN, COPY_OUT, COPY, SET, RECORD, WAIT, GRAPH } Kind;
+typedef enum { LAUNCH, COPY_IN, COPY_OUT, COPY, SET, RECORD, WAIT, GRAPH, LOOP } Kind;
 typedef struct Op {
     Kind kind;
     struct Op *next;
@@ -43,7 +43,7 @@ typedef struct Op {
     uint64_t number; /* of the event's record */
     struct Graph *graph;
 } Op;
-typedef struct Graph { Op *first, **last; struct Stream *origin; } Graph;
+typedef struct Graph { Op *first, **last; struct Stream *origin; Place condition; unsigned initially; } Graph;
 typedef struct Stream {
     struct Stream *next;
     Op *first, **last;
@@ -287,14 +287,34 @@ static Code cuLaunchKernelEx(const Config *config, void *f, void **parameters, v
 
 /* ---- graphs */
 
-static Code cuStreamBeginCapture(void *handle, int mode) {
+static Code cuGraphCreate(void **made, unsigned flags) {
     BEGIN; HEALTHY;
-    Stream *stream = stream_of(handle);
-    if (!handle || stream->capture) FAIL(INVALID);
     Graph *graph = calloc(1, sizeof *graph);
-    graph->last = &graph->first, graph->origin = stream;
+    graph->last = &graph->first;
+    *made = graph;
+    END;
+}
+
+static Code capture(Stream *stream, Graph *graph) {
+    if (stream == &legacy || stream->capture || graph->first) return INVALID;
+    graph->origin = stream;
     stream->capture = graph, stream->captured = stream->joined = 0;
     captures++;
+    return 0;
+}
+
+static Code cuStreamBeginCapture(void *handle, int mode) {
+    BEGIN; HEALTHY;
+    void *graph;
+    if ((code = cuGraphCreate(&graph, 0))) goto end;
+    code = capture(stream_of(handle), graph);
+    END;
+}
+
+static Code cuStreamBeginCaptureToGraph(void *handle, void *into, void **after, void *edges, size_t number, int mode) {
+    BEGIN; HEALTHY;
+    if (number || driver_version < 12030) FAIL(INVALID);
+    code = capture(stream_of(handle), into);
     END;
 }
 
@@ -314,10 +334,57 @@ static Code cuStreamEndCapture(void *handle, void **made) {
     END;
 }
 
+/* A condition is a word of the device's memory, and its handle the address: it is where a kernel
+   finds it.  One belongs to a graph, and must have a node there when that is instantiated. */
+static Code cuGraphConditionalHandleCreate(uint64_t *handle, void *graph, void *ctx, unsigned value, unsigned flags) {
+    BEGIN; HEALTHY;
+    Graph *owner = graph;
+    if (driver_version < 12030) FAIL(INVALID);
+    if (flags != 1 || owner->condition) FAIL(INVALID);
+    code = cuMemAlloc(&owner->condition, 4);
+    owner->initially = value;
+    *handle = owner->condition;
+    END;
+}
+
+typedef struct {
+    int kind, reserved[3];
+    struct { uint64_t handle; int type; unsigned size; void **graphs; void *context; } conditional;
+} Node;
+
+static Code cuGraphAddNode(void **made, void *graph, void **after, void *edges, size_t number, void *given) {
+    BEGIN; HEALTHY;
+    Graph *owner = graph;
+    Node *node = given;
+    if (node->kind != 13 || node->conditional.type != 1 || node->conditional.size != 1) FAIL(INVALID);
+    if (number || owner->first || node->conditional.handle != owner->condition) FAIL(INVALID);
+    if (node->conditional.context != &context || driver_version < 12040) FAIL(INVALID);
+    Graph *body = calloc(1, sizeof *body);
+    body->last = &body->first;
+    Op *op = calloc(1, sizeof *op);
+    op->kind = LOOP, op->graph = body, op->to = owner->condition, op->number = owner->initially;
+    *owner->last = op, owner->last = &op->next;
+    node->conditional.graphs = malloc(sizeof(void *));
+    *node->conditional.graphs = body;
+    *made = op;
+    END;
+}
+
 static Code cuStreamIsCapturing(void *handle, int *status) { BEGIN; *status = stream_of(handle)->capture != 0; END; }
-static Code cuGraphInstantiate(void **exec, void *graph, unsigned long long flags) { BEGIN; HEALTHY; *exec = graph; END; }
+static Code cuGraphInstantiate(void **exec, void *graph, unsigned long long flags) {
+    BEGIN; HEALTHY;
+    Graph *made = graph;
+    if (made->condition && !made->first) FAIL(INVALID); /* a condition without a node */
+    *exec = graph;
+    END;
+}
 static Code cuGraphDestroy(void *graph) { BEGIN; END; } /* its queue lives on in what was made of it */
-static Code cuGraphExecDestroy(void *exec) { BEGIN; drain_all(); END; }
+static Code cuGraphExecDestroy(void *exec) {
+    BEGIN;
+    drain_all();
+    if (((Graph *)exec)->condition) cuMemFree(((Graph *)exec)->condition); /* gone, after a reset */
+    END;
+}
 
 static Code cuGraphLaunch(void *exec, void *stream) {
     BEGIN; HEALTHY;
@@ -359,9 +426,11 @@ static const struct { const char *name; void *function; } TABLE[] = {
     ROW(cuEventRecord), ROW(cuEventSynchronize), ROW(cuEventElapsedTime), ROW(cuModuleLoadData),
     ROW(cuModuleUnload), ROW(cuModuleGetFunction), ROW(cuFuncSetAttribute), ROW(cuLaunchKernel),
     ROW(cuOccupancyMaxActiveBlocksPerMultiprocessor), ROW(cuLaunchKernelEx), ROW(cuStreamBeginCapture),
-    ROW(cuStreamEndCapture), ROW(cuStreamIsCapturing), ROW(cuGraphInstantiate), ROW(cuGraphDestroy),
+    ROW(cuStreamBeginCaptureToGraph),
+    ROW(cuGraphCreate), ROW(cuGraphConditionalHandleCreate), ROW(cuGraphAddNode), ROW(cuStreamEndCapture), ROW(cuStreamIsCapturing), ROW(cuGraphInstantiate), ROW(cuGraphDestroy),
     ROW(cuGraphExecDestroy), ROW(cuGraphLaunch),
     {"cuGraphInstantiateWithFlags", (void *)cuGraphInstantiate},
+    {"cuGraphAddNode_v2", (void *)cuGraphAddNode},
 };
 
 static Code absent(void) { return 801; }

@@ -33,6 +33,11 @@ static void perform(Op *op) {
     case RECORD: op->event->done = op->number; op->event->time = now(); break;
     case WAIT: if (op->event->done < op->number) drain(op->event->stream, op->event, op->number); break;
     case GRAPH: for (Op *one = op->graph->first; one; one = one->next) perform(one); break;
+    case LOOP:
+        *(uint32_t *)host_of(op->to, 4) = op->number;
+        while (!fault && *(uint32_t *)host_of(op->to, 4))
+            for (Op *one = op->graph->first; one; one = one->next) perform(one);
+        break;
     }
 }
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from tests import ptx
+from tests.gpus import linked
 from tests.ptx.spaces import rounded_up
 from tests.runtime.cuda.fake import Fake, Launched, fresh
 
@@ -74,7 +75,7 @@ class Interpreter:
 
     def know(self, cubin: Cubin) -> None:
         """Take the kernels of a cubin, which is about to be loaded, from its PTX."""
-        modules = [ptx.load(text) for text in cubin.ptx]
+        modules = [ptx.load(linked(text)) for text in cubin.ptx]
         self.modules[cubin.code] = {name: module for module in modules for name in module.names}
 
     def run(self, launched: Launched) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.gpus import Simulated
+from tests.gpus import Loaded, Simulated
 from tests.ptx import PtxError
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.codegen.words import DONE, STOP
 from gradloom.errors import RangeError
-from gradloom.runtime.cuda import words
+from gradloom.runtime.cuda import forms, words
 from gradloom.runtime.cuda.machine import using
 from gradloom.settings import settings
 
@@ -82,7 +83,11 @@ PROGRAMS = (
     random,
     convolved,
 )
-FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
+FORMS = {
+    "one kernel": (),
+    "graphs": ("persistent",),
+    "launches": ("persistent", "graphs"),
+}
 
 
 def leaves(tree):
@@ -181,6 +186,35 @@ def test_every_epoch_has_an_order_of_its_own(form):
     np.testing.assert_allclose(found, history("cpu"), rtol=1e-5)
     if form == "one kernel":
         assert [name for name, _ in machine.launches] == ["persistent"] * 3
+
+
+@pytest.mark.parametrize("form", ["graphs", "launches"])
+def test_a_run_that_is_stopped_ends_between_two_steps(form, monkeypatch):
+    """In the middle of the second step somebody sets the word; of the third, nothing is done."""
+    monkeypatch.setattr(forms, "AHEAD", 1)
+    rng = np.random.default_rng(5)
+    xs, ys = rng.random((4, 20, 16)).astype("f"), rng.integers(0, 10, (4, 20))
+    simulated = Simulated()
+    launch = Loaded.launch
+
+    def stopping(loaded, given):
+        launch(loaded, given)
+        words = np.zeros(2, np.int64)
+        simulated.read(given.arguments[2], words)
+        if words[DONE] == 1 and "group_1_" in given.kernel:
+            words[STOP] = 1
+            simulated.write(given.arguments[2], words)
+
+    monkeypatch.setattr(Loaded, "launch", stopping)
+
+    def after(device, steps):
+        step = gl.train_step(classify, gl.optim.sgd(0.1), device=device)
+        return step.run(step.init(layers(16, 32, 10)), xs[:steps], ys[:steps])[0].params
+
+    with settings(disable=FORMS[form]), using(simulated):
+        found = after("cuda", 4)
+    for name, wanted in after("cpu", 2).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-6)
 
 
 # ---- faults that must be found

@@ -49,12 +49,13 @@ NUMBERED = """
 @pytest.mark.parametrize("together", [False, True])
 def test_a_program_on_a_gpu(device: Interpreter, together: bool):
     gpu = Gpu()
-    assert (gpu.capability, gpu.blocks) == (90, 8)
+    assert gpu.capability == 90
     place, other = gpu.allocate(X.nbytes), gpu.allocate(X.nbytes)
     given = X.copy()
     gpu.write(place, given)
     given[:] = -1
     kernels = gpu.load(NUMBERED)
+    assert kernels.resident("numbered", 128) == 16  # two on each of eight multiprocessors
     for _ in range(2):
         kernels.launch(Launch("numbered", (place,), 3, 128, together, threads=32))
     gpu.copy(other, place, X.nbytes)
@@ -68,31 +69,71 @@ def test_a_program_on_a_gpu(device: Interpreter, together: bool):
         gpu.allocate(1 << 40)
 
 
-FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
+FORMS = {
+    "one kernel": (),
+    "graphs": ("persistent",),
+    "launches": ("persistent", "graphs"),
+}
+
+
+def loss(params, x, y):
+    hidden = gnp.tanh(x @ params["w"] + params["b"])
+    return ((hidden @ params["v"] - y) ** 2).mean()
+
+
+def parameters():
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(2, 8)), "b": np.zeros(8), "v": rng.normal(size=(8, 1))}
+    return {name: array.astype("f") for name, array in params.items()}
+
+
+XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "f")
+XS = np.stack([XOR] * 12)
+YS = np.stack([XOR[:, :1] != XOR[:, 1:]] * 12).astype("f")
+
+
+def losses(where: str | None, count: int = 12) -> np.ndarray:
+    step = gl.train_step(loss, gl.optim.adam(0.05), device=where)
+    return step.run(step.init(parameters()), XS[:count], YS[:count])[1]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_training_through_the_driver_is_training_on_the_cpu(device: Interpreter, form: str):
     """XOR by Adam: assembled to machine code, loaded, launched, and run from its PTX."""
-
-    def loss(params, x, y):
-        hidden = gnp.tanh(x @ params["w"] + params["b"])
-        return ((hidden @ params["v"] - y) ** 2).mean()
-
-    rng = np.random.default_rng(0)
-    params = {"w": rng.normal(size=(2, 8)), "b": np.zeros(8), "v": rng.normal(size=(8, 1))}
-    params = {name: array.astype("f") for name, array in params.items()}
-    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "f")
-    xs, ys = np.stack([x] * 12), np.stack([x[:, :1] != x[:, 1:]] * 12).astype("f")
-
-    def losses(where: str) -> np.ndarray:
-        step = gl.train_step(loss, gl.optim.adam(0.05), device=where)
-        return step.run(step.init(params), xs, ys)[1]
-
-    wanted = losses("cpu")
     with settings(disable=FORMS[form]), using(Gpu()):
         found = losses("cuda")
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    names = {launched.kernel for launched in device.fake.launches}
-    assert (names == {"persistent"}) == (form == "one kernel")
-    assert {launched.cooperative for launched in device.fake.launches} == {form == "one kernel"}
+    np.testing.assert_allclose(found, losses("cpu"), rtol=1e-5)
+    launched = device.fake.launches
+    assert ({one.kernel for one in launched} == {"persistent"}) == (form == "one kernel")
+    assert {one.cooperative for one in launched} == {form == "one kernel"}
+    graphs = device.fake.calls("cuGraphLaunch")
+    assert graphs == (form == "graphs")  # all steps are one launch
+    calls = device.fake.calls("cuLaunchKernel")
+    if form == "graphs":
+        assert calls == len(launched) / 12  # captured, once
+    if form == "launches":
+        assert calls == len(launched) >= 2 * 12
+
+
+def test_a_step_is_one_graph_launch_for_any_state_and_batch(device: Interpreter):
+    wanted = losses("cpu", 3)
+    with settings(disable=("persistent",)), using(Gpu()):
+        step = gl.train_step(loss, gl.optim.adam(0.05), device="cuda")
+        for _ in range(2):  # the second state lies elsewhere
+            state = step.init(parameters())
+            for at in range(3):
+                before = device.fake.calls("cuGraphLaunch")
+                state, found = step(state, XS[at], YS[at])
+                np.testing.assert_allclose(found, wanted[at], rtol=1e-5)
+                assert device.fake.calls("cuGraphLaunch") == before + 1
+    assert device.fake.calls("cuGraphInstantiate") == 1
+
+
+def test_a_driver_that_knows_no_loops_is_given_a_graph_for_each_step(device: Interpreter):
+    device.fake.reset(version=12020)
+    device.fake.execute = device.run
+    with settings(disable=("persistent",)), using(Gpu()):
+        found = losses("cuda", 3)
+    np.testing.assert_allclose(found, losses("cpu", 3), rtol=1e-5)
+    assert device.fake.calls("cuGraphLaunch") == 3
+    assert device.fake.calls("cuGraphConditionalHandleCreate") == 0

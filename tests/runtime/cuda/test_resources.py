@@ -33,8 +33,6 @@ from gradloom.ir.graph import Graph
 from gradloom.ir.op import OPS, Kind, Op
 from gradloom.pipeline import compile_graph
 from gradloom.plan.assemble import undivided_plan
-from gradloom.plan.device import Tiled
-from gradloom.plan.tiles import TILES
 from gradloom.program import Program
 from gradloom.runtime.cuda.linker import link
 from gradloom.settings import settings
@@ -154,7 +152,7 @@ def network(k, w, x):
     return gnp.sum((gnp.reshape(x, (x.shape[0], -1)) @ w) ** 2)
 
 
-SQUARES = [16, 64, 512, 1024]  # one for each tile
+SQUARES = [16, 64, 512]
 KINDS = {
     **{
         f"product of {n} in {dtype}": (block, [normal(n, n, dtype=dtype)] * 3)
@@ -188,8 +186,3 @@ def programs(arch: str) -> list[Program]:
 def test_every_kind_of_kernel_takes_registers_alone(arch):
     for program in programs(arch):
         assert_in_registers(program.gpu.ptx.text, arch, fewest=1)
-
-
-def test_there_is_a_product_for_each_tile():
-    found = [f for program in programs(ARCHS[0]) for f in program.gpu.plan.functions.values()]
-    assert {f.tile for f in found if isinstance(f, Tiled)} == set(TILES)

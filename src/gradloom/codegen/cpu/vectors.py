@@ -58,18 +58,18 @@ def declared(
 def counted(
     builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int
 ) -> Iterator[ir.Value]:
-    """A loop over start, start + step, ... below stop; yields the index."""
+    """A loop over start, start + step, ... below stop; yields the index, of the type of start."""
     before = builder.block
     head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
     after = builder.append_basic_block("after")
     builder.branch(head)
     builder.position_at_end(head)
-    index = builder.phi(I64)
+    index = builder.phi(start.type)
     index.add_incoming(start, before)
     builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
     builder.position_at_end(body)
     yield index
-    index.add_incoming(builder.add(index, I64(step)), builder.block)
+    index.add_incoming(builder.add(index, start.type(step)), builder.block)
     builder.branch(head)
     builder.position_at_end(after)
 

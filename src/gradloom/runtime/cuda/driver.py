@@ -32,6 +32,8 @@ from gradloom.settings import current as current_settings
 Shape = int | tuple[int, ...]
 # A block may have more shared memory than this only where its kernel has asked for it.
 SHARED_BYTES_UNASKED = 48 << 10
+# Of a condition of a graph: it has its first value anew at each launch (a macro of cuda.h).
+ASSIGN_DEFAULT = 1
 
 
 @cache
@@ -97,6 +99,10 @@ class Device:
         self.multiprocessors = attribute("MULTIPROCESSOR_COUNT")
         self.shared_bytes = attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")  # most for one block
         self.cooperative = bool(attribute("COOPERATIVE_LAUNCH"))
+        # Conditional nodes that repeat: CUDA 12.4.
+        self.loops = self.driver_version >= 12040 and hasattr(
+            found, "cuGraphConditionalHandleCreate"
+        )
         self._context = self.checked(
             "cuDevicePrimaryCtxRetain", found.cuDevicePrimaryCtxRetain(handle)
         )
@@ -228,22 +234,63 @@ class Device:
 
     def graph(self, give: Callable[[int], None]) -> Graph:
         """What `give(stream)` gives to a stream of its own, to be launched as one."""
+        captured, names = self._captured(give)
+        return self._made(captured, names)
+
+    def loop(self, give: Callable[[int, int], None]) -> Graph:
+        """What `give(stream, handle)` gives to a stream, as one that is done again and again: until
+        a kernel has set the condition `handle` to 0, by `cudaGraphSetConditional`."""
+        found = self._driver
+        whole = self.call("cuGraphCreate", 0)
+        try:
+            context = self._context
+            handle = self.call("cuGraphConditionalHandleCreate", whole, context, 1, ASSIGN_DEFAULT)
+            wanted = found.CUgraphNodeParams()
+            wanted.type = found.CUgraphNodeType.CU_GRAPH_NODE_TYPE_CONDITIONAL
+            wanted.conditional.handle = handle
+            wanted.conditional.type = found.CUgraphConditionalNodeType.CU_GRAPH_COND_TYPE_WHILE
+            wanted.conditional.size = 1
+            wanted.conditional.ctx = context
+            self.call("cuGraphAddNode", whole, None, None, 0, wanted)
+            (body,) = wanted.conditional.phGraph_out
+            _, names = self._captured(lambda stream: give(stream, int(handle)), body)
+        except BaseException:
+            self.call("cuGraphDestroy", whole)
+            raise
+        return self._made(whole, names)
+
+    def _captured(
+        self, give: Callable[[int], None], into: Any = None
+    ) -> tuple[Any, tuple[str, ...]]:
+        """A graph, new or one that is there, of what `give(stream)` gives to a stream, and the
+        names of its kernels."""
         stream = self.stream()
-        modes = self._driver.CUstreamCaptureMode
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         captured = None
         try:
-            self.call("cuStreamBeginCapture", stream, modes.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            if into is None:
+                self.call("cuStreamBeginCapture", stream, mode)
+            else:
+                self.call("cuStreamBeginCaptureToGraph", stream, into, None, None, 0, mode)
             try:
                 give(stream)
+            except BaseException:
+                _, captured = self._in_context("cuStreamEndCapture", stream)
+                if into is None and captured is not None and int(captured):
+                    self.call("cuGraphDestroy", captured)
+                raise
             finally:
                 names = tuple(self._issued.pop(stream, ()))
-                code, captured = self._in_context("cuStreamEndCapture", stream)
-            self.checked("cuStreamEndCapture", (code, captured))
-            return Graph(self, int(self.call("cuGraphInstantiate", captured, 0)), names)
+            return self.call("cuStreamEndCapture", stream), names
         finally:
-            if captured is not None and int(captured):
-                self.call("cuGraphDestroy", captured)
             self.forget(stream=stream)
+
+    def _made(self, graph: Any, names: tuple[str, ...]) -> Graph:
+        """What launches a graph, which is needed no longer."""
+        try:
+            return Graph(self, int(self.call("cuGraphInstantiate", graph, 0)), names)
+        finally:
+            self.call("cuGraphDestroy", graph)
 
 
 class Graph:

@@ -45,12 +45,11 @@ class CudaEntry:
         self,
         device: DevicePlan,
         batch: range | None,
-        driver: str,
         ptx: Ptx,
         machine: Machine,
     ) -> None:
         self.plan, self.batch, self.machine = device.plan, batch, machine
-        self.form = form_of(device, driver, ptx, machine)
+        self.form = form_of(ptx, machine)
         self.control_words = words.FAULTS + len(self.plan.kernels)
         self.slots = sum(b.space in ("input", "state", "output") for b in self.plan.buffers)
         self._arena = (0, 0)  # address and bytes

@@ -1,21 +1,29 @@
 """How the passes of a program are launched: by one kernel that runs its driver, or by the host,
-which runs the driver and launches what it calls.  Both put their work on the machine's stream.
+which launches the driver's groups, as one graph where it need not look at what they compute.  All
+put their work on the machine's stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from gradloom.codegen import words
-from gradloom.plan.dealt import DevicePlan
+from gradloom.codegen.cut import Host
 from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launch import Launch
-from gradloom.runtime.cuda.launched import run_launched
-from gradloom.runtime.cuda.machine import Machine, Module
+from gradloom.runtime.cuda.machine import Graph, Machine, Module
+from gradloom.settings import current as current_settings
+
+WORD = 8
+GRAPHS = "graphs"  # in `GRADLOOM_DISABLE`: every kernel is launched by itself
+# Passes that are launched before the host looks whether it shall stop.
+AHEAD = 32
+KEPT = 4  # graphs of one program, for as many places of its arena
 
 
 @dataclass(frozen=True)
@@ -51,73 +59,172 @@ class Form(Protocol):
 class Persistent:
     """One kernel runs the driver, by blocks that are all resident and wait for each other."""
 
-    def __init__(self, device: DevicePlan, ptx: Ptx, machine: Machine) -> None:
+    def __init__(self, ptx: Ptx, machine: Machine) -> None:
         self.machine = machine
         self.module = machine.load(ptx.text)
-        self.shared_bytes = ptx.shared_bytes[PERSISTENT]
-        stages = [s for kernel in device.plan.kernels for s in kernel.stages]
-        most = max((-(-s.extent // max(s.grain, 1)) for s in stages), default=1)
-        self.blocks = max(1, min(machine.blocks, most))
-        self._table = np.zeros(0, np.int64)  # as it is on the device
-        self._place = 0
+        self.kernel = _Kernel(PERSISTENT, ptx, self.module)
+        self.table = _Table(machine)
 
     def start(self, call: Call) -> None:
         """One launch."""
-        machine = self.machine
-        machine.write(call.control, call.head)
-        given = (self._placed([*call.table, call.order]), call.arena, call.control)
-        self.module.launch(Launch(PERSISTENT, given, self.blocks, self.shared_bytes, together=True))
-
-    def _placed(self, table: Sequence[int]) -> int:
-        """Where the table lies on the device."""
-        wanted = np.array(table, np.int64)
-        if not self._place:
-            self._place = self.machine.allocate(wanted.nbytes)
-        if not np.array_equal(wanted, self._table):
-            self.machine.write(self._place, wanted)
-            self._table = wanted
-        return self._place
+        self.machine.write(call.control, call.head)
+        given = self.table.place(call), call.arena, call.control
+        self.module.launch(self.kernel.launch(given, together=True))
 
 
 class Launched:
-    """The host runs the driver's text, and launches a kernel for each stage."""
+    """The host launches the groups of the driver's stages.
 
-    def __init__(self, device: DevicePlan, driver: str, ptx: Ptx, machine: Machine) -> None:
-        self.device, self.driver, self.ptx, self.machine = device, driver, ptx, machine
+    The kernels take the addresses of table, arena and control words, so a graph of them is good for
+    any arrays and any batch.  A `while_loop` or a branch whose parts wait for each other is taken
+    by the host, which reads the word that decides, so these are launched one by one.
+    """
+
+    def __init__(self, ptx: Ptx, host: Host, machine: Machine) -> None:
+        self.machine, self.host = machine, host
         self.module = machine.load(ptx.text)
+        self.table = _Table(machine)
+        self.kernels = [_Kernel(name, ptx, self.module) for name in ptx.grains]
+        self.graphs = host.straight and GRAPHS not in current_settings().disable
+        self._graphs: dict[tuple[int, ...], Graph] = {}
 
     def start(self, call: Call) -> None:
-        """As many launches as the driver calls stages."""
-        machine = self.machine
-        machine.write(call.control, call.head)
-        order = np.zeros(int(call.head[words.ROWS]) if call.order else 0, np.int64)
-        if call.order:
-            machine.read(call.order, order)
-        table = [*call.table, order]
-        run_launched(
-            self.driver, self.device, self.ptx, self.module, machine, table, call.arena, call
-        )
-        machine.write(call.control, call.head[: words.FAULTS])
+        """One launch of a graph that repeats itself, or one of a graph, or of every kernel, for
+        each pass."""
+        self.machine.write(call.control, call.head)
+        place = self.table.place(call)
+        if not self.graphs:
+            for _ in self._passes(call):
+                self._run(call, place, 0, self.module.launch)
+            return
+        graph = self._graph(call, place)
+        if self.repeats:
+            graph.launch()
+            return
+        for _ in self._passes(call):
+            graph.launch()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a graph goes on to the next pass by itself."""
+        return bool(self.host.more) and self.machine.loops
+
+    def _graph(self, call: Call, place: int) -> Graph:
+        """The graph of a pass: it differs by what its kernels take, and by what the host knows when
+        it launches them."""
+        key = place, call.arena, call.control, int(call.head[words.MODE])
+        graph = self._graphs.pop(key, None)
+        if graph is None:
+
+            def launches(loop: int) -> list[Launch]:
+                found: list[Launch] = []
+                self._run(call, place, loop, found.append)
+                return found
+
+            graph = self.module.graph(launches, self.repeats)
+            if len(self._graphs) == KEPT:
+                self._graphs.pop(next(iter(self._graphs)))
+        self._graphs[key] = graph
+        return graph
+
+    def _passes(self, call: Call) -> Iterator[int]:
+        """The passes of a call, as far as nobody has set STOP."""
+        first, end = (int(call.head[w]) for w in (words.START, words.UNTIL))
+        if not self.host.more:
+            first, end = 0, 1
+        stop = np.zeros(1, np.int64)
+        for done in range(first, end):
+            if done > first and (done - first) % AHEAD == 0:
+                self.machine.read(call.control + WORD * words.STOP, stop)
+                if stop[0]:
+                    return
+            yield done
+
+    def _run(self, call: Call, place: int, loop: int, give: Callable[[Launch], None]) -> None:
+        """One pass of what is left of the driver."""
+        given = place, call.arena, call.control
+
+        def launch(number: int, *more: int) -> None:
+            give(self.kernels[number].launch((*given, *more)))
+
+        def get(base: Any, index: int) -> int:
+            if base is call.head:
+                return int(base[index])
+            word = np.zeros(1, np.int64)
+            self.machine.read(base + WORD * index, word)
+            return int(word[0])
+
+        names = {
+            "launch": launch,
+            "get": get,
+            "get_ptr": lambda table, index: table[index],
+            "view": lambda base, offset: base + offset,
+        }
+        exec(self._code, names)
+        run: Any = names[words.ENTRY]
+        run(call.table, call.arena, call.head, *[loop] * len(self.host.more))
+
+    @cached_property
+    def _code(self) -> Any:
+        return compile(self.host.text, "<driver>", "exec")
 
 
-def form_of(device: DevicePlan, driver: str, ptx: Ptx, machine: Machine) -> Form:
+class _Kernel:
+    """A kernel of a program, with as many blocks as have something to do and are resident."""
+
+    def __init__(self, name: str, ptx: Ptx, module: Module) -> None:
+        self.name, self.module = name, module
+        self.shared_bytes, self.grains = ptx.shared_bytes[name], ptx.grains[name]
+
+    @cached_property
+    def blocks(self) -> int:
+        """Asked for when it is launched: a program for a GPU elsewhere never is."""
+        resident = self.module.resident(self.name, self.shared_bytes)
+        return max(1, min(self.grains, resident))
+
+    def launch(self, given: tuple[int, ...], *, together: bool = False) -> Launch:
+        """Of this kernel."""
+        return Launch(self.name, given, self.blocks, self.shared_bytes, together)
+
+
+class _Table:
+    """A program's table of addresses on the device."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._there = np.zeros(0, np.int64)
+        self._place = 0
+
+    def place(self, call: Call) -> int:
+        """Where it lies, with the addresses of a call in it."""
+        wanted = np.array([*call.table, call.order], np.int64)
+        if not self._place:
+            self._place = self.machine.allocate(wanted.nbytes)
+        if not np.array_equal(wanted, self._there):
+            self.machine.write(self._place, wanted)
+            self._there = wanted
+        return self._place
+
+
+def form_of(ptx: Ptx, machine: Machine) -> Form:
     """The form that a program's PTX is for."""
-    if PERSISTENT in ptx.shared_bytes:
-        return Persistent(device, ptx, machine)
-    return Launched(device, driver, ptx, machine)
+    return Persistent(ptx, machine) if ptx.host is None else Launched(ptx, ptx.host, machine)
 
 
 def by_epoch(head: np.ndarray) -> Iterator[np.ndarray]:
     """The control words of the calls that a call consists of: one, or, where rows are shuffled,
     one for each epoch, which gathers its rows by the order that it is given."""
     if head[words.MODE] != words.SHUFFLE:
-        yield head.copy()
+        part = head.copy()
+        part[words.DONE] = part[words.START]
+        yield part
         return
     start, until, batches = (int(head[w]) for w in (words.START, words.UNTIL, words.BATCHES))
-    while start < until:
+    while start < until and not head[words.STOP]:
         epoch = start // batches
         part = head.copy() if start == head[words.START] else head[: words.FAULTS].copy()
         part[words.START], part[words.UNTIL] = start, min(until, (epoch + 1) * batches)
+        part[words.DONE] = start
         part[words.MODE], part[words.EPOCH] = words.GATHER, head[words.EPOCH] + epoch
         yield part
         start = int(part[words.UNTIL])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.cubins import linked
-from gradloom.runtime.cuda.driver import Loaded, device
+from gradloom.runtime.cuda.driver import Graph, Loaded, device
 from gradloom.runtime.cuda.launch import Launch
 
 
@@ -17,8 +21,8 @@ class Gpu:
         self.device = device(ordinal)
         self.stream = self.device.stream()
         self.capability = int(self.device.arch.removeprefix("sm_"))  # 90 for 9.0
-        # One of 256 threads with 255 registers each, which are all that a multiprocessor has.
-        self.blocks = self.device.multiprocessors
+        self.loops = self.device.loops
+        self.blocks = 1 << 31  # at most, of any kernel: fewer, and the bits are the same
 
     def allocate(self, nbytes: int) -> int:
         """The address of so many bytes; raises DeviceMemoryError."""
@@ -55,12 +59,44 @@ class Kernels:
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
+        self._give(launch, self.gpu.stream)
+
+    def _give(self, launch: Launch, stream: int) -> None:
         self.loaded.launch(
             launch.kernel,
             launch.blocks,
             launch.threads,
             launch.arguments,
-            self.gpu.stream,
+            stream,
             launch.shared_bytes,
             cooperative=launch.together,
         )
+
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        """How many blocks of a kernel the GPU runs at once, with so much shared memory each."""
+        found = self.loaded.resident_blocks(kernel, THREADS, shared_bytes)
+        return min(found, self.gpu.blocks)
+
+    def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> GraphHere:
+        """The launches of `launches(loop)`, one after another; what repeats does so until one of
+        its kernels says otherwise, as `go_on(loop, 0)`."""
+
+        def give(stream: int, loop: int) -> None:
+            for launch in launches(loop):
+                self._give(launch, stream)
+
+        device = self.gpu.device
+        made = device.loop(give) if repeats else device.graph(lambda stream: give(stream, 0))
+        return GraphHere(made, self.gpu.stream)
+
+
+@dataclass(frozen=True)
+class GraphHere:
+    """A graph, and the stream that it is for."""
+
+    graph: Graph
+    stream: int
+
+    def launch(self) -> None:
+        """Do all of it, after what was launched before."""
+        self.graph.launch(self.stream)

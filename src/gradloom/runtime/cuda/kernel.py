@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradloom.codegen.cut import Host
 from gradloom.errors import InternalError
 
 # struct's format of each type that a kernel may take by value, and its bytes.
@@ -108,13 +109,17 @@ class Cubin:
 
 @dataclass(frozen=True)
 class Ptx:
-    """PTX of some kernels, and the bytes of shared memory that a launch of each needs."""
+    """PTX of some kernels; of each, the bytes of shared memory that a launch needs, and the most
+    blocks that have something to do.  `host` launches them, where no kernel runs the driver."""
 
     text: str
     shared_bytes: Mapping[str, int]
+    grains: Mapping[str, int]
+    host: Host | None = None
 
 
 PERSISTENT = "persistent"  # the kernel that runs a driver
+KERNEL = "launch_"  # with a group's name behind it, the kernel that is the group
 
 # ---- what PTX and the linker say
 

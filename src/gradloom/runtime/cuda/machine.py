@@ -6,7 +6,7 @@ place, such as an interpreter of PTX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn, Protocol
@@ -16,6 +16,14 @@ import numpy as np
 from gradloom.errors import DeviceError, message, user_where
 from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
+
+
+class Graph(Protocol):
+    """Launches that are given at once."""
+
+    def launch(self) -> None:
+        """Do all of it, after what was launched before."""
+        ...
 
 
 class Module(Protocol):
@@ -28,12 +36,21 @@ class Module(Protocol):
         """Run a kernel, after what was launched before."""
         ...
 
+    def resident(self, kernel: str, shared_bytes: int) -> int:
+        """How many blocks of a kernel the GPU runs at once, with so much shared memory each."""
+        ...
+
+    def graph(self, launches: Callable[[int], Sequence[Launch]], repeats: bool) -> Graph:
+        """The launches of `launches(loop)`, one after another; what repeats does so until one of
+        its kernels says otherwise, as `go_on(loop, 0)`."""
+        ...
+
 
 class Machine(Protocol):
     """A GPU.  Addresses are integers; an error that it meets is raised by the next `read`."""
 
     capability: int  # 90 for compute capability 9.0
-    blocks: int  # of 256 threads that are resident at once for certain
+    loops: bool  # whether its graphs can repeat themselves
 
     def allocate(self, nbytes: int) -> int:
         """Memory, aligned to 256 bytes."""
@@ -58,8 +75,6 @@ class Machine(Protocol):
 
 class Elsewhere:
     """A GPU that is not here: programs are compiled for it, and refuse to run."""
-
-    blocks = 132  # multiprocessors of an H100 or H200
 
     def __init__(self, capability: int) -> None:
         self.capability = capability

@@ -1,53 +1,56 @@
-"""A device plan as PTX, in two forms of the same stages: a kernel for each stage, which a host
-launches one after another, and one kernel that runs the driver, for blocks that are all there."""
+"""A device plan as PTX, in two forms of the same driver: one kernel that runs it, for blocks that
+are all there, and a kernel for each group of stages between which nobody waits, which a host
+launches one after another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import llvmlite.binding as llvm
-
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.module import launches_text, shared_bytes, stages_text
+from gradloom.codegen.cuda.module import shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
-from gradloom.codegen.module import Signatures, signatures
-from gradloom.plan.dealt import KERNEL, DevicePlan
-from gradloom.plan.plan import Routine, Stage
-from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
+from gradloom.codegen.cut import GIVEN, Group, cut
+from gradloom.codegen.module import signatures
+from gradloom.plan.dealt import DevicePlan
+from gradloom.runtime.cuda.kernel import KERNEL, PERSISTENT, Ptx
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
-from gradloom.runtime.native import keep_only, optimise
+from gradloom.runtime.native import keep_only, link, optimise
 
 
-def launches(device: DevicePlan, target: Target, clock: Clock) -> Ptx:
-    """A kernel for each stage of the plan, by the name `launch_` and the stage's."""
-    names = {KERNEL + name: shared_bytes(device, name) for name in device.functions}
-    texts = [launches_text(device, target)]
-    for kernel in device.plan.kernels:
-        for stage in kernel.stages:
-            if isinstance(stage.code, Routine) and KERNEL + stage.code.name not in names:
-                names[KERNEL + stage.code.name] = 0
-                texts.append(_routine_text(stage, stage.code))
-    return Ptx(_assembled(texts, tuple(names), target, clock), names)
+def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+    """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
+    which takes the group's `more` beyond these.
+
+    Raises `Unlowered` where a stage needs the host.
+    """
+    groups, host = cut(driver)
+    externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
+    texts = [stages_text(device, target), GO_ON_TEXT]
+    shared, grains = {}, {}
+    for group in groups:
+        kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
+        texts.append(lower_text(group.text, group.name, kinds, externals, GpuDialect(group.name)))
+        texts.append(_kernel(KERNEL + group.name, group.name, group.more))
+        shared[KERNEL + group.name] = _shared_bytes(device, group)
+        grains[KERNEL + group.name] = group.grains
+    return Ptx(_assembled(texts, tuple(shared), target, clock), shared, grains, host)
 
 
-def _routine_text(stage: Stage, routine: Routine) -> str:
-    """A kernel whose first thread runs a routine over all that it has."""
-    pointers = [f"p{n}" for n in range(len(stage.operands))]
-    given = ", ".join(["0", str(stage.extent), *map(str, stage.numbers), *pointers])
-    head = f"def {words.ENTRY}({', '.join(pointers)}):"
-    text = "\n\n".join([*routine.parts, f"{head}\n    {routine.name}({given})\n    return 0\n"])
-    lowered = lower_text(text, words.ENTRY, ["ptr"] * len(pointers), {}, GpuDialect())
-    entry = f"{routine.name}_alone"
-    lowered = lowered.replace(f'@"{words.ENTRY}"', f'@"{entry}"')
-    typed = ", ".join(f"ptr %{p}" for p in pointers)
-    return f"""{lowered}
-define ptx_kernel void @{KERNEL}{routine.name}({typed}) {{
-  %status = call i64 @{entry}({typed})
+def _shared_bytes(device: DevicePlan, group: Group) -> int:
+    return max((shared_bytes(device, n) for n in group.stages if n in device.functions), default=0)
+
+
+# The driver of the GPU knows this function, as nvJitLink does: no library has it to be linked.
+GO_ON_TEXT = """
+declare void @cudaGraphSetConditional(i64, i32)
+define void @go_on(i64 %loop, i64 %more) alwaysinline {
+  %value = trunc i64 %more to i32
+  call void @cudaGraphSetConditional(i64 %loop, i32 %value)
   ret void
-}}
+}
 """
 
 
@@ -57,27 +60,35 @@ def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) ->
     All blocks of a launch must be resident at once, for they wait for each other.
     Raises `Unlowered` where a stage needs the host.
     """
-    externals: Externals = {n: ("void", kinds) for n, kinds in _signatures(device).items()}
-    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, externals, GpuDialect())
-    texts = [stages_text(device, target), text, barrier_text(), _ENTRY]
+    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), GpuDialect())
+    entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    return Ptx(_assembled(texts, (PERSISTENT,), target, clock), {PERSISTENT: most})
+    stages = [stage for kernel in device.plan.kernels for stage in kernel.stages]
+    grains = max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)
+    texts = [stages_text(device, target), text, barrier_text(), entry]
+    text = _assembled(texts, (PERSISTENT,), target, clock)
+    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(grains, 1)})
 
 
-def _signatures(device: DevicePlan) -> Signatures:
-    return signatures(device.plan)
+def _externals(device: DevicePlan) -> Externals:
+    return {name: ("void", kinds) for name, kinds in signatures(device.plan).items()}
 
 
-_ENTRY = f"""
+def _kernel(name: str, function: str, more: Sequence[str] = ()) -> str:
+    """A kernel that calls a function with the number of its block, and of all, as a worker's."""
+    kinds = [*(("ptr", n) for n in GIVEN), *(("i64", n) for n in more)]
+    given = [f"{kind} %{n}" for kind, n in kinds]
+    inner = ", ".join([*given[:3], "i64 %worker", "i64 %team", *given[3:]])
+    return f"""
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
-declare i64 @{words.ENTRY}(ptr, ptr, ptr, i64, i64)
-define ptx_kernel void @{PERSISTENT}(ptr %table, ptr %arena, ptr %control) {{
+declare i64 @{function}({", ".join(["ptr"] * 3 + ["i64"] * (2 + len(more)))})
+define ptx_kernel void @{name}({", ".join(given)}) {{
   %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
   %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
   %worker = zext i32 %block to i64
   %team = zext i32 %blocks to i64
-  %status = call i64 @{words.ENTRY}(ptr %table, ptr %arena, ptr %control, i64 %worker, i64 %team)
+  %status = call i64 @{function}({inner})
   ret void
 }}
 """
@@ -87,12 +98,7 @@ def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target, clo
     """The PTX of LLVM texts, with these kernels."""
     clock.mark("kernels")
     machine = gpu_machine(target)
-    module = llvm.parse_assembly(texts[0])
-    for text in texts[1:]:
-        module.link_in(llvm.parse_assembly(text))
-    module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    module.verify()
+    module = link([*texts], machine)
     keep_only(module, kernels)
     clock.mark("link")
     optimise(module, machine)

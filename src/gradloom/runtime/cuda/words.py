@@ -23,23 +23,26 @@ from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_get, emi
 from gradloom.runtime.lowering import Unlowered
 
 GRID_BARRIER = "gradloom_grid_barrier"
-TOGETHER = (ENTRY, "gather_rows")  # functions of the text that a block runs together
 
 
 class GpuDialect(Dialect):
-    """Words and calls for all threads of a block."""
+    """Words and calls for all threads of a block, which runs the function `entry` of the text
+    together; others that it calls its first thread runs alone."""
+
+    def __init__(self, entry: str = ENTRY) -> None:
+        self.together = (entry, "gather_rows")
 
     def word(self, name: str, function: str) -> Callable[..., Any]:
         if name.startswith("invoke_"):
             raise Unlowered("a GPU cannot call the libraries of the host")
-        if function in TOGETHER and name in _TOGETHER:
+        if function in self.together and name in _TOGETHER:
             return _TOGETHER[name]
         return _WORDS.get(name) or EMITTERS[name]
 
     def call(
         self, builder: ir.IRBuilder, caller: str, callee: str, function: ir.Function, given: Any
     ) -> Any:
-        if caller not in TOGETHER or callee in TOGETHER:
+        if caller not in self.together or callee in self.together:
             return builder.call(function, given)
         with builder.if_then(threads.first(builder)):
             builder.call(function, given)
