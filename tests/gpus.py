@@ -118,6 +118,7 @@ class Loaded:
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
             cooperative=launch.together,
+            cluster=launch.blocks if launch.cluster else 1,
         )
 
 

@@ -20,6 +20,7 @@ from gradloom.options import TARGET
 from gradloom.pipeline import Planned, Ready, Work, code_only
 from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.plan import Plan
+from gradloom.plan.tiles import CLUSTER
 from gradloom.program import GpuCode
 from gradloom.runtime.cache import fetch, host_key, make_key, store
 from gradloom.runtime.cuda.entry import CudaEntry
@@ -28,6 +29,7 @@ from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
+WITH_CLUSTERS = 90  # the first GPUs that have them
 
 
 class Cuda(NamedTuple):
@@ -76,7 +78,7 @@ class Cuda(NamedTuple):
             codes="\n".join(map(repr, plan.codes())),
             functions=repr(device.functions),
             target=repr(self.target),
-            launched=str(launched()),
+            form=f"{launched()} {in_cluster(device, self.machine.capability)}",
             host=host_key(),
         )
 
@@ -93,11 +95,12 @@ class Cuda(NamedTuple):
         """The kernels of a program, and whether the cache has them."""
         found = fetch(code)
         if found is not None:
-            shared_bytes, grains, host = found.notes["kernels"]
+            shared_bytes, grains, host, cluster = found.notes["kernels"]
             made = Host(*host) if host else None
-            return Ptx(found.object.decode(), shared_bytes, grains, made), True
-        ptx = code_of(device, self.driver(device.plan), self.target, clock)
-        store(code, ptx.text.encode(), kernels=(ptx.shared_bytes, ptx.grains, ptx.host))
+            return Ptx(found.object.decode(), shared_bytes, grains, made, cluster), True
+        ptx = code_of(device, self.driver(device.plan), self.machine.capability, clock)
+        notes = ptx.shared_bytes, ptx.grains, ptx.host, ptx.cluster
+        store(code, ptx.text.encode(), kernels=notes)
         return ptx, False
 
 
@@ -138,15 +141,28 @@ def launched() -> bool:
     return "persistent" in current_settings().disable
 
 
-def code_of(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def in_cluster(device: DevicePlan, capability: int) -> bool:
+    """Whether the blocks of the kernel that runs the driver are a cluster: where no stage has work
+    for more of them, so that nothing is lost.
+
+    The blocks of a cluster meet by a barrier of their multiprocessors, others by a word of memory
+    that each of them writes and reads again until the last has come.
+    """
+    known = capability >= WITH_CLUSTERS and "clusters" not in current_settings().disable
+    return known and device.grains <= CLUSTER
+
+
+def code_of(device: DevicePlan, driver: str, capability: int, clock: Clock) -> Ptx:
     """The kernels of a program: one that runs the driver, or one for each group of its stages."""
     from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
+    target = gpu_target(capability)
     try:
         if launched():
             return launches(device, driver, target, clock)
-        return persistent(device, driver, target, clock)
+        cluster = in_cluster(device, capability)
+        return persistent(device, driver, target, clock, cluster=cluster)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(

@@ -107,3 +107,9 @@ class DevicePlan:
     plan: Plan
     functions: dict[str, Spread | Tiled]
     undealt: Plan
+
+    @property
+    def grains(self) -> int:
+        """The most blocks that have something to do in a stage."""
+        stages = (stage for kernel in self.plan.kernels for stage in kernel.stages)
+        return max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)

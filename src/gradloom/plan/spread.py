@@ -16,7 +16,7 @@ from gradloom.ir.types import COMPLEX, ITEMSIZE
 from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Apply, Buffer, Load, Nest, Operand, Stage, Store
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import THREADS, WARP, WIDEST_BYTES
+from gradloom.plan.tiles import MULTIPROCESSORS, THREADS, WARP, WIDEST_BYTES
 from gradloom.plan.touch import nest_accesses, sizes_of
 
 # Rows of up to so many elements are gone over by one thread: a warp would idle, and has to combine
@@ -32,7 +32,6 @@ MANY_ITEMS = 4096
 WIDE_ITEMS = 8192
 WIDE_COST = 200  # of additions an element, beyond which memory does not matter
 LOADS = 8  # of a thread to have in flight, where one block has a multiprocessor for itself
-PROCESSORS = 132  # of an H100 or H200
 
 
 def spread_of(stage: Stage, nest: Nest, buffers: Sequence[Buffer]) -> Spread:
@@ -165,5 +164,5 @@ def _base(operand: Operand, width: int, buffers: Sequence[Buffer]) -> bool | Non
 def _at_once(nest: Nest, count: int, width: int) -> int:
     """Groups in flight of a thread, where there are so many for each."""
     loads = sum(isinstance(s, Load) for s in nest.steps)
-    groups = count // (PROCESSORS * THREADS * width)
+    groups = count // (MULTIPROCESSORS * THREADS * width)
     return max(1, min(LOADS // max(loads, 1), groups, 4))

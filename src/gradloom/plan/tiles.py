@@ -18,6 +18,7 @@ SIDE = 16  # threads along either side of a tile
 THREADS = SIDE * SIDE
 WARP = 32
 WIDEST_BYTES = 16  # of one access of a thread
+CLUSTER = 8  # blocks of one: so many every GPU that has clusters has room for
 
 MULTIPROCESSORS = 128  # of a large GPU, about
 ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU

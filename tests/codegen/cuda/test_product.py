@@ -344,20 +344,31 @@ def loop(tiled: Tiled) -> Counter[str]:
             body = "\n".join(lines[labels[jump[1]] : at])
             words = re.findall(r"^/\*\w+\*/\s+(?:@!?U?P\d\s+)?([A-Z]\w*(?:\.\d+)?)", body, re.M)
             loops.append(Counter(words))
-    return min((c for c in loops if c["FFMA"] + c["HMMA"]), key=Counter.total)
+    return min((c for c in loops if any(w[:4] in ("FFMA", "HMMA") for w in c)), key=Counter.total)
+
+
+# Of 128 x 128 sums a thread has 8 x 8, and for each of 16 indices of depth it reads 16 bytes four
+# times; or a warp has 64 x 32, of which `mma` takes 16 x 8, for 8 or 16 indices: it reads A and B
+# once, as four matrices an instruction, and rounds each number.
+LOOPS = {
+    "": ({"FFMA": 1024, "LDS.128": 64}, 1250),
+    "tensorfloat32": ({"HMMA.1688": 32, "LDSM.16": 12, "F2FP": 48, "MOV": 0}, 230),
+    "bfloat16": ({"HMMA.16816": 16, "LDSM.16": 12, "F2FP": 24, "MOV": 0}, 190),
+}
 
 
 @needs_linker
-def test_the_main_loop_multiplies_most_of_the_time():
-    """Of 128 x 128 sums a thread has 8 x 8: for each index of depth 64 multiply-adds, for which it
-    reads 16 bytes four times."""
+@pytest.mark.parametrize("precision", LOOPS)
+def test_the_main_loop_multiplies_most_of_the_time(precision: str):
+    """What is beside in it copies the next piece: 16 bytes at a time, or else one by one."""
     try:
         disassembler()
     except gl.errors.ToolchainError:
         pytest.skip("nvdisasm is not installed")
-    counts = loop(big("float32", "", Tile(128, 128, 16), limited=False))
-    assert (counts["FFMA"], counts["LDS.128"]) == (1024, 64)
-    assert counts.total() < 1250
+    wanted, most = LOOPS[precision]
+    counts = loop(big("float32", precision, Tile(128, 128, 16), limited=False))
+    assert {name: counts[name] for name in wanted} == wanted
+    assert counts.total() < most
 
 
 @pytest.mark.parametrize("turned", [(False, False), (True, True), (False, True)])

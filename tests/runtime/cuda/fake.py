@@ -29,7 +29,7 @@ EXECUTOR = ctypes.CFUNCTYPE(
     ctypes.c_void_p,
     ctypes.c_uint64,
     ctypes.c_char_p,
-    ctypes.POINTER(ctypes.c_uint32 * 8),
+    ctypes.POINTER(ctypes.c_uint32 * 9),
     ctypes.c_void_p,
     ctypes.c_uint64,
 )
@@ -45,6 +45,7 @@ class Launched:
     block: tuple[int, int, int]
     shared_bytes: int
     cooperative: bool
+    cluster: int
     arguments: bytes
     image: bytes  # the machine code that was loaded
 
@@ -85,6 +86,7 @@ class Fake:
             words[3:6],
             words[6],
             bool(words[7]),
+            words[8],
             ctypes.string_at(arguments, size),
             ctypes.string_at(image, nbytes),
         )

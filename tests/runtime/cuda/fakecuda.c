@@ -34,7 +34,7 @@ typedef struct Op {
     Kind kind;
     struct Op *next;
     Function *function;
-    uint32_t geometry[8]; /* grid x y z, block x y z, shared bytes, cooperative */
+    uint32_t geometry[9]; /* grid x y z, block x y z, shared bytes, cooperative, cluster x */
     Place to, from;
     void *host, *owned; /* `owned` is freed with the op */
     uint64_t bytes;
@@ -268,7 +268,7 @@ static Code launched(Function *function, const uint32_t *geometry, Stream *strea
 static Code cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                            unsigned bz, unsigned bytes, void *stream, void **parameters, void **extra) {
     BEGIN; HEALTHY;
-    uint32_t geometry[8] = {gx, gy, gz, bx, by, bz, bytes, 0};
+    uint32_t geometry[9] = {gx, gy, gz, bx, by, bz, bytes, 0, 1};
     code = launched(f, geometry, stream_of(stream), parameters, extra);
     END;
 }
@@ -277,10 +277,14 @@ typedef struct { unsigned sizes[7]; void *stream; struct { int id; char pad[4]; 
 
 static Code cuLaunchKernelEx(const Config *config, void *f, void **parameters, void **extra) {
     BEGIN; HEALTHY;
-    uint32_t geometry[8] = {0};
+    uint32_t geometry[9] = {0};
     memcpy(geometry, config->sizes, sizeof config->sizes);
-    for (unsigned i = 0; i < config->number; i++)
+    geometry[8] = 1;
+    for (unsigned i = 0; i < config->number; i++) {
         if (config->attributes[i].id == 2) geometry[7] = config->attributes[i].value[0];
+        if (config->attributes[i].id == 4) geometry[8] = config->attributes[i].value[0];
+    }
+    if (!geometry[8] || geometry[0] % geometry[8] || geometry[8] > 8) FAIL(INVALID);
     code = launched(f, geometry, stream_of(config->stream), parameters, extra);
     END;
 }

@@ -97,6 +97,7 @@ class Interpreter:
             memory=self.memory,
             races=self.races,
             cooperative=launched.cooperative,
+            cluster=launched.cluster,
         )
 
 

@@ -171,12 +171,14 @@ def test_a_launch_is_as_it_was_asked_for(fake: Fake, device: Device, loaded: Loa
     place = device.allocate(X.nbytes)
     loaded.launch("scale", (3, 2), (32, 2, 2), (place, 2.0), shared_bytes=1000)
     loaded.launch("scale", 16, 64, (place, 2.0), cooperative=True)
+    loaded.launch("scale", 16, 64, (place, 2.0), cluster=4)
     device.wait()
-    first, second = fake.launches
+    first, second, third = fake.launches
     assert (first.grid, first.block, first.shared_bytes) == ((3, 2, 1), (32, 2, 2), 1000)
     assert struct.unpack("Qf", first.arguments) == (place, 2.0)
-    assert (first.cooperative, second.cooperative) == (False, True)
-    assert second.grid == (16, 1, 1)
+    assert [one.cooperative for one in fake.launches] == [False, True, False]
+    assert [one.cluster for one in fake.launches] == [1, 1, 4]
+    assert second.grid == third.grid == (16, 1, 1)
     assert first.image.startswith(SCALE_PTX.encode())
 
 
@@ -192,6 +194,9 @@ def test_launches_that_cannot_be(fake: Fake, device: Device, loaded: Loaded):
     assert most == 16
     with pytest.raises(DeviceError, match="do not fit the device at once"):
         loaded.launch("scale", most + 1, 64, (place, 1.0), cooperative=True)
+    for cluster in (3, 16):
+        with pytest.raises(DeviceError, match="cuLaunchKernelEx"):
+            loaded.launch("scale", 16, 64, (place, 1.0), cluster=cluster)
     loaded.launch("scale", 1, 64, (place, 1.0), shared_bytes=100_000)  # asked for by itself
     with pytest.raises(DeviceError, match="cuFuncSetAttribute"):
         loaded.launch("scale", 1, 64, (place, 1.0), shared_bytes=1 << 20)

@@ -10,6 +10,7 @@ from tests.ptx import PtxError
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.codegen.cuda import threads
 from gradloom.codegen.words import DONE, STOP
 from gradloom.errors import RangeError
 from gradloom.runtime.cuda import forms, words
@@ -105,6 +106,24 @@ def test_programs_on_a_gpu_give_what_they_give_on_a_cpu(program, form, machine):
     if isinstance(gpu, Simulated):
         kernels = {name for name, _ in gpu.launches}
         assert (kernels == {"persistent"}) == (form == "one kernel")
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_programs_in_a_cluster_give_what_they_give_on_a_cpu(program, machine, monkeypatch):
+    monkeypatch.setattr("gradloom.gpu.CLUSTER", 1000)  # however many blocks there is work for
+    with using(machine(blocks=9)):
+        compiled = gl.jit(program, device="cuda")
+        results = compiled(X)
+    assert "fence." not in compiled.ptx()  # of a barrier for all blocks
+    for got, want in zip(leaves(results), leaves(gl.jit(program)(X)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("capability", "clusters"), [(80, False), (90, True), (120, True)])
+def test_what_few_blocks_have_work_in_runs_in_a_cluster_where_there_are_any(capability, clusters):
+    twice = gl.jit(lambda x: x @ (x.T @ x), target=f"cuda-ptx:sm_{capability}")
+    assert ("barrier.cluster" in twice.ptx(X[:20, :9])) == clusters
+    assert "barrier.cluster" not in twice.ptx(np.ones((4000, 8), "f"))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -225,13 +244,20 @@ def test_a_grid_barrier_without_its_fences_is_found(monkeypatch):
     fence = '  fence syncscope("device") acq_rel\n'
     assert text.count(fence) == 2
     monkeypatch.setattr("gradloom.runtime.cuda.ptx.barrier_text", lambda: text.replace(fence, ""))
-    with using(Simulated()), pytest.raises(PtxError, match="race"):
+    with settings(disable=("clusters",)), using(Simulated()), pytest.raises(PtxError, match="race"):
         gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
 
 
 def test_a_missing_meeting_of_blocks_is_found(monkeypatch):
     monkeypatch.setattr("gradloom.codegen.driver._meeting", lambda reason: iter(()))
     with using(Simulated()), pytest.raises(PtxError, match="race"):
+        gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
+
+
+def test_a_missing_meeting_of_a_cluster_is_found(monkeypatch):
+    monkeypatch.setattr("gradloom.codegen.cuda.threads.meet_cluster", threads.meet)
+    monkeypatch.setattr("gradloom.gpu.CLUSTER", 1000)
+    with using(Simulated(blocks=4)), pytest.raises(PtxError, match="race"):
         gl.jit(lambda x: gnp.sum(softmax(x @ x.T), axis=0), device="cuda")(X)
 
 

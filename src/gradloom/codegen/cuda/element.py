@@ -14,7 +14,6 @@ from gradloom.codegen.cpu.point import Lanes, Point, combine
 from gradloom.codegen.cpu.row import Row
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I64
-from gradloom.codegen.cuda.threads import GLOBAL
 from gradloom.codegen.lanes import LlvmLane, constant, memory_type, splat
 from gradloom.ir.types import ITEMSIZE
 from gradloom.plan.plan import Nest, Store
@@ -22,7 +21,7 @@ from gradloom.plan.rows import passes
 
 
 class _Memory(Memory):
-    """Loads and stores of one thread, of global memory.
+    """Loads and stores of one thread.
 
     What a guard keeps out is not read.  Neighbours are one access where they are `aligned`.
     """
@@ -78,10 +77,7 @@ class Element(Point):
 
     def __init__(self, function: ir.Function, nest: Nest, target: Target, width: int = 1) -> None:
         super().__init__(function, nest, target, Row(passes(nest)))
-        b, given = self.builder, self.memory
-        pointers = [b.addrspacecast(p, GLOBAL) for p in given.pointers]
-        fault = given.fault and b.addrspacecast(given.fault, GLOBAL)
-        self.memory = _Memory(b, pointers, fault)
+        self.memory = _Memory(self.builder, self.memory.pointers, self.memory.fault)
         self.width = self.span = width if width > 1 else None
 
     @contextmanager

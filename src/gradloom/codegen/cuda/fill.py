@@ -65,7 +65,6 @@ class Layout:
     """Where a piece lies in shared memory: lines of `line` elements, one for each of `wide` rows of
     A or columns of B if it `lies_by_depth`, else one for each of `deep` indices of depth.
 
-    In `quarters`, of every 16 indices of depth 0, 4, 8 and 12 come first, then 1, 5, 9 and 13.
     Neighbouring threads copy neighbours in depth if it is `read_by_depth`.
     """
 
@@ -74,7 +73,6 @@ class Layout:
     line: int
     read_by_depth: bool
     lies_by_depth: bool = False
-    quarters: bool = False
 
     @property
     def elements(self) -> int:
@@ -82,22 +80,13 @@ class Layout:
         return self.line * (self.wide if self.lies_by_depth else self.deep)
 
     def place(self, k: int, own: int) -> int:
-        """Where an element lies.  The place of a sum of numbers without a bit in common is the sum
-        of their places."""
-        if self.lies_by_depth:
-            return own * self.line + k
-        line = k & ~15 | (k & 3) << 2 | (k & 15) >> 2 if self.quarters else k
-        return line * self.line + own
+        """Where an element lies."""
+        return own * self.line + k if self.lies_by_depth else k * self.line + own
 
     def place_of(self, b: ir.IRBuilder, k: ir.Value, own: ir.Value) -> ir.Value:
-        """The place, of numbers known when the code runs."""
-        if self.lies_by_depth:
-            return b.add(b.mul(own, I32(self.line)), k)
-        if self.quarters:
-            low = b.shl(b.and_(k, I32(3)), I32(2))
-            high = b.lshr(b.and_(k, I32(15)), I32(2))
-            k = b.or_(b.and_(k, I32(~15)), b.or_(low, high))
-        return b.add(b.mul(k, I32(self.line)), own)
+        """The same, of numbers known when the code runs."""
+        line, within = (own, k) if self.lies_by_depth else (k, own)
+        return b.add(b.mul(line, I32(self.line)), within)
 
 
 class Filler:
@@ -133,20 +122,16 @@ class Filler:
             return
         # A warp reads up to eight chunks of depth, of four lines or more: element by element, that
         # is 32 bytes each, which land in 32 different banks where lines are 4 banks apart.  Where
-        # it reads four chunks of 16 bytes, eight lanes write two lines, which have no bank in
-        # common if they begin 16 banks apart.
+        # there are only four chunks, eight lanes write 64 bytes of two lines: of the first and the
+        # fifth, which have no bank in common where lines are 20 banks apart.
         lanes = min(layout.deep // one, 8)
         lines, across = WARP // lanes, layout.deep // one // lanes
         warp, lane = b.udiv(at, I32(WARP)), b.urem(at, I32(WARP))
         k = b.add(b.mul(b.urem(warp, I32(across)), I32(lanes)), b.urem(lane, I32(lanes)))
         self.k = b.mul(k, I32(one))
         line = b.udiv(lane, I32(lanes))
-        if lanes == 4 and layout.line % 32 != 16:
-            apart = 2 if layout.line % 16 == 8 else 4
-            pair = b.udiv(line, I32(2))
-            one_of = b.mul(b.urem(line, I32(2)), I32(apart))
-            first = b.mul(b.udiv(pair, I32(apart)), I32(2 * apart))
-            line = b.add(b.add(first, one_of), b.urem(pair, I32(apart)))
+        if lanes == 4:
+            line = b.add(b.udiv(line, I32(2)), b.mul(b.urem(line, I32(2)), I32(4)))
         self.own = b.add(b.mul(b.udiv(warp, I32(across)), I32(lines)), line)
         self.ks, self.owns = range(1), range(0, layout.wide, THREADS // (lanes * across))
         self.busy = b.icmp_unsigned("<", self.own, I32(layout.wide)) if self.idle else None

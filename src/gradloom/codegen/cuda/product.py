@@ -45,7 +45,7 @@ def emit_product(module: ir.Module, name: str, tiled: Tiled, target: Target) -> 
         finish = emit_epilogue(module, f"{name}_element", tiled.product, tiled.epilogue, target)
         pointers = [a.type for a in finish.args if a.type == POINTER]
     function = private(module, name, [I64, I64, *pointers])
-    _Writer(function, tiled, finish).write()
+    _Writer(function, tiled, finish, target).write()
     return function
 
 
@@ -80,7 +80,9 @@ def _stages(tiled: Tiled) -> int:
 
 
 class _Writer:
-    def __init__(self, function: ir.Function, tiled: Tiled, finish: ir.Function | None) -> None:
+    def __init__(
+        self, function: ir.Function, tiled: Tiled, finish: ir.Function | None, target: Target
+    ) -> None:
         self.builder = b = ir.IRBuilder(function.append_basic_block("entry"))
         self.start, self.stop, *self.operands = function.args
         self.finish = finish
@@ -98,7 +100,7 @@ class _Writer:
             )
         ]
         self.sums = (
-            Tensors(b, self.product, self.tile, tiled.precision)
+            Tensors(b, self.tile, tiled.precision, target)
             if tiled.precision
             else Scalars(b, self.product, self.tile)
         )

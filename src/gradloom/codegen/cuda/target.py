@@ -30,6 +30,11 @@ def gpu_target(capability: int) -> Target:
     return Target(TRIPLE, f"sm_{capability}", f"+ptx{VERSIONS[capability]}", 4, 255)
 
 
+def capability(target: Target) -> int:
+    """The compute capability of a GPU, 90 for 9.0."""
+    return int(target.cpu.removeprefix("sm_"))
+
+
 @cache
 def gpu_machine(target: Target) -> llvm.TargetMachine:
     """LLVM's code generator for a GPU."""

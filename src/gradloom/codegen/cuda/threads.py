@@ -17,7 +17,6 @@ from gradloom.plan.tiles import THREADS, WARP
 
 FOLD_BYTES = 8 * THREADS // WARP  # of shared memory, to combine what the warps of a block have
 ALL_LANES = I32(-1)
-GLOBAL = ir.PointerType(addrspace=1)
 Combine = Callable[[LlvmLane, LlvmLane], LlvmLane]
 
 
@@ -37,6 +36,13 @@ def meet(builder: ir.IRBuilder) -> None:
         builder.module, "llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), [I32]
     )
     builder.call(function, [I32(0)])
+
+
+def meet_cluster(builder: ir.IRBuilder) -> None:
+    """All threads of the cluster's blocks, as `meet`."""
+    for step in ("arrive", "wait"):
+        name = f"llvm.nvvm.barrier.cluster.{step}.aligned"
+        builder.call(declared(builder.module, name, ir.VoidType(), []), [])
 
 
 def first(builder: ir.IRBuilder) -> ir.Value:

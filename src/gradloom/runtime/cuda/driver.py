@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -335,10 +335,12 @@ class Loaded:
         shared_bytes: int = 0,
         *,
         cooperative: bool = False,
+        cluster: int = 1,
     ) -> Launch:
         """A launch of a kernel on these arguments, addresses and numbers; it can be given often.
 
-        The blocks of a cooperative one run all at once, so that they may wait for each other.
+        The blocks of a cooperative one run all at once, so that they may wait for each other; so
+        many after one another along x are a cluster.
         """
         if name not in self.formats or len(self.formats[name]) != len(arguments):
             takes = self.formats.get(name)
@@ -350,7 +352,7 @@ class Loaded:
             self.device.call("cuFuncSetAttribute", function, kind, shared_bytes)
         packed = struct.pack(self.formats[name], *arguments)
         sizes = (*_three(grid), *_three(block), shared_bytes)
-        return Launch(self, name, function, sizes, packed, cooperative=cooperative)
+        return Launch(self, name, function, sizes, packed, cooperative, cluster)
 
     def launch(
         self,
@@ -362,10 +364,12 @@ class Loaded:
         shared_bytes: int = 0,
         *,
         cooperative: bool = False,
+        cluster: int = 1,
     ) -> None:
         """Put a kernel in the stream's queue."""
-        prepared = self.prepare(name, grid, block, arguments, shared_bytes, cooperative=cooperative)
-        prepared.give(stream)
+        self.prepare(
+            name, grid, block, arguments, shared_bytes, cooperative=cooperative, cluster=cluster
+        ).give(stream)
 
     def resident_blocks(self, name: str, threads: int, shared_bytes: int = 0) -> int:
         """How many blocks of a kernel the device runs at once: the most of a cooperative launch."""
@@ -386,11 +390,12 @@ class Launch:
         function: Any,
         sizes: tuple[int, ...],
         packed: bytes,
-        *,
         cooperative: bool,
+        cluster: int,
     ) -> None:
         self.loaded, self.name = loaded, name
-        self._function, self._sizes, self._cooperative = function, sizes, cooperative
+        self._function, self._sizes = function, sizes
+        self._cooperative, self._cluster = cooperative, cluster
         self._buffer = ctypes.create_string_buffer(packed, max(len(packed), 1))
         self._size = ctypes.c_size_t(len(packed))
         buffer, size = ctypes.addressof(self._buffer), ctypes.addressof(self._size)
@@ -401,24 +406,35 @@ class Launch:
     def give(self, stream: int = 0) -> None:
         """Put it in the stream's queue."""
         device = self.loaded.device
-        if self._cooperative:
-            device.call(
-                "cuLaunchKernelEx", self._configured(stream), self._function, 0, self._extra
-            )
+        wanted = list(self._attributes())
+        if wanted:
+            config = self._configured(stream, wanted)
+            device.call("cuLaunchKernelEx", config, self._function, 0, self._extra)
         else:
             device.call("cuLaunchKernel", self._function, *self._sizes, stream, 0, self._extra)
         device.issued(stream, (self.name,))
 
-    def _configured(self, stream: int) -> Any:
+    def _attributes(self) -> Iterator[Any]:
         found = self.loaded.device._driver
-        together = found.CUlaunchAttribute()
-        together.id = found.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
-        together.value.cooperative = 1
+        kinds = found.CUlaunchAttributeID
+        if self._cooperative:
+            one = found.CUlaunchAttribute()
+            one.id, one.value.cooperative = kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, 1
+            yield one
+        if self._cluster > 1:
+            one = found.CUlaunchAttribute()
+            one.id = kinds.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+            size = one.value.clusterDim
+            size.x, size.y, size.z = self._cluster, 1, 1
+            yield one
+
+    def _configured(self, stream: int, attributes: list[Any]) -> Any:
+        found = self.loaded.device._driver
         wanted = found.CUlaunchConfig()
         (wanted.gridDimX, wanted.gridDimY, wanted.gridDimZ) = self._sizes[:3]
         (wanted.blockDimX, wanted.blockDimY, wanted.blockDimZ) = self._sizes[3:6]
         wanted.sharedMemBytes, wanted.hStream = self._sizes[6], found.CUstream(stream)
-        wanted.attrs, wanted.numAttrs = [together], 1
+        wanted.attrs, wanted.numAttrs = attributes, len(attributes)
         return wanted
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradloom.codegen import words
 from gradloom.codegen.cut import Host
+from gradloom.plan.tiles import CLUSTER
 from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.machine import Graph, Machine, Module
@@ -57,7 +58,8 @@ class Form(Protocol):
 
 
 class Persistent:
-    """One kernel runs the driver, by blocks that are all resident and wait for each other."""
+    """One kernel runs the driver, by blocks that are all resident and wait for each other, or, on
+    GPUs that have them, by those of one cluster."""
 
     def __init__(self, ptx: Ptx, machine: Machine) -> None:
         self.machine = machine
@@ -175,16 +177,19 @@ class _Kernel:
     def __init__(self, name: str, ptx: Ptx, module: Module) -> None:
         self.name, self.module = name, module
         self.shared_bytes, self.grains = ptx.shared_bytes[name], ptx.grains[name]
+        self.cluster = ptx.cluster
 
     @cached_property
     def blocks(self) -> int:
         """Asked for when it is launched: a program for a GPU elsewhere never is."""
         resident = self.module.resident(self.name, self.shared_bytes)
-        return max(1, min(self.grains, resident))
+        most = max(1, min(self.grains, resident))
+        return min(CLUSTER, 1 << most.bit_length() - 1) if self.cluster else most
 
     def launch(self, given: tuple[int, ...], *, together: bool = False) -> Launch:
         """Of this kernel."""
-        return Launch(self.name, given, self.blocks, self.shared_bytes, together)
+        together &= not self.cluster
+        return Launch(self.name, given, self.blocks, self.shared_bytes, together, self.cluster)
 
 
 class _Table:

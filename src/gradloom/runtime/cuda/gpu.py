@@ -70,6 +70,7 @@ class Kernels:
             stream,
             launch.shared_bytes,
             cooperative=launch.together,
+            cluster=launch.blocks if launch.cluster else 1,
         )
 
     def resident(self, kernel: str, shared_bytes: int) -> int:

@@ -110,12 +110,14 @@ class Cubin:
 @dataclass(frozen=True)
 class Ptx:
     """PTX of some kernels; of each, the bytes of shared memory that a launch needs, and the most
-    blocks that have something to do.  `host` launches them, where no kernel runs the driver."""
+    blocks that have something to do.  `host` launches them, where no kernel runs the driver; with
+    `cluster`, the blocks of the one that does must be a cluster."""
 
     text: str
     shared_bytes: Mapping[str, int]
     grains: Mapping[str, int]
     host: Host | None = None
+    cluster: bool = False
 
 
 PERSISTENT = "persistent"  # the kernel that runs a driver

@@ -14,6 +14,7 @@ from gradloom.codegen.cuda.target import gpu_machine
 from gradloom.codegen.cut import GIVEN, Group, cut
 from gradloom.codegen.module import signatures
 from gradloom.plan.dealt import DevicePlan
+from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.kernel import KERNEL, PERSISTENT, Ptx
 from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
@@ -28,7 +29,7 @@ def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> P
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target), GO_ON_TEXT]
+    texts = [stages_text(device, target, called=False), GO_ON_TEXT]
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -54,20 +55,22 @@ define void @go_on(i64 %loop, i64 %more) alwaysinline {
 """
 
 
-def persistent(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def persistent(
+    device: DevicePlan, driver: str, target: Target, clock: Clock, *, cluster: bool = False
+) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
-    All blocks of a launch must be resident at once, for they wait for each other.
+    All blocks of a launch must be resident at once, for they wait for each other, or, with
+    `cluster`, be one cluster, whose barrier takes a fraction of the time.
     Raises `Unlowered` where a stage needs the host.
     """
-    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), GpuDialect())
+    dialect = GpuDialect(cluster=cluster)
+    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    stages = [stage for kernel in device.plan.kernels for stage in kernel.stages]
-    grains = max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)
-    texts = [stages_text(device, target), text, barrier_text(), entry]
+    texts = [stages_text(device, target, called=True), text, barrier_text(), entry]
     text = _assembled(texts, (PERSISTENT,), target, clock)
-    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(grains, 1)})
+    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
 def _externals(device: DevicePlan) -> Externals:
@@ -75,7 +78,8 @@ def _externals(device: DevicePlan) -> Externals:
 
 
 def _kernel(name: str, function: str, more: Sequence[str] = ()) -> str:
-    """A kernel that calls a function with the number of its block, and of all, as a worker's."""
+    """A kernel that calls a function with the number of its block, and of all, as a worker's; its
+    threads may take no more registers than a block has."""
     kinds = [*(("ptr", n) for n in GIVEN), *(("i64", n) for n in more)]
     given = [f"{kind} %{n}" for kind, n in kinds]
     inner = ", ".join([*given[:3], "i64 %worker", "i64 %team", *given[3:]])
@@ -83,7 +87,7 @@ def _kernel(name: str, function: str, more: Sequence[str] = ()) -> str:
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
 declare i64 @{function}({", ".join(["ptr"] * 3 + ["i64"] * (2 + len(more)))})
-define ptx_kernel void @{name}({", ".join(given)}) {{
+define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
   %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
   %blocks = call i32 @llvm.nvvm.read.ptx.sreg.nctaid.x()
   %worker = zext i32 %block to i64

@@ -27,14 +27,18 @@ GRID_BARRIER = "gradloom_grid_barrier"
 
 class GpuDialect(Dialect):
     """Words and calls for all threads of a block, which runs the function `entry` of the text
-    together; others that it calls its first thread runs alone."""
+    together; others that it calls its first thread runs alone.  With `cluster` all blocks are those
+    of one."""
 
-    def __init__(self, entry: str = ENTRY) -> None:
+    def __init__(self, entry: str = ENTRY, *, cluster: bool = False) -> None:
         self.together = (entry, "gather_rows")
+        self.cluster = cluster
 
     def word(self, name: str, function: str) -> Callable[..., Any]:
         if name.startswith("invoke_"):
             raise Unlowered("a GPU cannot call the libraries of the host")
+        if name == "meet" and self.cluster:
+            return _meet_in_cluster
         if function in self.together and name in _TOGETHER:
             return _TOGETHER[name]
         return _WORDS.get(name) or EMITTERS[name]
@@ -97,6 +101,11 @@ def _meet(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
             kind = ir.FunctionType(ir.VoidType(), [control.type, I64])
             builder.call(declared(builder.module, GRID_BARRIER, kind), [control, team])
         threads.meet(builder)
+
+
+def _meet_in_cluster(builder: ir.IRBuilder, control: ir.Value, team: ir.Value) -> None:
+    """All threads of all blocks, by the barrier that a cluster's multiprocessors have."""
+    threads.meet_cluster(builder)
 
 
 def _mathematics(name: str) -> Callable[..., ir.Value]:
