@@ -79,7 +79,7 @@ def test_with_much_to_do_a_thread_has_several_groups_in_flight():
     many = np.ones((1024, 1024), np.float32)
     (spread,) = program(chain, many, many).gpu.plan.functions.values()
     assert spread.at_once == 4
-    few = np.ones((1024, 256), np.float32)
+    few = np.ones((512, 256), np.float32)
     (spread,) = program(chain, few, few).gpu.plan.functions.values()
     assert spread.at_once == 1
 
