@@ -56,6 +56,10 @@ bench: $(VENV)/.bench-installed $(VENV)-pytensor/.installed ## measure beside to
 gpu-test: $(VENV)/.gpu-test-installed ## every operator, program and model on this machine's GPU
 	$(BIN)/python -m tests.on_gpu $(PARTS) $(OPTIONS)
 
+# PARTS: gpu.training, gpu.kernels, gpu.costs; OPTIONS such as `--models digits --seconds 1`.
+gpu-bench: $(VENV)/.gpu-bench-installed ## measure this machine's GPU beside torch and jax
+	$(BIN)/python -m benchmarks $(or $(PARTS),gpu) $(OPTIONS)
+
 clean: ## remove what building and testing leave behind
 	rm -rf $(VENV) $(VENV)-pytensor build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.place import PLACES
 from benchmarks.machine import describe, threads_environment
 from benchmarks.report import RESULTS
 
@@ -29,10 +30,14 @@ NAMES: dict[str, tuple[str, ...]] = {
     "compile_time": (),
     "loops": (),
     "convolutions": (),
+    "gpu.training": ("models", "contenders", "seconds", "place"),
+    "gpu.kernels": ("seconds", "place", "sizes"),
+    "gpu.costs": ("seconds", "place", "sizes"),
 }
 
 # Without names: what is compared.  The others show where constants and costs come from.
 COMPARISON = ("training", "products", "neighbours", "team", "startup")
+GPU = tuple(name for name in NAMES if name.startswith("gpu."))  # all of `gpu`
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
             _measure(name, options)
         return 0
     flags = [flag for flag in given if flag not in options.names]
-    for name in options.names or COMPARISON:
+    asked = [part for name in options.names for part in (GPU if name == "gpu" else (name,))]
+    for name in asked or COMPARISON:
         print(f"-- {name}", flush=True)
         command = [sys.executable, "-m", "benchmarks", "--here", name, *flags]
         environment = {**os.environ, **(threads_environment(1) if not NAMES[name] else {})}
@@ -58,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = found.add_argument
-    add("names", nargs="*", choices=[[], *NAMES], metavar="NAME",
+    add("names", nargs="*", choices=[[], *NAMES, "gpu"], metavar="NAME",
         help=f"which: {', '.join(NAMES)} ({', '.join(COMPARISON)})")  # fmt: skip
     add("--dtype", default="float32", choices=["float32", "float64"])
     add("--output", type=Path, default=RESULTS, help="folder of the results")
@@ -66,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     add("--contenders", type=_several, help="which contenders, with semicolons between them (all)")
     add("--threads", type=_numbers, help="how many, with commas between them (1,2)")
     add("--seconds", type=float, help="of measuring, for each model")
+    add("--sizes", type=_numbers, help="of matrix products and chains on a GPU")
+    add("--place", choices=PLACES, help="of the GPU's benchmarks: cuda, or where to rehearse them")
     add("--here", action="store_true", help=argparse.SUPPRESS)
     return found
 
@@ -92,6 +100,9 @@ def _measure(name: str, options: argparse.Namespace) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     report = module.measure(options.dtype, **chosen(name, options))
     print(report.markdown(describe()))
+    if not report.kept:
+        print("a rehearsal, of which nothing is written")
+        return
     for path in report.save(options.output):
         print(f"wrote {path.name}")
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Worker:
         python: str = sys.executable,
         limit: float = 90.0,
         on: list[int] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         module, *words = arguments
         mine = cores(threads) if on is None else on
@@ -47,7 +49,11 @@ class Worker:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
             [python, "-m", module, ",".join(map(str, mine)), *words],
-            env={**os.environ, **threads_environment(threads), **cache_environment(caches)},
+            env={
+                **os.environ,
+                **(threads_environment(threads) if environment is None else environment),
+                **cache_environment(caches),
+            },
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

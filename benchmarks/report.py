@@ -42,6 +42,7 @@ class Report:
     unit: str
     raw: dict[str, Any] = field(default_factory=dict)
     picture: Callable[[Path], None] | None = None  # where bars do not show it
+    kept: bool = True  # whether it is a measurement, not a rehearsal
 
     def markdown(self, machine: dict[str, Any]) -> str:
         parts = [f"# {self.title}", "", line(machine), ""]

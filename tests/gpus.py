@@ -19,6 +19,14 @@ from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
 from tests import ptx
 
+# The forms that a program runs in, by the settings that forbid those before.  What is more than a
+# cluster of blocks can share takes one kernel where one cluster is allowed.
+FORMS = {
+    "one cluster": (),
+    "one kernel": ("clusters",),
+    "graphs": ("persistent",),
+    "launches": ("persistent", "graphs"),
+}
 # Seen before a test has put the fake driver in its place.
 DRIVER = False
 with suppress(OSError):
@@ -62,7 +70,7 @@ def linked(text: str) -> str:
     return text + SET_CONDITIONAL * ("cudaGraphSetConditional" in text)
 
 
-@dataclass
+@dataclass(eq=False)
 class Simulated:
     """What `gradloom.runtime.cuda.machine.using` takes; `launches` are the kernels that have run,
     with the number of their blocks."""
@@ -71,19 +79,67 @@ class Simulated:
     loops: bool = True
     blocks: int = 3  # an odd number, so that nothing divides evenly
     races: bool = True
+    seed: int | None = None  # for an order of blocks that is not the usual one
     memory: ptx.Memory = field(default_factory=lambda: ptx.Memory())
     launches: list[tuple[str, int]] = field(default_factory=list)
+    ordinal: int = 0
+    stream: int = 7
+    held: dict[int, int] = field(default_factory=dict)  # bytes by address, of what is allocated
+    allocations: int = 0
+    orders: list[tuple[int, int]] = field(default_factory=list)  # streams: which waits for which
+    waits: int = 0
+    writes: int = 0
+    bytes_written: int = 0
+    fetches: int = 0
+    bytes_read: int = 0
 
     def allocate(self, nbytes: int) -> int:
-        return self.memory.allocate(nbytes)
+        address = self.memory.allocate(nbytes, align=256)
+        self.held[address] = nbytes
+        self.allocations += 1
+        return address
 
     def free(self, address: int) -> None:
+        del self.held[address]
         self.memory.free(address)
 
-    def write(self, address: int, array: np.ndarray) -> None:
+    @property
+    def bytes_held(self) -> int:
+        return sum(self.held.values())
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def fetch(self, address: int, array: np.ndarray) -> None:
+        self.fetches += 1
+        self.bytes_read += array.nbytes
+        self.peek(address, array)
+
+    def poke(self, address: int, array: np.ndarray) -> None:
         self.memory.fill(address, array)
 
+    def after(self, stream: int) -> None:
+        self.orders.append((self.stream, stream))
+
+    def before(self, stream: int) -> None:
+        self.orders.append((stream, self.stream))
+
+    def settle(self) -> None:
+        self.wait()
+
+    def holds(self, address: int) -> bool:
+        return any(start <= address < start + size for start, size in self.held.items())
+
+    def write(self, address: int, array: np.ndarray) -> None:
+        self.writes += 1
+        self.bytes_written += array.nbytes
+        self.poke(address, array)
+
     def read(self, address: int, array: np.ndarray) -> None:
+        self.fetch(address, array)
+        self.wait()
+
+    def peek(self, address: int, array: np.ndarray) -> None:
         found = self.memory.download(address, (array.nbytes,), np.uint8)
         array.reshape(-1).view(np.uint8)[:] = found
 
@@ -118,6 +174,7 @@ class Loaded:
             memory=self.machine.memory,
             races="global" if self.machine.races else False,
             cooperative=launch.together,
+            seed=self.machine.seed,
             cluster=launch.blocks if launch.cluster else 1,
         )
 

@@ -14,11 +14,11 @@ EAGER_BATCHES = 2  # of a run: what it takes is tens of times the others'
 
 
 class Training:
-    """A step and its state."""
+    """A step and its state; `options` are those of `gl.train_step`."""
 
-    def __init__(self, model: Model, threads: int) -> None:
+    def __init__(self, model: Model, **options: Any) -> None:
         rule = {"adam": gl.optim.adam, "sgd": gl.optim.sgd}[model.optimizer](model.rate)
-        self.step = gl.train_step(model.loss(of_gradloom()), rule, threads=threads)
+        self.step = gl.train_step(model.loss(of_gradloom()), rule, **options)
         self.model = model
         self.batches = list(zip(*model.batches, strict=True))
         self.state: Any = None
@@ -46,19 +46,19 @@ class Training:
         return found.state_bytes + found.call_bytes
 
 
-def run(model: Model, threads: int) -> Runner:
+def run(model: Model, threads: int | None = None, device: str = "cpu") -> Runner:
     """`step.run`: one native call for all batches."""
     if not model.optimizer:
-        return _called(model, threads)
-    training = Training(model, threads)
+        return _called(model, threads=threads, device=device)
+    training = Training(model, threads=threads, device=device)
     return Runner(training.run, training.restart, planned_bytes=training.planned_bytes)
 
 
-def step(model: Model, threads: int) -> Runner:
+def step(model: Model, threads: int | None = None, device: str = "cpu") -> Runner:
     """`step(state, *batch)`: a native call for each batch, from a Python loop."""
     if not model.optimizer:
         raise CannotError("nothing is trained: `run` is a call for each batch, too")
-    training = Training(model, threads)
+    training = Training(model, threads=threads, device=device)
     return Runner(training.each, training.restart, planned_bytes=training.planned_bytes)
 
 
@@ -73,9 +73,9 @@ def eager(model: Model, threads: int) -> Runner:
     return Runner(uncompiled, compiled.restart, compiled.losses)
 
 
-def _called(model: Model, threads: int) -> Runner:
+def _called(model: Model, **options: Any) -> Runner:
     """A function that nothing is trained by: a native call for each batch."""
-    function = gl.jit(model.loss(of_gradloom()), threads=threads)
+    function = gl.jit(model.loss(of_gradloom()), **options)
     batches = list(zip(*model.batches, strict=True))
 
     def all_batches() -> list[Any]:

@@ -49,16 +49,6 @@ def through(
     return found
 
 
-def strong_read(wave: Wave, space: Space, threads: Any, addresses: Any, acquires: bool) -> None:
-    if space is wave.spaces["global"]:
-        space.acquire(threads, addresses, acquires)
-
-
-def strong_write(wave: Wave, space: Space, threads: Any, addresses: Any, releases: bool) -> None:
-    if space is wave.spaces["global"]:
-        space.release(threads, addresses, releases)
-
-
 # ---- ld, st
 
 
@@ -90,7 +80,7 @@ def load(instruction: Instruction) -> Action:
         if len(spaces) == 1:
             space, _, own = spaces[0]
             if strong:
-                strong_read(wave, space, threads, own, acquires)
+                space.strongly(threads, own, reads=True, acquires=acquires)
             values = space.read(threads, own, dtype, count, strong)
         else:
             values = [np.empty(threads.size, dtype) for _ in targets]
@@ -124,7 +114,7 @@ def store(instruction: Instruction) -> Action:
             who = threads if where is None else threads[where]
             these = values if where is None else tuple(value[where] for value in values)
             if strong:
-                strong_write(wave, space, who, own, releases)
+                space.strongly(who, own, writes=True, releases=releases)
             space.write(who, own, these, strong)
 
     sources = ((address, "address"), *((part, kind) for part in parts(value)))
@@ -197,8 +187,8 @@ def atomic(instruction: Instruction) -> Action:
         for space, where, own in through(wave, name, threads, addresses):
             where = slice(None) if where is None else where
             who, these = threads[where], tuple(value[where] for value in values)
-            strong_write(wave, space, who, own, releases)
-            strong_read(wave, space, who, own, acquires)
+            orders = {"acquires": acquires, "releases": releases}
+            space.strongly(who, own, reads=True, writes=True, **orders)
             places = space.places(who, own, dtype.itemsize, writes=False, strong=True)
             space.touched(who, places, dtype.itemsize, writes=True, strong=True)
             view, index = space.view(dtype), places // dtype.itemsize

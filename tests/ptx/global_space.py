@@ -65,26 +65,40 @@ class Global(Space):
         known[warp % self.races.columns] = self.races.tick
         return known
 
-    def release(self, threads: np.ndarray, addresses: np.ndarray, now: bool) -> None:
-        """A strong write: it tells what the warp knows, or knew at its last fence."""
+    def strongly(
+        self,
+        threads: np.ndarray,
+        addresses: np.ndarray,
+        reads: bool = False,
+        writes: bool = False,
+        acquires: bool = False,
+        releases: bool = False,
+    ) -> None:
+        """Each thread after the other, as an atomic knows of those before it alone."""
         if self.races is None:
             return
         for thread, address in zip(threads.tolist(), addresses.tolist(), strict=True):
-            warp = thread >> 5
-            known = self.knowledge(warp) if now else self.fenced.get(warp)
-            if known is not None:
-                before = self.published.get(address, known)
-                self.published[address] = np.maximum(before, known)
+            if reads:
+                self.acquire(thread >> 5, address, acquires)
+            if writes:
+                # Only what reads it, too, hands on what was told there before.
+                before = self.published.get(address) if reads else None
+                self.release(thread >> 5, address, releases, before)
 
-    def acquire(self, threads: np.ndarray, addresses: np.ndarray, now: bool) -> None:
+    def release(self, warp: int, address: int, now: bool, before: np.ndarray | None) -> None:
+        """A strong write: it tells what the warp knows, or knew at its last fence."""
+        known = self.knowledge(warp) if now else self.fenced.get(warp)
+        told = [one for one in (known, before) if one is not None]
+        self.published.pop(address, None)
+        if told:
+            self.published[address] = np.maximum.reduce(told)
+
+    def acquire(self, warp: int, address: int, now: bool) -> None:
         """A strong read: the warp learns what was told there, or will at its next fence."""
-        if self.races is None:
+        known = self.published.get(address)
+        if known is None:
             return
-        for thread, address in zip(threads.tolist(), addresses.tolist(), strict=True):
-            known, warp = self.published.get(address), thread >> 5
-            if known is None:
-                continue
-            if now:
-                self.races.learn(warp, known)
-            else:
-                self.pending[warp] = np.maximum(self.pending.get(warp, known), known)
+        if now:
+            self.races.learn(warp, known)
+        else:
+            self.pending[warp] = np.maximum(self.pending.get(warp, known), known)

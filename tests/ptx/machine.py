@@ -112,6 +112,7 @@ class Launch:
     races: bool | Literal["global"]
     counters: Counters
     cluster: int = 1
+    seed: int | None = None
     patience: int = ROUNDS
 
     def run(self, resident: int, order: np.ndarray) -> None:
@@ -205,8 +206,9 @@ class Module:
         `memory` as integers, bytes for structures. `shared` is the dynamic shared memory in bytes.
         `races` checks shared memory, with "global" also global memory. A `cooperative` launch has
         all blocks resident at once, others only `resident` threads. So many blocks after one
-        another are a `cluster`. `seed` runs the blocks in a random order. With `profile`, sectors
-        and bank conflicts are counted. Raises `PtxError`.
+        another are a `cluster`. With a `seed`, blocks run in a random order, and those that are
+        resident do not keep pace. With `profile`, sectors and bank conflicts are counted. Raises
+        `PtxError`.
         """
         kernel = self.kernel(name)
         sizes, blocks = three(block), int(np.prod(three(grid)))
@@ -224,7 +226,7 @@ class Module:
         counters = Counters(profile=profile)
         launch = Launch(
             *(kernel, three(grid), sizes, kernel.arguments(values), memory, layout, symbols),
-            *(shared, races, counters, cluster),
+            *(shared, races, counters, cluster, seed),
         )
         order = np.arange(blocks)
         if seed is not None:

@@ -174,12 +174,15 @@ class Readings:
 
     def shorten(self) -> None:
         """Of a thread that read a cell more than once, the last time is enough."""
-        threads, cells, ticks = map(np.concatenate, zip(*self.log, strict=True))
+        threads, cells, ticks = self.readings()
         order = np.lexsort((ticks, threads, cells))
         threads, cells, ticks = threads[order], cells[order], ticks[order]
         last = np.append((np.diff(threads) != 0) | (np.diff(cells) != 0), True)
         self.log = [(threads[last], cells[last], ticks[last])]
         self.size = int(np.count_nonzero(last))
+
+    def readings(self) -> list[np.ndarray]:
+        return list(map(np.concatenate, zip(*self.log, strict=True)))
 
     def late(self, threads: np.ndarray, cells: np.ndarray, ordered: np.ndarray) -> np.ndarray:
         """For each thread another that read its cell after all that it knows of, MANY if none did.
@@ -187,8 +190,10 @@ class Readings:
         What was read before the cell was last written does no harm: whoever knows of the write
         knows of that too.
         """
-        self.shorten()
-        readers, read, ticks = self.log[0]
+        readers, read, ticks = self.readings()
+        about = np.nonzero(np.isin(read, cells))[0]
+        about = about[np.argsort(read[about], kind="stable")]
+        readers, read, ticks = readers[about], read[about], ticks[about]
         # Pairs of a thread and a reading of its cell.
         first, last = (np.searchsorted(read, cells, side) for side in ("left", "right"))
         each = np.repeat(np.arange(threads.size), last - first)

@@ -62,6 +62,18 @@ class Space:
     ) -> None:
         """Told of every access. `strong` are atomics and what else orders threads."""
 
+    def strongly(
+        self,
+        threads: np.ndarray,
+        addresses: np.ndarray,
+        reads: bool = False,
+        writes: bool = False,
+        acquires: bool = False,
+        releases: bool = False,
+    ) -> None:
+        """Told of accesses that may order threads, before they are done; in the order in which
+        those of one instruction follow each other."""
+
     def aligned(self, threads: np.ndarray, addresses: np.ndarray, size: int) -> None:
         if np.bitwise_or.reduce(addresses) & (size - 1):
             at = int(np.argmax((addresses & (size - 1)) != 0))

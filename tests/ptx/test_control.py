@@ -262,6 +262,36 @@ def test_a_spinning_thread_does_not_stop_the_others():
     assert out.tolist() == [5] * 16 + [9] * 16
 
 
+@pytest.mark.parametrize("seed", [None, 0])
+def test_who_works_long_without_writing_is_waited_for(seed):
+    """One block spins, at a lower place, while the other counts."""
+    flag = np.zeros(1, np.uint32)
+    run(
+        """
+        setp.ne.u32 %p1, %r62, 0;
+        @%p1 bra $work;
+        $spin:
+        ld.acquire.gpu.global.u32 %r1, [%d40];
+        setp.eq.u32 %p2, %r1, 0;
+        @%p2 bra $spin;
+        bra $end;
+        $work:
+        mov.u32 %r2, 0;
+        $loop:
+        add.u32 %r2, %r2, 1;
+        setp.lt.u32 %p3, %r2, 400;
+        @%p3 bra $loop;
+        st.release.gpu.global.u32 [%d40], %r2;
+        $end:
+        """,
+        flag,
+        grid=2,
+        cooperative=True,
+        seed=seed,
+    )
+    assert flag[0] == 400
+
+
 def test_spinning_for_ever_is_told():
     with pytest.raises(PtxError, match=r"spin for ever: 32 threads .* line"):
         run(

@@ -265,11 +265,45 @@ def test_a_grid_barrier_orders_blocks():
         {"after": ""},
         {"release": "red.relaxed.gpu.global.add.u32 [%d41], 1;"},
         {"acquire": "ld.relaxed.gpu.global.u32 %r2, [%d41];"},
+        # Who comes first knows nothing of the others, even if all come at once.
+        {
+            "release": "atom.acq_rel.gpu.global.add.u32 %r2, [%d41], 1;",
+            "acquire": "mov.u32 %r2, 4;",
+        },
     ],
 )
 def test_a_grid_barrier_with_a_part_missing(changes):
     with pytest.raises(PtxError, match=r"race: thread .* (wrote|read) global address"):
         grid(**changes)
+
+
+@pytest.mark.parametrize("between", ["st.relaxed.gpu.global.u32 [%d41], 2;", "atom", ""])
+def test_a_store_over_what_was_released_tells_nothing_of_it(between):
+    """Block 0 releases, block 1 does this, block 2 acquires what it finds there."""
+    if between == "atom":
+        between = "red.relaxed.gpu.global.add.u32 [%d41], 1;"
+    body = f"""
+    add.s64 %d1, %d40, %d60;
+    setp.ne.u32 %p1, %r62, 0;
+    setp.ne.u32 %p2, %r62, 1;
+    @%p1 bra $one;
+    st.global.u32 [%d1], 7;
+    st.release.gpu.global.u32 [%d41], 1;
+    bra $end;
+    $one: @%p2 bra $two;
+    {between}
+    bra $end;
+    $two: ld.acquire.gpu.global.u32 %r1, [%d41];
+    ld.global.u32 %r2, [%d1+-256];
+    $end:
+    """
+    arrays = np.zeros(96, np.uint32), np.zeros(1, np.uint32)
+    options = {"grid": 3, "block": 32, "cooperative": True, "races": "global"}
+    if between.startswith("st"):
+        with pytest.raises(PtxError, match="race"):
+            run(body, *arrays, **options)
+    else:
+        run(body, *arrays, **options)
 
 
 # ---- clusters

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 PATIENCE = 8
 # Rounds without progress after which the wave is watched for standing still: some milliseconds.
 SUSPICION = 512
+# Of the rounds of a wave in a random order, the part in which any group runs, or some blocks of it.
+UNUSUAL = 0.2
 
 
 @dataclass
@@ -73,6 +75,8 @@ class Wave:
         self.ready: dict[int, Group] = {0: Group(threads, zeros, 0)}
         self.parked: dict[int, Group] = {}  # waiting for the other lanes of their warps
         self.round = 0
+        seed = launch.seed
+        self.chance = None if seed is None else np.random.default_rng([seed, int(blocks[0])])
         self.progress = True
         self.specials: dict[str, np.ndarray] = {}
         self.copies = Copies(self)
@@ -145,7 +149,7 @@ class Wave:
             position = self.choose()
             watch.look()
             block = kernel.block(position)
-            group = ready.pop(position)
+            group = self.some_blocks(position, ready.pop(position))
             if block.wide and not self.gather(position, group, block):
                 continue
             outcome = self.step(block, group)
@@ -170,9 +174,21 @@ class Wave:
     def choose(self) -> int:
         if len(self.ready) == 1:
             return next(iter(self.ready))
+        if self.chance and self.chance.random() < UNUSUAL:
+            return int(self.chance.choice(list(self.ready)))
         if self.round % PATIENCE == 0:
             return min(self.ready, key=lambda position: self.ready[position].since)
         return min(self.ready)
+
+    def some_blocks(self, position: int, group: Group) -> Group:
+        """Those threads of a group that run now: by chance not those of all of its blocks."""
+        if self.chance and self.chance.random() < UNUSUAL:
+            goes = self.chance.random(self.blocks.size) < 0.5
+            goes = goes[self.block_of(group.threads)]
+            if 0 < np.count_nonzero(goes) < goes.size:
+                self.ready[position] = group.part(np.nonzero(~goes)[0])
+                return group.part(np.nonzero(goes)[0])
+        return group
 
     def gather(self, position: int, group: Group, block: Block) -> bool:
         """Parks the threads whose warps are not together, when the block begins with an
@@ -186,7 +202,8 @@ class Wave:
             return True
         for where, home in ((np.nonzero(~here)[0], self.parked), (np.nonzero(here)[0], self.ready)):
             if where.size:
-                home[position] = group.part(where)
+                part = group.part(where)
+                home[position] = part.with_(home[position]) if position in home else part
         return False
 
     def step(self, block: Block, group: Group) -> list[Outcome]:
@@ -305,6 +322,7 @@ class Watch:
         self.wave = wave
         self.rounds = 0  # since the last progress
         self.seen: list[tuple[int, Group]] = []
+        self.round = 0  # when that was
 
     def look(self) -> None:
         if self.wave.round > self.wave.launch.patience:
@@ -318,8 +336,13 @@ class Watch:
         now = sorted(self.wave.ready.items())
         if self.rounds & (self.rounds - 1) == 0:
             self.seen = now
-        elif len(now) == len(self.seen) and all(map(same, now, self.seen)):
+            self.round = self.wave.round
+        elif len(now) == len(self.seen) and all(map(self.stuck, now, self.seen)):
             raise self.error("threads spin for ever")
+
+    def stuck(self, now: tuple[int, Group], then: tuple[int, Group]) -> bool:
+        """Whether a group has run and stands where it stood, as it stood."""
+        return now[1].since > self.round and same(now, then)
 
     def error(self, what: str) -> PtxError:
         return PtxError(f"{self.wave.launch.kernel.name}: {what}: {self.wave.standing()}")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.gpus import FORMS
 from tests.runtime.cuda.interpreted import Interpreter, interpreted
 from tests.runtime.cuda.kernels import needs_linker
 
@@ -67,14 +68,6 @@ def test_a_program_on_a_gpu(device: Interpreter, together: bool):
     gpu.free(other)
     with pytest.raises(DeviceMemoryError):
         gpu.allocate(1 << 40)
-
-
-FORMS = {
-    "one kernel": ("clusters",),
-    "one cluster": (),
-    "graphs": ("persistent",),
-    "launches": ("persistent", "graphs"),
-}
 
 
 def loss(params, x, y):

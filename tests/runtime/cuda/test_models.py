@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from benchmarks.models import Model
 from benchmarks.words import of_gradloom
+from tests.gpus import FORMS
 from tests.tiny_models import MODELS, TINY, tiny
 
 import gradloom as gl
@@ -18,7 +19,6 @@ from gradloom.runtime.cuda.machine import using
 from gradloom.settings import settings
 
 pytestmark = pytest.mark.gpu
-FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
 BATCHES = 3  # of a model in its full size
 HOST = ("process",)  # what calls LAPACK, which programs on a GPU refuse
 

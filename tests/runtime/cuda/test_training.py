@@ -6,17 +6,18 @@ for in vain.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.cuda.models import MODELS, Model
+from tests.gpus import FORMS
+from tests.runtime.cuda.models import MODELS, Model, perceptron, xor
 
 import gradloom as gl
 from gradloom.runtime.cuda.machine import using
 from gradloom.settings import settings
 
-FORMS = {"one kernel": (), "a kernel a stage": ("persistent",)}
 ULP = 2.0**-23
 STEPS = 24
 EPOCH = 4  # batches of one
@@ -52,12 +53,14 @@ def test_training_is_the_cpus_in_every_form(make, machine):
     model = make()
     wanted = trained(model, "cpu")
     assert wanted[0][0][-1] < 0.8 * wanted[0][0][0]
+    # A cluster differs in its barriers alone, launches are those of a graph: small models show it.
+    forms = list(FORMS) if make in (xor, perceptron) else ["one kernel", "graphs"]
     runs = []
-    for form, blocks in zip(FORMS, (3, 2), strict=True):
+    for form, blocks in zip(forms, itertools.cycle((3, 2))):
         with settings(disable=FORMS[form]), using(machine(blocks=blocks)):
             runs.append(trained(model, "cuda"))
-        assert_near(model, runs[-1], wanted)
-    (one, one_params), (other, other_params) = runs
-    np.testing.assert_array_equal(np.hstack(one), np.hstack(other))
-    for name, array in one_params.items():
-        np.testing.assert_array_equal(array, other_params[name], err_msg=name)
+    assert_near(model, runs[0], wanted)
+    for losses, params in runs[1:]:
+        np.testing.assert_array_equal(np.hstack(losses), np.hstack(runs[0][0]))
+        for name, array in params.items():
+            np.testing.assert_array_equal(array, runs[0][1][name], err_msg=name)
