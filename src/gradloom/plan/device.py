@@ -39,8 +39,9 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
             return replace(stage, grain=0)
         found: Spread | Tiled
         if isinstance(code, Product):
-            rounded = precision_of(code)
-            found = Tiled(code, tile_of(code, rounded), epilogues.get(code.name), rounded)
+            tile = tile_of(code, precision_of(code))
+            rounded = "" if tile.thin else precision_of(code)
+            found = Tiled(code, tile, epilogues.get(code.name), rounded)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
