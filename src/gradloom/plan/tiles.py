@@ -18,6 +18,7 @@ SIDE = 16  # threads along either side of a tile
 # a thread, and for eight at 32.
 THREADS = SIDE * SIDE
 WARP = 32
+WIDEST_BYTES = 16  # of one access of a thread
 CLUSTER = 8  # blocks of one: so many every GPU that has clusters has room for
 
 MULTIPROCESSORS = 128  # of a large GPU, about
