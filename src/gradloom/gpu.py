@@ -16,16 +16,20 @@ from gradloom.codegen.cut import Host
 from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
 from gradloom.ir.graph import Graph
+from gradloom.ir.types import TensorType
 from gradloom.options import TARGET
 from gradloom.pipeline import Planned, Ready, Work, code_only
 from gradloom.plan.dealt import DevicePlan
+from gradloom.plan.needs import Needs
 from gradloom.plan.plan import Plan
 from gradloom.plan.tiles import CLUSTER
 from gradloom.program import GpuCode
 from gradloom.runtime.cache import fetch, host_key, make_key, store
-from gradloom.runtime.cuda.entry import CudaEntry
+from gradloom.runtime.cuda.entry import CudaExecutable
+from gradloom.runtime.cuda.forms import Form, form_of
 from gradloom.runtime.cuda.kernel import Ptx
 from gradloom.runtime.cuda.machine import Elsewhere, Machine, the_machine
+from gradloom.runtime.cuda.packages import versions
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
@@ -47,7 +51,7 @@ class Cuda(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return f"{self.target} {self.batch} {self.precision}"
+        return f"{self.target} {self.batch} {self.precision} {compiler()}"
 
     def plan(self, graph: Graph, names: Sequence[str]) -> Planned:
         from gradloom.plan.assemble import undivided_plan  # which a warm start never needs
@@ -94,6 +98,7 @@ class Cuda(NamedTuple):
             functions=repr(device.functions),
             target=repr(self.target),
             form=self.form(device),
+            compiler=repr(compiler()),
             host=host_key(),
         )
 
@@ -101,10 +106,15 @@ class Cuda(NamedTuple):
         device = work.planned.device
         assert device is not None
         ptx, cached = self.kernels(work.code, device, clock)
-        entry = CudaEntry(device, self.batch, ptx, self.machine)
-        clock.book(entry.form.module.seconds)
+        form = form_of(ptx, self.machine)
+        clock.book(form.module.seconds)
         clock.mark("load")
-        return Ready(entry, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+    def runner(
+        self, needs: Needs, form: Form, results: list[TensorType], threads: int | None
+    ) -> CudaExecutable:
+        return CudaExecutable(needs, form, self.machine, results)
 
     def kernels(self, code: str, device: DevicePlan, clock: Clock) -> tuple[Ptx, bool]:
         """The kernels of a program, and whether the cache has them."""
@@ -151,15 +161,23 @@ def _check_counts(device: DevicePlan) -> None:
             )
 
 
+def compiler() -> dict[str, str]:
+    """The packages that make PTX of Python text, with their versions; none where LLVM makes it."""
+    return {} if current_settings().cuda_compiler == "llvm" else versions()
+
+
 def code_of(device: DevicePlan, driver: str, form: str, target: Target, clock: Clock) -> Ptx:
     """The kernels of a program: one that runs the driver, or one for each group of its stages."""
     from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
+    stages = current_settings().cuda_compiler == "llvm"
     try:
         if form == LAUNCHES:
-            return launches(device, driver, target, clock)
-        return persistent(device, driver, target, clock, cluster=form == IN_CLUSTER)
+            ptx = launches(device, driver, target, clock, stages=stages)
+        else:
+            cluster = form == IN_CLUSTER
+            ptx = persistent(device, driver, target, clock, stages=stages, cluster=cluster)
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(
@@ -167,3 +185,8 @@ def code_of(device: DevicePlan, driver: str, form: str, target: Target, clock: C
                 f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it'
             )
         ) from error
+    if stages:
+        return ptx
+    from gradloom.runtime.cuda.numba_ptx import with_stages
+
+    return with_stages(ptx, device, target.cpu, clock)

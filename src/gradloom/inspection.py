@@ -5,7 +5,6 @@ Each question is a function of a `Program`; `inspectable.py` offers them as meth
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
-from gradloom.runtime.executable import Executable
+from gradloom.runtime.course import Runner
 
 # How arrays that a function closed over are called among a program's inputs.
 CAPTURED = "captured_"
@@ -160,7 +159,7 @@ def memory(program: Program) -> MemoryReport:
         plan.arena_bytes,
         side_by_side(plan),
         executable.staging_bytes,
-        _control_bytes(executable),
+        executable.control_bytes,
         sum(map(padded, spaces["state"])),
         sum(spaces["input"]),
         sum(spaces["output"]),
@@ -169,15 +168,9 @@ def memory(program: Program) -> MemoryReport:
     )
 
 
-def _most_bytes(executable: Executable) -> int:
+def _most_bytes(executable: Runner) -> int:
     """The arena of a run that gathers its batches."""
     return executable.arena_bytes + executable.staging_bytes
-
-
-def _control_bytes(executable: Executable) -> int:
-    frame = executable.frame()
-    executable.release(frame)
-    return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
 
 
 # ---- code
