@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from gradloom.errors import DeviceError
+from gradloom.errors import GradloomError
 from gradloom.runtime.cuda.driver import device
 from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
@@ -40,7 +40,7 @@ def absent() -> str:
         return "no GPU: this machine has no driver (libcuda.so.1)"
     try:
         device(0)
-    except DeviceError as error:
+    except GradloomError as error:
         return f"no GPU: {str(error).splitlines()[0]}"
     return ""
 
@@ -70,7 +70,7 @@ def linked(text: str) -> str:
     return text + SET_CONDITIONAL * ("cudaGraphSetConditional" in text)
 
 
-@dataclass
+@dataclass(eq=False)
 class Simulated:
     """What `gradloom.runtime.cuda.machine.using` takes; `launches` are the kernels that have run,
     with the number of their blocks."""
@@ -82,20 +82,66 @@ class Simulated:
     seed: int | None = None  # for an order of blocks that is not the usual one
     memory: ptx.Memory = field(default_factory=lambda: ptx.Memory())
     launches: list[tuple[str, int]] = field(default_factory=list)
+    ordinal: int = 0
+    stream: int = 7
+    held: dict[int, int] = field(default_factory=dict)  # bytes by address, of what is allocated
+    allocations: int = 0
+    orders: list[tuple[int, int]] = field(default_factory=list)  # streams: which waits for which
+    waits: int = 0
+    writes: int = 0
+    bytes_written: int = 0
+    fetches: int = 0
+    bytes_read: int = 0
 
     def allocate(self, nbytes: int) -> int:
         """Memory in which nothing is written: NaNs, so that nobody counts on zeros."""
-        start = self.memory.allocate(nbytes)
-        self.memory.fill(start, np.full(nbytes, 0xFF, np.uint8))
-        return start
+        address = self.memory.allocate(nbytes, align=256)
+        self.memory.fill(address, np.full(nbytes, 0xFF, np.uint8))
+        self.held[address] = nbytes
+        self.allocations += 1
+        return address
 
     def free(self, address: int) -> None:
+        del self.held[address]
         self.memory.free(address)
 
-    def write(self, address: int, array: np.ndarray) -> None:
+    @property
+    def bytes_held(self) -> int:
+        return sum(self.held.values())
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def fetch(self, address: int, array: np.ndarray) -> None:
+        self.fetches += 1
+        self.bytes_read += array.nbytes
+        self.peek(address, array)
+
+    def poke(self, address: int, array: np.ndarray) -> None:
         self.memory.fill(address, array)
 
+    def after(self, stream: int) -> None:
+        self.orders.append((self.stream, stream))
+
+    def before(self, stream: int) -> None:
+        self.orders.append((stream, self.stream))
+
+    def settle(self) -> None:
+        self.wait()
+
+    def holds(self, address: int) -> bool:
+        return any(start <= address < start + size for start, size in self.held.items())
+
+    def write(self, address: int, array: np.ndarray) -> None:
+        self.writes += 1
+        self.bytes_written += array.nbytes
+        self.poke(address, array)
+
     def read(self, address: int, array: np.ndarray) -> None:
+        self.fetch(address, array)
+        self.wait()
+
+    def peek(self, address: int, array: np.ndarray) -> None:
         found = self.memory.download(address, (array.nbytes,), np.uint8)
         array.reshape(-1).view(np.uint8)[:] = found
 

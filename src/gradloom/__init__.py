@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gradloom.control.scan import scan as scan
     from gradloom.custom import custom_jvp as custom_jvp
     from gradloom.custom import custom_vjp as custom_vjp
+    from gradloom.device_array import DeviceArray as DeviceArray
     from gradloom.differentiate import jvp as jvp
     from gradloom.differentiate import linear_transpose as linear_transpose
     from gradloom.differentiate import linearize as linearize
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from gradloom.ops.composite import stop_gradient as stop_gradient
     from gradloom.ops.picking import dynamic_slice as dynamic_slice
     from gradloom.ops.picking import dynamic_update_slice as dynamic_update_slice
+    from gradloom.placement import device as device
+    from gradloom.placement import device_get as device_get
+    from gradloom.placement import device_put as device_put
     from gradloom.shapes import ShapeDtypeStruct as ShapeDtypeStruct
     from gradloom.shapes import eval_shape as eval_shape
     from gradloom.train import nn as nn
@@ -73,6 +77,7 @@ _OFFERED = {
     "control.repeat": "while_loop",
     "control.scan": "fori_loop scan",
     "custom": "custom_jvp custom_vjp",
+    "device_array": "DeviceArray",
     "differentiate": "jvp linear_transpose linearize vjp",
     "errors": "DeviceError DeviceMemoryError DtypeError GradloomError InternalError "
     "MemoryLimitError MissingError RangeError SettingError ShapeError StateError StructureError "
@@ -85,6 +90,7 @@ _OFFERED = {
     "ops.callback": "pure_callback",
     "ops.composite": "stop_gradient",
     "ops.picking": "dynamic_slice dynamic_update_slice",
+    "placement": "device device_get device_put",
     "shapes": "ShapeDtypeStruct eval_shape",
     "train.step": "train_step",
     "transform": "eager grad value_and_grad",

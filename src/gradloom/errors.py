@@ -243,3 +243,14 @@ def message(what: str, where: Where, repair: str) -> str:
     source = linecache.getline(where.file, where.line).strip()
     place = f"{where.file}:{where.line} in {where.function}"
     return f"{what}\n  at {place}{': ' if source else ''}{source}\n  repair: {repair}"
+
+
+def out_of_range(where: Where) -> RangeError:
+    """A kernel met an index that is not one."""
+    return RangeError(
+        message(
+            "an index is out of range",
+            where,
+            "indices must be in -n ... n - 1 for an axis of size n; gnp.clip them",
+        )
+    )

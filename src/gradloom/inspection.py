@@ -5,7 +5,6 @@ Each question is a function of a `Program`; `inspectable.py` offers them as meth
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ from gradloom.plan.arena import padded
 from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
+from gradloom.plan.forms import estimate
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
-from gradloom.runtime.executable import Executable
+from gradloom.runtime.course import Runner
 
 # How arrays that a function closed over are called among a program's inputs.
 CAPTURED = "captured_"
@@ -62,11 +62,16 @@ def _stages(seconds: dict[str, float]) -> str:
 
 def _form(code: GpuCode) -> str:
     """How a program runs, in words."""
-    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
+    host = code.ptx.host
+    together = "in a graph" if host is not None and host.straight else "launched one by one"
+    form = "one kernel" if host is None else f"{len(code.ptx.grains)} kernels {together}"
     most = max(code.ptx.shared_bytes.values(), default=0)
     rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
     products = "".join(f", products in {precision}" for precision in rounded)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
+    expected = estimate(code.plan.plan, cluster=code.ptx.cluster)
+    return (
+        f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}; {expected}"
+    )
 
 
 def _threads(program: Program) -> str:
@@ -154,7 +159,7 @@ def memory(program: Program) -> MemoryReport:
         plan.arena_bytes,
         side_by_side(plan),
         executable.staging_bytes,
-        _control_bytes(executable),
+        executable.control_bytes,
         sum(map(padded, spaces["state"])),
         sum(spaces["input"]),
         sum(spaces["output"]),
@@ -163,15 +168,9 @@ def memory(program: Program) -> MemoryReport:
     )
 
 
-def _most_bytes(executable: Executable) -> int:
+def _most_bytes(executable: Runner) -> int:
     """The arena of a run that gathers its batches."""
     return executable.arena_bytes + executable.staging_bytes
-
-
-def _control_bytes(executable: Executable) -> int:
-    frame = executable.frame()
-    executable.release(frame)
-    return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
 
 
 # ---- code

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.arguments import Accept, acceptor
+from gradloom.device_array import DeviceArray
 from gradloom.errors import StateError, TracingError, message, user_where
 from gradloom.frontend.matching import builder
 from gradloom.frontend.pytree import Structure, flatten, of_call, paths, unflatten
 from gradloom.frontend.trace import current
 from gradloom.inspectable import Inspectable
 from gradloom.options import budget, parse
+from gradloom.placement import check_captured, chosen, placed, where_of
 from gradloom.runtime.arrays import contiguous
 from gradloom.tracing import Traced, is_wide, leaf_of, record
 
@@ -32,13 +34,15 @@ class Compiled:
     dtypes: tuple[str, ...]
     verified: bool
     keywords: bool  # whether there are arguments by name
+    where: str  # what it is compiled for
+    on_cpu: bool
     accept: Accept  # of `args`; with keywords, of `(args, kwargs)`
     build: Callable[[list[Any]], Any]
 
     def __call__(self, leaves: list[Any]) -> Any:
         return self.run([contiguous(v, d) for v, d in zip(leaves, self.dtypes, strict=True)])
 
-    def run(self, arrays: list[np.ndarray]) -> Any:
+    def run(self, arrays: list[Any]) -> Any:
         """The result for contiguous arrays."""
         if self.traced.captured:
             arrays += [contiguous(a, a.dtype.name) for a in self.traced.captured]
@@ -68,28 +72,33 @@ class Jitted(Inspectable):
         latest = self._latest
         if latest is not None and latest.keywords is bool(kwargs):
             arrays = latest.accept((args, kwargs) if kwargs else args)
-            if arrays is not None:
+            if arrays is not None and (
+                (latest.on_cpu and not chosen) or latest.where == where_of(self.options, arrays)
+            ):
                 return latest.run(arrays)
         if kwargs:
             leaves, structure = flatten((args, kwargs))
         else:
             leaves, structure = flatten(args)
             structure = of_call(structure)
-        return self._find(leaves, structure)(leaves)
+        compiled, leaves = self._find(leaves, structure)
+        return compiled(leaves)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: the instance is the first argument, a pytree like any other."""
         return self if instance is None else functools.partial(self, instance)
 
-    def _find(self, leaves: list[Any], structure: Structure) -> Compiled:
-        key = (structure, tuple(map(signature, leaves)))
+    def _find(self, leaves: list[Any], structure: Structure) -> tuple[Compiled, list[Any]]:
+        """The program for these leaves, and the leaves as it takes them."""
+        where, leaves = placed(self.options, leaves)
+        key = (structure, tuple(map(signature, leaves)), where)
         found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[key] = self._compile(leaves, structure)
+            found = self._compiled[key] = self._compile(leaves, structure, where)
         self._latest = found
-        return found
+        return found, leaves
 
-    def _compile(self, leaves: list[Any], structure: Structure) -> Compiled:
+    def _compile(self, leaves: list[Any], structure: Structure, where: str) -> Compiled:
         from gradloom.pipeline import compile_graph  # 60 ms, needed once something is compiled
 
         kinds = tuple(map(leaf_of, leaves))
@@ -99,6 +108,7 @@ class Jitted(Inspectable):
             return self.function(*args, **kwargs)
 
         traced = record(call, kinds)
+        check_captured(where, traced.captured)
         names = _names(structure)
         names += [f"captured_{i}" for i in range(len(traced.captured))]
         within = budget(self.options)
@@ -109,7 +119,7 @@ class Jitted(Inspectable):
             threads=self.options.threads,
             clock=traced.clock,
             flush=self.options.flush_denormals,
-            device=self.options.where,
+            device=where,
             precision=self.options.precision,
         )
         positional, keywords = structure.children
@@ -120,14 +130,20 @@ class Jitted(Inspectable):
             dtypes,
             self.options.verify,
             bool(keywords.keys),
-            acceptor(structure if keywords.keys else positional, kinds),
+            where,
+            where == "cpu",
+            acceptor(
+                structure if keywords.keys else positional,
+                kinds,
+                None if where == "cpu" else DeviceArray,
+            ),
             builder(traced.structure),
         )
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, or the one used last if there are none."""
         if args or kwargs:
-            return self._find(*flatten((args, kwargs))).program
+            return self._find(*flatten((args, kwargs)))[0].program
         if self._latest is None:
             raise StateError(
                 message(
@@ -141,7 +157,7 @@ class Jitted(Inspectable):
 
 def signature(value: Any) -> Any:
     """What makes a leaf's type, cheaply: arrays by dtype and shape, numbers by their class."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic | DeviceArray):
         return value.dtype, value.shape
     if type(value) is int:
         return int, is_wide(value)

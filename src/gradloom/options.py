@@ -20,7 +20,8 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 class Options(NamedTuple):
     """`threads` is the most threads that a call may use, None as many as the process has cores; a
     call uses fewer where more gain nothing, and the bits are the same.  `device` is "cpu" or
-    "cuda"; `target` "cuda-ptx" compiles for GPUs without running, for compute capability 9.0 or, as
+    "cuda"; None is where an argument lies, or else what `gl.device` says, the CPU if nothing;
+    `target` "cuda-ptx" compiles for GPUs without running, for compute capability 9.0 or, as
     in "cuda-ptx:sm_120", another.  `verify` checks every call against the interpreter;
     `memory_limit` is in bytes, or text such as "64MB": where a program would take more, it computes
     values again instead of keeping them.
@@ -38,7 +39,7 @@ class Options(NamedTuple):
     (AVX-512); with the option each took what it takes of normal numbers."""
 
     threads: int | None = None
-    device: str = "cpu"
+    device: str | None = None
     verify: bool = False
     memory_limit: int | None = None
     precision: str = "highest"
@@ -46,11 +47,12 @@ class Options(NamedTuple):
     target: str = ""
 
     @property
-    def where(self) -> str:
-        """What to compile for: the target if there is one, else the device."""
+    def where(self) -> str | None:
+        """What to compile for, if these options say it: the target, else the device."""
         return self.target or self.device
 
 
+DEVICES = ("cpu", "cuda")
 PRECISIONS = ("highest", "float32", "tensorfloat32", "bfloat16")
 TARGET = re.compile(r"cuda-ptx(?::sm_(\d+))?")
 
@@ -61,8 +63,8 @@ def parse(given: dict[str, Any]) -> Options:
         if name not in Options._fields:
             _refuse(f"there is no option {name!r}", f"the options are {', '.join(Options._fields)}")
     options = Options(**{**given, "memory_limit": _bytes(given.get("memory_limit"))})
-    if options.device not in ("cpu", "cuda"):
-        _refuse(f"device {options.device!r} is not there", 'the devices are "cpu" and "cuda"')
+    if options.device is not None:
+        check_device(options.device)
     if options.target and TARGET.fullmatch(options.target) is None:
         _refuse(
             f"target {options.target!r} is not there",
@@ -77,6 +79,13 @@ def parse(given: dict[str, Any]) -> Options:
         allowed = ", ".join(f'"{name}"' for name in PRECISIONS)
         _refuse(f"precision {options.precision!r} is not there", f"use one of {allowed}")
     return options
+
+
+def check_device(name: Any) -> None:
+    """Raise `SettingError` unless there is a device of that name."""
+    if name not in DEVICES:
+        shown = " and ".join(f'"{known}"' for known in DEVICES)
+        _refuse(f"device {name!r} is not there", f"the devices are {shown}")
 
 
 class Budget(NamedTuple):

@@ -13,16 +13,18 @@ import pickle
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.ir.graph import Graph
+from gradloom.ir.types import TensorType
 from gradloom.ir.verify import verify_graph
 from gradloom.options import Budget
 from gradloom.plan.needs import Needs
 from gradloom.program import GpuCode, Program
 from gradloom.reporting import report
+from gradloom.runtime.course import Runner
 from gradloom.runtime.executable import Entry, Executable
 from gradloom.settings import Settings
 from gradloom.settings import current as current_settings
@@ -66,7 +68,7 @@ def compile_graph(
     clock.mark("plan")
     ready = backend.ready(work, clock)
     results = [node.type for node in graph.outputs]
-    executable = Executable(work.needs, ready.entry, results, threads)
+    executable = backend.runner(work.needs, ready.entry, results, threads)
     program = Program(
         graph,
         work.simplified,
@@ -139,9 +141,10 @@ class Work:
 
 
 class Ready(NamedTuple):
-    """What runs a plan, whether its code was there already, and what more there is for a GPU."""
+    """What runs a plan, code or kernels; whether it was there already, and what more there is for a
+    GPU."""
 
-    entry: Entry
+    entry: Any
     cached: bool
     gpu: GpuCode | None = None
 
@@ -168,6 +171,12 @@ class Backend(Protocol):
 
     def ready(self, work: Work, clock: Clock) -> Ready:
         """A plan, ready to run."""
+        ...
+
+    def runner(
+        self, needs: Needs, entry: Any, results: list[TensorType], threads: int | None
+    ) -> Runner:
+        """What calls what is ready."""
         ...
 
 
@@ -202,6 +211,11 @@ class Native(NamedTuple):
         if found is None:
             return Ready(*native_entry(work.plan, self.text(work.plan), clock))
         return Ready(found, cached=True)
+
+    def runner(
+        self, needs: Needs, entry: Entry, results: list[TensorType], threads: int | None
+    ) -> Executable:
+        return Executable(needs, entry, results, threads)
 
 
 def planned(

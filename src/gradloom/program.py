@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradloom.ir.graph import Graph
-from gradloom.runtime.executable import Executable
+from gradloom.runtime.course import Runner
 
 if TYPE_CHECKING:
     from gradloom.plan.dealt import DevicePlan
@@ -37,7 +37,7 @@ class Program:
     simplify: Callable[[], Graph]
     read_plan: Callable[[], Plan]
     write_driver: Callable[[Plan], str]
-    executable: Executable
+    executable: Runner
     seconds: dict[str, float] = field(default_factory=dict)
     cached: bool = False
     gpu: GpuCode | None = None  # of a program for a GPU

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gradloom.clock import Clock
 from gradloom.errors import TracingError, Where, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, paths
@@ -31,7 +29,7 @@ class Traced(NamedTuple):
 
     graph: Graph
     structure: Structure  # of the result
-    captured: tuple[np.ndarray, ...]
+    captured: tuple[Any, ...]  # NumPy's arrays, and those on a GPU
     clock: Clock  # of the compilation that begins with it
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradloom.codegen.cut import cut
+from gradloom.codegen.cut import cut, settled
 from gradloom.codegen.primitives import namespace
 
 HEAD = """\
@@ -97,6 +97,11 @@ def memory(mode):
     return x.view(np.uint8), np.zeros(256, np.uint8), control.view(np.uint8)
 
 
+def alone(text, mode):
+    """By one who computes addresses where they are needed."""
+    return whole(settled(text), mode)
+
+
 def whole(text, mode):
     x, arena, control = memory(mode)
     names = namespace() | {"add": add}
@@ -130,19 +135,29 @@ def test_groups_one_after_another_do_what_the_driver_does(name, mode):
     text = HEAD + body + "    return 0\n"
     made, host = cut(text)
     assert (len(made), host.straight) == (groups, straight)
-    for got, want in zip(in_groups(text, mode), whole(text, mode), strict=True):
-        assert got.tolist() == want.tolist()
+    for run in in_groups, alone:
+        for got, want in zip(run(text, mode), whole(text, mode), strict=True):
+            assert got.tolist() == want.tolist()
 
 
 def test_a_group_has_what_it_needs_and_no_more():
     text = HEAD + ROWS + "    return 0\n"
     (first, second, third), _ = cut(text)
-    assert first.text.count("=") == 4  # lower, upper, x, y
+    assert first.text.count(" = ") == 6  # lower, upper, the part, x, y
     assert (first.more, second.more) == ((), ("round_0",))
     assert third.more == ("round_0", "round_1")
     assert [group.grains for group in (first, second, third)] == [3, 2, 1]
     assert "round_0 * 16" in third.text
     assert "lower" not in third.text
+
+
+def test_who_has_no_part_of_a_stage_computes_no_addresses():
+    text = settled(HEAD + ROWS + "    return 0\n")
+    lines = text.splitlines()
+    at = lines.index("    if part_start < part_stop:")
+    assert lines[at + 1 : at + 3] == ["        x = get_ptr(table, 0)", "        y = view(arena, 0)"]
+    assert not any("get_ptr" in line or "view" in line for line in lines[:at])
+    assert text.count("meet") == 2
 
 
 COUNTED = """\

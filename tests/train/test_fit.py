@@ -97,8 +97,8 @@ def test_an_interrupt_stops_between_steps_and_leaves_a_usable_state(monkeypatch)
 
     real = loop.drive
 
-    def watched(course, interruptible=False, watch=None):
-        return real(course, interruptible, interrupt)
+    def watched(executable, course, interruptible=False, watch=None):
+        return real(executable, course, interruptible, interrupt)
 
     monkeypatch.setattr("gradloom.train.fit.drive", watched)
     with pytest.raises(KeyboardInterrupt):

@@ -240,7 +240,7 @@ def test_planned_bytes_are_the_bytes_touched():
             frame = executable.frame()
             frame.arena[:] = filling
             executable.release(frame)
-            executable([x, y], state.storage.addresses)
+            executable([x, y], state.storage)
         touched |= frame.arena != filling
     planned = program.plan.arena_bytes
     last = int(np.flatnonzero(touched).max())

@@ -72,22 +72,83 @@ def cut(text: str) -> tuple[tuple[Group, ...], Host]:
         launch(0)
         launch(1)
     """
-    functions = [d for d in ast.parse(text).body if isinstance(d, ast.FunctionDef)]
-    entry = next(f for f in functions if f.name == ENTRY)
+    entry, scissors = _opened(text)
     more = [a.arg for a in entry.args.args[5:]]
-    scissors = _Scissors([f for f in functions if f is not entry])
     body = scissors.block(entry.body, [], more)
     needed = _needed([*_assignments(body)], _questions(body))
     host = _function(ENTRY, [*GIVEN, *more], _only(body, needed) or [ast.Pass()])
-    return tuple(scissors.groups), Host(ast.unparse(host), tuple(more), _straight(body, needed))
+    groups = tuple(scissors.group(number) for number in range(len(scissors.bodies)))
+    return groups, Host(ast.unparse(host), tuple(more), _straight(body, needed))
+
+
+def settled(text: str) -> str:
+    """A driver's text in which each statement computes the addresses that it needs, if there is a
+    part of it to do: who computes all of them first has to keep them.
+
+    Of a perceptron of 13 layers with Adam the addresses alone are more than a thread has registers
+    for.
+
+    >>> print(
+    ...     settled(
+    ...         "def program(table, arena, control, worker, team):\\n"
+    ...         "    upper = cut(worker + 1, team)\\n"
+    ...         "    x = get_ptr(table, 0)\\n"
+    ...         "    meet(control, team)\\n"
+    ...         "    double(0, share(7, 2, upper), x)\\n"
+    ...         "    return 0\\n"
+    ...     )
+    ... )
+    def program(table, arena, control, worker, team):
+        meet(control, team)
+        upper = cut(worker + 1, team)
+        x = get_ptr(table, 0)
+        double(0, share(7, 2, upper), x)
+        return 0
+    """
+    entry, scissors = _opened(text, apart=False)
+    body = scissors.block(entry.body, [], [])
+    needed = _needed([*_assignments(body)], _questions(body))
+    entry.body = _Joined(scissors.bodies).all(_only(body, needed))
+    whole = [*scissors.others.values(), ast.fix_missing_locations(entry)]
+    return "\n\n\n".join(map(ast.unparse, whole))
+
+
+def _opened(text: str, *, apart: bool = True) -> tuple[ast.FunctionDef, _Scissors]:
+    functions = [d for d in ast.parse(text).body if isinstance(d, ast.FunctionDef)]
+    entry = next(f for f in functions if f.name == ENTRY)
+    return entry, _Scissors([f for f in functions if f is not entry], apart)
+
+
+class _Joined(ast.NodeTransformer):
+    """Groups in the place of their launches."""
+
+    def __init__(self, bodies: Sequence[list[ast.stmt]]) -> None:
+        self.bodies = bodies
+
+    def all(self, body: Iterable[ast.stmt]) -> list[ast.stmt]:
+        """Some statements."""
+        return [part for s in body for part in _listed(self.visit(s))]
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt | list[ast.stmt]:
+        if not _is_call(node, LAUNCH):
+            return node
+        assert isinstance(node.value, ast.Call)
+        return self.bodies[int(ast.unparse(node.value.args[0]))]
+
+
+def _listed(found: ast.stmt | list[ast.stmt]) -> list[ast.stmt]:
+    return found if isinstance(found, list) else [found]
 
 
 class _Scissors:
-    """One driver being cut; `others` are the functions that it calls."""
+    """One driver being cut; `others` are the functions that it calls.  If the groups do not come
+    `apart`, all meet where they did."""
 
-    def __init__(self, others: Sequence[ast.FunctionDef]) -> None:
+    def __init__(self, others: Sequence[ast.FunctionDef], apart: bool) -> None:
         self.others = {f.name: f for f in others}
-        self.groups: list[Group] = []
+        self.apart = apart
+        self.bodies: list[list[ast.stmt]] = []  # of the groups
+        self.more: list[list[str]] = []
 
     def block(
         self, body: Sequence[ast.stmt], known: Sequence[ast.stmt], more: Sequence[str]
@@ -105,15 +166,17 @@ class _Scissors:
 
         for at, statement in enumerate(body):
             if _is_call(statement, MEET):
-                if not _counts(body[at + 1 :], group, known):
+                if not self.apart or not _counts(body[at + 1 :], group, known):
                     launch()
+                done += [statement] * (not self.apart)
             elif _only_assigns(statement):
                 known.append(statement)
                 done.append(statement)
             elif _leads(statement):
                 launch()
-                done.append(self.led(statement, known, more))
-            elif not isinstance(statement, ast.Return):
+                if not (self.apart and isinstance(statement, ast.Return)):
+                    done.append(self.led(statement, known, more))
+            else:
                 group.append(statement)
         launch()
         return done
@@ -129,26 +192,31 @@ class _Scissors:
         if isinstance(statement, ast.If):
             body = self.block(statement.body, known, more) or [ast.Pass()]
             return ast.If(statement.test, body, self.block(statement.orelse, known, more))
-        return statement  # break
+        return statement  # break, or return
 
     def launch(
         self, group: Sequence[ast.stmt], known: Sequence[ast.stmt], more: Sequence[str]
     ) -> ast.stmt:
         """The launch of these statements, which become a group."""
-        number = len(self.groups)
-        body = [*_needed(known, group), *group]
+        body = [local for statement in group for local in _alone(statement, known)]
+        heads = [s.test if isinstance(s, ast.If) and not s.orelse else s for s in body]
+        body = [*_needed(known, heads), *body]
         used = _names(body)
-        taken = [name for name in more if name in used]
-        called = _calls(body)
-        stages = [name for name in called if name not in PRIMITIVES]
+        self.bodies.append(body)
+        self.more.append([name for name in more if name in used])
+        given = [ast.Constant(len(self.bodies) - 1), *map(_name, self.more[-1])]
+        return ast.Expr(ast.Call(_name(LAUNCH), given, []))
+
+    def group(self, number: int) -> Group:
+        """A group as a function."""
+        body, more = self.bodies[number], self.more[number]
+        stages = [name for name in _calls(body) if name not in PRIMITIVES]
         name = f"group_{number}_{stages[0]}" if stages else f"group_{number}"
         ending = ast.Return(ast.Constant(0))
-        main = _function(name, [*GIVEN, "worker", "team", *taken], [*body, ending])
+        main = _function(name, [*GIVEN, "worker", "team", *more], [*body, ending])
         text = "\n\n\n".join(map(ast.unparse, [*self._called(stages), main]))
         grains = max(map(_grains, _shares(body)), default=1)
-        self.groups.append(Group(name, text, tuple(taken), tuple(stages), grains))
-        given = [ast.Constant(number), *(ast.Name(name, ast.Load()) for name in taken)]
-        return ast.Expr(ast.Call(ast.Name(LAUNCH, ast.Load()), given, []))
+        return Group(name, text, tuple(more), tuple(stages), grains)
 
     def _called(self, names: Iterable[str]) -> list[ast.FunctionDef]:
         """The functions of the text that are called, and what they call."""
@@ -179,7 +247,7 @@ def _only_assigns(statement: ast.stmt) -> bool:
 def _leads(statement: ast.stmt) -> bool:
     """Whether all meet in it, or it is a step of the host's."""
     parts = ast.walk(statement)
-    return any(isinstance(part, ast.Break) or _is_call(part, MEET) for part in parts)
+    return any(isinstance(p, ast.Break | ast.Return) or _is_call(p, MEET) for p in parts)
 
 
 def _counts(rest: Sequence[ast.stmt], group: Sequence[ast.stmt], known: Sequence[ast.stmt]) -> bool:
@@ -188,6 +256,31 @@ def _counts(rest: Sequence[ast.stmt], group: Sequence[ast.stmt], known: Sequence
     follows = [s for s in rest if not isinstance(s, ast.Return)]
     counting = len(follows) == 1 and _calls(follows) == ["count"]
     return counting and bool(group) and "done" not in _names(_needed(known, group))
+
+
+# ---- each statement by itself
+
+
+START, STOP = "part_start", "part_stop"
+
+
+def _alone(statement: ast.stmt, known: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """A statement and what it needs, for whoever has a part of it."""
+    if isinstance(statement, ast.If) and not statement.orelse:
+        yield ast.If(statement.test, [*_needed(known, statement.body), *statement.body], [])
+        return
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    shared = isinstance(call, ast.Call) and len(_shares([statement])) == 2
+    if not shared:
+        yield statement
+        return
+    assert isinstance(call, ast.Call)
+    start, stop, *given = call.args
+    yield ast.Assign([_name(START, ast.Store())], start)
+    yield ast.Assign([_name(STOP, ast.Store())], stop)
+    test = ast.Compare(_name(START), [ast.Lt()], [_name(STOP)])
+    made = ast.Expr(ast.Call(call.func, [_name(START), _name(STOP), *given], []))
+    yield ast.If(test, [*_needed(known, given), made], [])
 
 
 # ---- names
@@ -275,6 +368,10 @@ def _grains(share: ast.Call) -> int:
     """How many a stage is dealt out in."""
     extent, grain = (int(ast.unparse(number)) for number in share.args[:2])
     return -(-extent // grain)
+
+
+def _name(name: str, context: ast.expr_context | None = None) -> ast.Name:
+    return ast.Name(name, context or ast.Load())
 
 
 def _function(name: str, arguments: Iterable[str], body: list[ast.stmt]) -> ast.FunctionDef:

@@ -97,18 +97,20 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     if type(tree) is tuple and all(type(leaf) is np.ndarray for leaf in tree):
         return list(tree), _plain_tuple(len(tree))  # what most calls are given
     leaves: list[Any] = []
+    return leaves, _walk(tree, leaves)
 
-    def walk(node: Any) -> Structure:
-        if node is None:
-            return _EMPTY
-        found = _children(node)
-        if found is None:
-            leaves.append(node)
-            return LEAF
-        kind, keys, children = found
-        return Structure(kind, keys, tuple(walk(c) for c in children))
 
-    return leaves, walk(tree)
+# A function inside of `flatten` that calls itself would hold the leaves, which may have memory of a
+# GPU, until Python collects cycles.
+def _walk(node: Any, leaves: list[Any]) -> Structure:
+    if node is None:
+        return _EMPTY
+    found = _children(node)
+    if found is None:
+        leaves.append(node)
+        return LEAF
+    kind, keys, children = found
+    return Structure(kind, keys, tuple(_walk(c, leaves) for c in children))
 
 
 def unflatten(structure: Structure, leaves: Any) -> Any:
@@ -116,24 +118,24 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     remaining = iter(leaves)
     if structure.kind is None:
         return next(remaining)
+    return _built(structure, remaining)
 
-    def build(node: Structure) -> Any:
-        if node.kind is None:
-            return next(remaining)
-        if node.kind is type(None):
-            return None
-        children = [build(c) for c in node.children]
-        if issubclass(node.kind, dict):
-            made = node.kind.__new__(node.kind)  # a defaultdict wants other arguments than a dict
-            made.update(zip(node.keys, children, strict=True))
-            return made
-        if hasattr(node.kind, "_fields"):
-            return node.kind(*children)
-        if issubclass(node.kind, list | tuple):
-            return node.kind(children)
-        return _rebuilt(node.kind, dict(zip(node.keys, children, strict=True)))
 
-    return build(structure)
+def _built(node: Structure, remaining: Iterator[Any]) -> Any:
+    if node.kind is None:
+        return next(remaining)
+    if node.kind is type(None):
+        return None
+    children = [_built(c, remaining) for c in node.children]
+    if issubclass(node.kind, dict):
+        made = node.kind.__new__(node.kind)  # a defaultdict wants other arguments than a dict
+        made.update(zip(node.keys, children, strict=True))
+        return made
+    if hasattr(node.kind, "_fields"):
+        return node.kind(*children)
+    if issubclass(node.kind, list | tuple):
+        return node.kind(children)
+    return _rebuilt(node.kind, dict(zip(node.keys, children, strict=True)))
 
 
 def _rebuilt(kind: Any, fields: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gradloom.device_array import DeviceArray
 from gradloom.errors import MissingError, TracingError, message, user_where
 from gradloom.frontend.record import Record
 from gradloom.ir.node import Node
@@ -345,7 +346,7 @@ _REFUSED = {
         " gnp.at(x)[i].get(); or pass the number as a Python int",
     ),
 }
-_OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, Tensor)
+_OPERANDS = (bool, int, float, complex, list, tuple, np.ndarray, np.generic, DeviceArray, Tensor)
 
 
 def is_number(value: Any) -> bool:

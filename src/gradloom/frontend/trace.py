@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradloom.clock import Clock
+from gradloom.device_array import DeviceArray
 from gradloom.errors import DtypeError, GradloomError, RangeError, TracingError, message, user_where
 from gradloom.frontend.tensor import Tensor, is_number
 from gradloom.ir.node import Node
@@ -25,10 +26,10 @@ class Trace:
     """
 
     def __init__(self) -> None:
-        self.captured: dict[int, tuple[np.ndarray, Node]] = {}
+        self.captured: dict[int, tuple[Any, Node]] = {}
         self.clock = Clock()
 
-    def capture(self, array: np.ndarray) -> Node:
+    def capture(self, array: np.ndarray | DeviceArray) -> Node:
         found = self.captured.get(id(array))
         if found is None:
             found = array, parameter(type_of(array))
@@ -67,13 +68,13 @@ def type_of(value: Any, what: str = "") -> TensorType:
     """
     if isinstance(value, Tensor):
         return value.node.type
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = value if isinstance(value, np.ndarray | DeviceArray) else np.asarray(value)
     if array.dtype.name not in DTYPES:
         raise _unsupported(value, array, what)
     return TensorType(array.shape, array.dtype.name)
 
 
-def _unsupported(value: Any, array: np.ndarray, what: str) -> GradloomError:
+def _unsupported(value: Any, array: Any, what: str) -> GradloomError:
     lead = f"{what}: " if what else ""
     if is_number(value):
         return _does_not_fit(value, "int64")
@@ -128,6 +129,9 @@ def lift(value: Any, dtype: str | None = None) -> Node:
         if not fits(value, wanted):
             raise _does_not_fit(value, wanted)
         return const(value, wanted)
+    if isinstance(value, DeviceArray):
+        node: Node = current().capture(value)
+        return node
     array = np.asarray(value)
     found = type_of(array)
     if array.ndim == 0:

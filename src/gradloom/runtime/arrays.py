@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradloom.device_array import DeviceArray
 from gradloom.errors import InternalError
 from gradloom.ir.types import DTYPES
 
@@ -39,12 +40,15 @@ def _check_layout() -> None:
 _check_layout()
 
 
-def contiguous(array: Any, dtype: str) -> np.ndarray:
-    """A C-contiguous array in this machine's byte order; the array itself if it is one."""
+def contiguous(array: Any, dtype: str) -> Any:
+    """A C-contiguous array in this machine's byte order; the array itself if it is one, or lies on
+    a GPU."""
     if type(array) is np.ndarray and array.dtype is NATIVE[dtype]:
         flags = array.flags
         if flags.c_contiguous and flags.aligned:
             return array
+    if type(array) is DeviceArray:
+        return array
     return np.require(array, NATIVE[dtype], ["C", "A"])
 
 

@@ -14,19 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradloom.codegen.primitives import ARRIVED
-from gradloom.codegen.words import BATCHES, FAULTS, START, STOP, UNTIL
-from gradloom.errors import RangeError, message
+from gradloom.codegen.words import BATCHES, DONE, FAULTS, IN_PLACE, START, STOP, UNTIL
+from gradloom.errors import out_of_range
 from gradloom.frontend.record import failure
 from gradloom.ir.types import TensorType
 from gradloom.plan.needs import Needs, best_team, gain
 from gradloom.runtime.arrays import address, aligned
 from gradloom.runtime.cores import cores
+from gradloom.runtime.course import STATELESS, Course, Flight, Resident
 from gradloom.runtime.pace import Pace
 from gradloom.runtime.recycling import LARGE_BYTES, Reserve
 from gradloom.runtime.team import team
 from gradloom.settings import current as current_settings
-
-STATELESS: Sequence[int] = ()
 
 
 class Entry(Protocol):
@@ -48,7 +47,7 @@ class Frame:
     table: Any
     addresses: tuple[int, int, int, int, int]  # of table, arena and control; worker 0, alone
     results: list[np.ndarray | None]  # places for those without axes, which are copied out
-    tenant: Any = None  # the state whose addresses come first in the table
+    tenant: Any = None  # the addresses of the state that come first in the table
 
 
 class Executable:
@@ -79,6 +78,7 @@ class Executable:
             if t.ndim
         ]
         self._scalars = [i for i, t in enumerate(self.results) if not t.ndim]
+        self.flight: Callable[[Course], Flight] = partial(NativeFlight, self)
         self._frames: list[Frame] = []
         # Threads that run a call; an entry of Python text is run by one.
         self.share_among(best_team(needs.effort, threads or cores()) if entry.address else 1)
@@ -102,6 +102,13 @@ class Executable:
         so, and more table entries."""
         self.staging_bytes = staging_bytes
         self._slots += extra_slots
+
+    @property
+    def control_bytes(self) -> int:
+        """Control words, and the table of addresses."""
+        frame = self.frame()
+        self.release(frame)
+        return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
 
     def frame(self, gathering: bool = False) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
@@ -131,15 +138,14 @@ class Executable:
     def release(self, frame: Frame) -> None:
         self._frames.append(frame)
 
-    def __call__(self, arrays: Sequence[np.ndarray], state: Sequence[int] = STATELESS) -> list[Any]:
+    def __call__(self, arrays: Sequence[np.ndarray], state: Resident = STATELESS) -> list[Any]:
         """Outputs, as new arrays, and as NumPy's scalars where they have no axes.  `arrays` are
-        contiguous and of the planned types; of a training step, one batch, which follows the
-        addresses of its state."""
+        contiguous and of the planned types; of a training step, one batch, for its state."""
         frame = self.frame()
         try:
-            if frame.tenant is not state:
+            if frame.tenant is not state.addresses:
                 self._settle(frame, state)
-            table, slot = frame.table, len(state)
+            table, slot = frame.table, len(state.addresses)
             for array in arrays:
                 table[slot] = address(array)
                 slot += 1
@@ -156,16 +162,17 @@ class Executable:
         finally:
             self._frames.append(frame)
 
-    def _settle(self, frame: Frame, state: Sequence[int]) -> None:
+    def _settle(self, frame: Frame, state: Resident) -> None:
         """Ready a frame for calls of one batch each on a state."""
+        places = state.at_home()
         for word in range(ARRIVED):
             frame.control[word] = word in (UNTIL, BATCHES)
-        for slot, place in enumerate(state):
+        for slot, place in enumerate(places):
             frame.table[slot] = place
         for slot, result in enumerate(frame.results, self.needs.inputs):
             if result is not None:
                 frame.table[slot] = address(result)
-        frame.tenant = state
+        frame.tenant = places
 
     def run(self, frame: Frame) -> None:
         """One pass over the kernels."""
@@ -180,6 +187,14 @@ class Executable:
             self.entry(*frame.addresses)
         else:
             self._timed(frame, self.pace, *self.pace.next())
+
+    def resident(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        """The arrays as many calls are best given them: as they are."""
+        return arrays
+
+    def leaves(self, state: Resident) -> list[Any]:
+        """The arrays of a state, to be read until the next call."""
+        return state.newest()
 
     def run_all(self, frame: Frame, passes: int) -> None:
         """So many batches of a training driver, or fewer, if STOP is set."""
@@ -213,10 +228,47 @@ class Executable:
         for number, where in self.needs.faulting:
             if frame.control[FAULTS + number]:
                 frame.control[FAULTS + number] = 0
-                raise RangeError(
-                    message(
-                        "an index is out of range",
-                        where,
-                        "indices must be in -n ... n - 1 for an axis of size n; gnp.clip them",
-                    )
-                )
+                raise out_of_range(where)
+
+
+class NativeFlight:
+    """A call of native code over many batches."""
+
+    def __init__(self, executable: Executable, course: Course) -> None:
+        self.executable, self.course = executable, course
+        self.frame = frame = executable.frame(gathering=course.mode != IN_PLACE)
+        self.results = [
+            np.empty((course.passes if course.keep or not i else 1, *t.shape), t.dtype)
+            for i, t in enumerate(executable.results)
+        ]
+        course.write_head(frame.control)
+        frame.tenant = None  # the control words are not those of single batches
+        places = [*course.state.at_home(), *map(address, course.arrays)]
+        places += map(address, self.results)
+        if course.order is not None:
+            places.append(address(course.order))
+        frame.table[: len(places)] = places
+
+    def start(self) -> None:
+        """Run it, to its end or until it is stopped."""
+        self.executable.run_all(self.frame, self.course.passes)
+
+    def wait(self) -> None:
+        """Nothing: it is done once it has been started."""
+
+    def done(self) -> int:
+        """How many batches are done."""
+        return int(self.frame.control[DONE])
+
+    def stop(self) -> None:
+        """Let it end after the batch that it is at."""
+        self.frame.control[STOP] = 1
+
+    def finish(self) -> list[np.ndarray]:
+        """The results; raises what was wrong with indices."""
+        self.executable.check(self.frame)
+        return self.results
+
+    def close(self) -> None:
+        """Give back the frame."""
+        self.executable.release(self.frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.codegen import driver, words
+from gradloom.device_array import DeviceArray
 from gradloom.errors import SettingError, ShapeError, message, user_where
 from gradloom.frontend.pytree import Structure, flatten, unflatten
 from gradloom.frontend.trace import EAGER, current
+from gradloom.placement import as_array
 from gradloom.runtime.arrays import contiguous
-from gradloom.train.loop import Course, drive, leading
+from gradloom.runtime.course import Course
+from gradloom.train.loop import drive, leading
 from gradloom.train.state import State
 
 if TYPE_CHECKING:
@@ -29,13 +32,13 @@ History = dict[str, np.ndarray]
 class Rows:
     """The data of a fit: arrays with one leading axis."""
 
-    arrays: list[np.ndarray]
+    arrays: list[Any]
     structure: Structure
     count: int
 
     def tree(self, picked: Any = slice(None)) -> Any:
         """Some rows, in the structure that the data had."""
-        return unflatten(self.structure, [a[picked] for a in self.arrays])
+        return unflatten(self.structure, [np.asarray(a)[picked] for a in self.arrays])
 
 
 @dataclass(frozen=True)
@@ -64,49 +67,54 @@ class Fit:
         whole, rest = divmod(rows.count, size)
         main = self._compiled(size)
         small = self._compiled(rest) if rest else None
+        # Where the programs run: on a GPU they and the state stay there from epoch to epoch.
+        executable = main.program.executable
+        data = executable.resident(main.arrays(rows.arrays))
+        held_out = executable.resident(self.held_out.arrays) if self.held_out else ()
         order = np.empty(rows.count, np.int64)
         losses: list[Any] = []
         checks: list[float] = []
         together = self.epochs if small is None and self.held_out is None else 1
         for epoch in range(0, self.epochs, together):
-            course = self._course(main, whole, order)
-            course.epochs, course.first_epoch = together, epoch
+            course = self._course(main, data, whole, order, together)
+            course.first_epoch = epoch
             course.key, course.mode = self._mode()
-            found = self._drive(course, epoch * self.batches)
+            found = self._drive(main, course, epoch * self.batches)
             if small is None:
                 losses += list(found.reshape(together, whole).mean(axis=1))
             else:
-                course = self._course(small, 1, order)
+                course = self._course(small, data, 1, order)
                 course.first_row = whole * size
                 course.mode = min(self._mode()[1], words.GATHER)  # the order is there already
-                tail = self._drive(course, epoch * self.batches + whole)
+                tail = self._drive(small, course, epoch * self.batches + whole)
                 losses.append((found.sum() * size + tail[0] * rest) / rows.count)
-            checks += self._validated()
+            checks += self._validated(executable.leaves(self.state.storage), held_out)
         return np.array(losses), np.array(checks)
 
     def _compiled(self, size: int) -> Compiled:
-        arrays = [a[:size] for a in self.rows.arrays]
+        arrays = [_some(a, size) for a in self.rows.arrays]
         return self.step.compiled(self.state, arrays, self.rows.structure)
 
-    def _course(self, compiled: Compiled, batches: int, order: np.ndarray) -> Course:
-        pairs = zip(self.rows.arrays, compiled.types, strict=True)
-        arrays = [contiguous(a, t.type.dtype) for a, t in pairs]
+    def _course(
+        self,
+        compiled: Compiled,
+        data: Sequence[Any],
+        batches: int,
+        order: np.ndarray,
+        epochs: int = 1,
+    ) -> Course:
+        arrays = list(data)
         arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
-        executable, places = compiled.program.executable, self.state.storage.addresses
-        return Course(executable, places, arrays, [], batches, order=order)
+        return Course(self.state.storage, arrays, batches, epochs, order=order)
 
-    def _drive(self, course: Course, done: int) -> np.ndarray:
+    def _drive(self, compiled: Compiled, course: Course, done: int) -> np.ndarray:
         """The losses of all batches of a course, `done` batches into the fit."""
-        steps = course.batches * course.epochs
-        course.results = [
-            np.empty((steps if i == 0 else 1, *t.shape), t.dtype)
-            for i, t in enumerate(course.executable.results)
-        ]
         advance = self.advance
         watch = (lambda batch: advance(done + batch)) if advance else None
-        losses = drive(course, interruptible=True, watch=watch)[0]
+        executable = compiled.program.executable
+        losses = np.asarray(drive(executable, course, interruptible=True, watch=watch)[0])
         if advance:
-            advance(done + steps)
+            advance(done + course.passes)
         return losses
 
     def _mode(self) -> tuple[tuple[int, int], int]:
@@ -115,12 +123,13 @@ class Fit:
         low, high = (int(word) for word in np.asarray(self.key, np.uint32))
         return (low, high), words.SHUFFLE
 
-    def _validated(self) -> list[float]:
+    def _validated(self, state: Sequence[Any], held_out: Sequence[Any]) -> list[float]:
         """The loss on held-out rows, in one compiled call; nothing without such rows."""
         if self.held_out is None:
             return []
-        params = unflatten(self.state.storage.structure, self.state.storage.views)[0]
-        return [float(self.step.evaluate(params, *self.held_out.tree()))]
+        params = unflatten(self.state.storage.structure, state)[0]
+        batch = unflatten(self.held_out.structure, held_out)
+        return [float(self.step.evaluate(params, *batch))]
 
     # ---- eagerly
 
@@ -138,7 +147,8 @@ class Fit:
                 if self.advance:
                     self.advance(epoch * self.batches + batch + 1)
             losses.append(total / self.rows.count)
-            checks += self._validated()
+            held_out = self.held_out.arrays if self.held_out else ()
+            checks += self._validated(self.state.storage.newest(), held_out)
         return np.array(losses), np.array(checks)
 
 
@@ -177,11 +187,18 @@ def fit(
 def rows_of(data: Any, what: str) -> Rows:
     """Check that all arrays have as many rows, and at least one."""
     leaves, structure = flatten(data if isinstance(data, tuple) else (data,))
-    arrays = [np.asarray(leaf) for leaf in leaves]
+    arrays = [as_array(leaf) for leaf in leaves]
     count = leading(arrays, what)
     if not count:
         raise ShapeError(message(f"{what} has no rows", user_where(), "give it at least one"))
     return Rows(arrays, structure, count)
+
+
+def _some(array: Any, rows: int) -> Any:
+    """The first rows."""
+    if isinstance(array, DeviceArray):
+        return array.part(0, (rows, *array.shape[1:]))
+    return array[:rows]
 
 
 def permutation(key: Any, epoch: int, rows: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloom.arguments import Accept, acceptor, stack_acceptor
+from gradloom.device_array import DeviceArray
 from gradloom.errors import DtypeError, StateError, message, user_where
 from gradloom.frontend.pytree import Structure, check_same, flatten, paths, unflatten
 from gradloom.frontend.trace import EAGER, current, type_of
@@ -18,10 +19,12 @@ from gradloom.ir.graph import Graph
 from gradloom.jitted import jit, signature
 from gradloom.options import budget, parse
 from gradloom.pipeline import Program, compile_graph
+from gradloom.placement import as_array, check_captured, chosen, placed, where_of
 from gradloom.plan.arena import padded
 from gradloom.runtime.arrays import contiguous
+from gradloom.runtime.course import Course
 from gradloom.tracing import Leaf, Traced, leaf_of, record
-from gradloom.train.loop import Course, drive, leading
+from gradloom.train.loop import drive, leading
 from gradloom.train.optim import GradientTransformation, apply_updates
 from gradloom.train.state import State, Storage
 from gradloom.transform import check_float, value_and_grad
@@ -40,8 +43,14 @@ class Compiled:
     data: range  # which of the program's inputs are the batch
     has_aux: bool
     layout: int  # of the state
+    where: str  # what it is compiled for
     accept: Accept
     accept_stacks: Accept
+
+    def arrays(self, leaves: Sequence[Any]) -> list[Any]:
+        """Leaves of these types, or stacks of them, as the program takes them."""
+        pairs = zip(leaves, self.types, strict=True)
+        return [contiguous(leaf, kind.type.dtype) for leaf, kind in pairs]
 
 
 class TrainStep(Inspectable):
@@ -56,7 +65,7 @@ class TrainStep(Inspectable):
         self.options = parse(options)
         self._compiled: dict[Any, Compiled] = {}
         self._latest: Compiled | None = None
-        self.evaluate = jit(self._loss_alone)
+        self.evaluate = jit(self._loss_alone, device=self.options.device)
 
     # ---- the four verbs
 
@@ -78,17 +87,16 @@ class TrainStep(Inspectable):
             return state.spend(1), out
         storage, compiled, arrays = state.storage, self._latest, None
         if compiled is not None and compiled.layout == storage.layout:
-            arrays = compiled.accept(batch)
+            arrays = self._meant(compiled, compiled.accept(batch))
         if compiled is None or arrays is None:
             leaves, structure = flatten(batch)
-            compiled = self._find(state, leaves, structure)
-            pairs = zip(leaves, compiled.types, strict=True)
-            arrays = [contiguous(leaf, kind.type.dtype) for leaf, kind in pairs]
+            compiled, leaves = self._find(state, leaves, structure)
+            arrays = compiled.arrays(leaves)
         if compiled.traced.captured:
             arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
         if self.options.verify:
             self._verify(compiled, state, arrays)
-        results = compiled.program.executable(arrays, storage.addresses)
+        results = compiled.program.executable(arrays, storage)
         return state.spend(1), _result(compiled, results) if compiled.has_aux else results[0]
 
     def run(self, state: State, *batches: Any) -> tuple[State, Any]:
@@ -102,22 +110,19 @@ class TrainStep(Inspectable):
             return self._eager_run(state, batches)
         storage, compiled, arrays = state.storage, self._latest, None
         if compiled is not None and compiled.layout == storage.layout:
-            arrays = compiled.accept_stacks(batches)
+            arrays = self._meant(compiled, compiled.accept_stacks(batches))
         if compiled is None or arrays is None:
             leaves, structure, _ = _stacks(batches)
-            compiled = self._find(state, [_first(leaf) for leaf in leaves], structure)
-            pairs = zip(leaves, compiled.types, strict=True)
-            arrays = [contiguous(leaf, kind.type.dtype) for leaf, kind in pairs]
+            compiled, _ = self._find(state, [_first(leaf) for leaf in leaves], structure)
+            arrays = compiled.arrays(leaves)
         count = len(arrays[0])
         if compiled.traced.captured:
             arrays += [contiguous(a, a.dtype.name) for a in compiled.traced.captured]
         if count and self.options.verify:
             data = len(compiled.types)
             self._verify(compiled, state, [*(a[0] for a in arrays[:data]), *arrays[data:]])
-        executable = compiled.program.executable
-        results = [np.empty((count, *t.shape), t.dtype) for t in executable.results]
-        course = Course(executable, storage.addresses, arrays, results, count, keep=True)
-        results = drive(course, interruptible=True)
+        course = Course(storage, arrays, count, keep=True)
+        results = drive(compiled.program.executable, course, interruptible=True)
         return state.spend(count), _result(compiled, results)
 
     def fit(
@@ -152,18 +157,30 @@ class TrainStep(Inspectable):
 
     def compiled(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
         """The program for this signature of the batch, compiled if it is new."""
-        return self._find(state, leaves, structure)
+        return self._find(state, leaves, structure)[0]
 
-    def _find(self, state: State, leaves: Sequence[Any], structure: Structure) -> Compiled:
-        key = (structure, tuple(map(signature, leaves)), state.storage.layout)
+    def _meant(self, compiled: Compiled, arrays: list[Any] | None) -> list[Any] | None:
+        """The arrays that a program accepts, if it runs where a call with them is to run."""
+        if arrays is None or (compiled.where == "cpu" and not chosen):
+            return arrays
+        return arrays if compiled.where == where_of(self.options, arrays) else None
+
+    def _find(
+        self, state: State, leaves: Sequence[Any], structure: Structure
+    ) -> tuple[Compiled, list[Any]]:
+        """The program for these leaves of a batch, and the leaves as it takes them."""
+        where, leaves = placed(self.options, leaves)
+        key = (structure, tuple(map(signature, leaves)), state.storage.layout, where)
         found = self._compiled.get(key)
         if found is None:
             types = tuple(map(leaf_of, leaves))
-            found = self._compiled[key] = self._compile(state, types, structure)
+            found = self._compiled[key] = self._compile(state, types, structure, where)
         self._latest = found
-        return found
+        return found, leaves
 
-    def _compile(self, state: State, types: tuple[Leaf, ...], structure: Structure) -> Compiled:
+    def _compile(
+        self, state: State, types: tuple[Leaf, ...], structure: Structure, where: str
+    ) -> Compiled:
         kinds = [Leaf(t) for t in state.storage.types]
         held = len(kinds)
         has_aux = False
@@ -177,6 +194,7 @@ class TrainStep(Inspectable):
             return out, leaves
 
         traced = record(update, [*kinds, *types])
+        check_captured(where, traced.captured)
         results = len(traced.graph.outputs) - held
         graph = Graph(
             traced.graph.inputs,
@@ -203,17 +221,18 @@ class TrainStep(Inspectable):
             options.threads,
             traced.clock,
             options.flush_denormals,
-            options.where,
+            where,
             options.precision,
         )
         program.executable.reserve(staged, extra_slots=1)
-        accept = acceptor(structure, types), stack_acceptor(structure, types)
-        return Compiled(out, program, types, data, has_aux, state.storage.layout, *accept)
+        also = None if where == "cpu" else DeviceArray
+        accept = acceptor(structure, types, also), stack_acceptor(structure, types, also)
+        return Compiled(out, program, types, data, has_aux, state.storage.layout, where, *accept)
 
-    def _verify(self, compiled: Compiled, state: State, arrays: Sequence[np.ndarray]) -> None:
+    def _verify(self, compiled: Compiled, state: State, arrays: Sequence[Any]) -> None:
         from gradloom.verification import verify
 
-        verify(compiled.program, [*state.storage.views, *arrays])
+        verify(compiled.program, [*state.storage.newest(), *map(np.asarray, arrays)])
 
     def _update(self, tree: Any, batch: Any) -> tuple[tuple[Any, Any], bool]:
         """The training step as a user would write it."""
@@ -268,7 +287,7 @@ class TrainStep(Inspectable):
         """The program for `(state, *batch)`, or the one used last."""
         if args:
             leaves, structure = flatten(args[1:])
-            return self._find(args[0], leaves, structure).program
+            return self._find(args[0], leaves, structure)[0].program
         if self._latest is None:
             raise StateError(
                 message(
@@ -315,19 +334,21 @@ def _check_real(leaf: Any, path: str) -> None:
         )
 
 
-def _stacks(batches: Any) -> tuple[list[np.ndarray], Structure, int]:
+def _stacks(batches: Any) -> tuple[list[Any], Structure, int]:
     """The leaves as arrays, their structure, and how many batches they hold."""
     leaves, structure = flatten(batches)
-    arrays = [np.asarray(leaf) for leaf in leaves]
+    arrays = [as_array(leaf) for leaf in leaves]
     return arrays, structure, leading(arrays, "the stack of batches")
 
 
-def _first(array: np.ndarray) -> np.ndarray:
+def _first(array: Any) -> Any:
     """One batch of a stack; for no batches at all, an example of one."""
+    if isinstance(array, DeviceArray):
+        return array.part(0, array.shape[1:])
     return array[0] if len(array) else np.zeros(array.shape[1:], array.dtype)
 
 
-def _result(compiled: Compiled, results: list[np.ndarray]) -> Any:
+def _result(compiled: Compiled, results: list[Any]) -> Any:
     if not compiled.has_aux:
         return results[0]
     value, aux = unflatten(compiled.traced.structure, results)

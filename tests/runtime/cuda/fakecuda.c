@@ -29,7 +29,7 @@ typedef int (*Executor)(const char *image, uint64_t image_bytes, const char *ker
 
 typedef struct { char *image; uint64_t bytes; } Module;
 typedef struct { Module *module; char name[NAMES]; uint32_t dynamic_bytes; } Function;
-typedef enum { LAUNCH, COPY_IN, COPY_OUT, COPY, SET, RECORD, WAIT, GRAPH, LOOP } Kind;
+typedef enum { LAUNCH, COPY_IN, COPY_OUT, COPY, SET, RECORD, WAIT, GRAPH, LOOP, FREE } Kind;
 typedef struct Op {
     Kind kind;
     struct Op *next;
@@ -105,19 +105,23 @@ static char *host_of(Place place, uint64_t bytes) { /* where it is, if one block
     return 0;
 }
 
-static Code cuMemAlloc(Place *place, size_t bytes) {
-    BEGIN; HEALTHY;
-    if (captures) FAIL(CAPTURE_UNSUPPORTED);
+static Code allocated(Place *place, size_t bytes) {
     uint64_t at = VARIABLES, used = bytes;
     int i = 0;
     for (; i < nblocks && blocks[i].start < at + bytes + GRANULE; i++)
         at = (blocks[i].start + blocks[i].bytes + 2 * GRANULE - 1) / GRANULE * GRANULE;
     for (int j = 0; j < nblocks; j++) used += blocks[j].bytes;
-    if (used > capacity || at + bytes > RESERVED || nblocks == BLOCKS) FAIL(OUT_OF_MEMORY);
+    if (used > capacity || at + bytes > RESERVED || nblocks == BLOCKS) return OUT_OF_MEMORY;
     memmove(blocks + i + 1, blocks + i, (nblocks - i) * sizeof *blocks);
     blocks[i].start = at, blocks[i].bytes = bytes, nblocks++;
     memset(storage + at, 0xFF, bytes);
     *place = BASE + at;
+    return 0;
+}
+
+static Code cuMemAlloc(Place *place, size_t bytes) {
+    BEGIN; HEALTHY;
+    code = captures ? CAPTURE_UNSUPPORTED : allocated(place, bytes);
     END;
 }
 
@@ -148,6 +152,36 @@ static Code cuMemFree(Place place) {
     else code = release(place);
     END;
 }
+
+/* Memory in the order of a stream: it is there at once, and gone when the stream comes to that. */
+
+static Code cuMemPoolCreate(void **pool, const void *properties) { BEGIN; HEALTHY; *pool = &nblocks; END; }
+static Code cuMemPoolSetAttribute(void *pool, int which, void *value) { BEGIN; HEALTHY; END; }
+
+static Code cuMemAllocFromPoolAsync(Place *place, size_t bytes, void *pool, void *stream) {
+    BEGIN; HEALTHY;
+    code = allocated(place, bytes);
+    END;
+}
+
+static void put(Stream *stream, Op op);
+static Stream *stream_of(void *handle);
+
+static Code cuMemFreeAsync(Place place, void *stream) {
+    BEGIN; HEALTHY;
+    if (!host_of(place, 0)) FAIL(INVALID);
+    put(stream_of(stream), (Op){.kind = FREE, .to = place});
+    END;
+}
+
+static Code cuPointerGetAttribute(void *value, int which, Place place) {
+    BEGIN; HEALTHY;
+    *(int *)value = 0;
+    if (which != 9 || !host_of(place, 1)) FAIL(INVALID); /* 9: the number of the device */
+    END;
+}
+
+static Code cuCtxSynchronize(void) { BEGIN; HEALTHY; drain_all(); code = fault; END; }
 
 static Code cuMemGetInfo(size_t *free_bytes, size_t *total) {
     BEGIN; HEALTHY;
@@ -430,6 +464,8 @@ static const struct { const char *name; void *function; } TABLE[] = {
     ROW(cuEventRecord), ROW(cuEventSynchronize), ROW(cuEventElapsedTime), ROW(cuModuleLoadData),
     ROW(cuModuleUnload), ROW(cuModuleGetFunction), ROW(cuFuncSetAttribute), ROW(cuLaunchKernel),
     ROW(cuOccupancyMaxActiveBlocksPerMultiprocessor), ROW(cuLaunchKernelEx), ROW(cuStreamBeginCapture),
+    ROW(cuMemPoolCreate), ROW(cuMemPoolSetAttribute),
+    ROW(cuMemAllocFromPoolAsync), ROW(cuMemFreeAsync), ROW(cuPointerGetAttribute), ROW(cuCtxSynchronize),
     ROW(cuStreamBeginCaptureToGraph),
     ROW(cuGraphCreate), ROW(cuGraphConditionalHandleCreate), ROW(cuGraphAddNode), ROW(cuStreamEndCapture), ROW(cuStreamIsCapturing), ROW(cuGraphInstantiate), ROW(cuGraphDestroy),
     ROW(cuGraphExecDestroy), ROW(cuGraphLaunch),

@@ -1,6 +1,6 @@
 /* Streams, events and copies of the fake driver: a part of fakecuda.c. */
 
-static Stream *stream_of(void *handle) { return handle ? handle : &legacy; }
+static Stream *stream_of(void *handle) { return (uintptr_t)handle > 2 ? handle : &legacy; } /* 1, 2: its names */
 
 static void put(Stream *stream, Op op) {
     Op *made = malloc(sizeof op);
@@ -29,6 +29,7 @@ static void perform(Op *op) {
     case COPY_IN: memcpy(host_of(op->to, op->bytes), op->owned ? op->owned : op->host, op->bytes); break;
     case COPY_OUT: memcpy(op->host, host_of(op->from, op->bytes), op->bytes); break;
     case COPY: memmove(host_of(op->to, op->bytes), host_of(op->from, op->bytes), op->bytes); break;
+    case FREE: release(op->to); break;
     case SET: memset(host_of(op->to, op->bytes), op->byte, op->bytes); break;
     case RECORD: op->event->done = op->number; op->event->time = now(); break;
     case WAIT: if (op->event->done < op->number) drain(op->event->stream, op->event, op->number); break;

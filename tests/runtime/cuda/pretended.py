@@ -5,12 +5,14 @@ the interpreter of PTX.
 """
 
 import pytest
+from tests import gpus
 from tests.runtime.cuda.fake import fake_library
 from tests.runtime.cuda.interpreted import interpreted
 
 _reason = fake_library()
 if isinstance(_reason, str):
     raise pytest.UsageError(_reason)
+gpus.DRIVER = True
 _patch = pytest.MonkeyPatch()
 _device = interpreted(_patch)
 next(_device)

@@ -100,9 +100,10 @@ GRAPHS = {
 }
 
 
-def assert_in_registers(ptx: str, arch: str, fewest: int) -> None:
-    found = link([ptx], arch).resources
-    assert len(found) >= fewest
+def assert_in_registers(program: Program, arch: str, fewest: int) -> None:
+    """Each of its kernels has several stages, one after another."""
+    assert len(program.gpu.plan.functions) >= fewest
+    found = link([program.gpu.ptx.text], arch).resources
     wrong = {
         name: taken
         for name, taken in found.items()
@@ -112,10 +113,10 @@ def assert_in_registers(ptx: str, arch: str, fewest: int) -> None:
 
 
 @cache
-def ptx_of(kind: str) -> str:
+def program_of(kind: str) -> Program:
     """The oldest PTX, which every GPU takes: to write it takes as long as to link it."""
     with settings(disable=("persistent",)):
-        return compile_graph(GRAPHS[kind](), device=f"cuda-ptx:{ARCHS[0]}").gpu.ptx.text
+        return compile_graph(GRAPHS[kind](), device=f"cuda-ptx:{ARCHS[0]}")
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -123,7 +124,7 @@ def ptx_of(kind: str) -> str:
     ("kind", "fewest"), [("elementwise", 170), ("sampled", 40), ("derivatives", 130)]
 )
 def test_every_row_takes_registers_alone(kind, fewest, arch):
-    assert_in_registers(ptx_of(kind), arch, fewest)
+    assert_in_registers(program_of(kind), arch, fewest)
 
 
 # ---- kinds of kernels, by programs that have them
@@ -174,7 +175,7 @@ KINDS = {
 
 @cache
 def programs(arch: str) -> list[Program]:
-    """Each with kernels of its own for its stages."""
+    """Each with a kernel for each group of its stages."""
     with settings(disable=("persistent",)):
         return [
             gl.jit(function, target=f"cuda-ptx:{arch}").program(*arrays)
@@ -185,4 +186,24 @@ def programs(arch: str) -> list[Program]:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_kind_of_kernel_takes_registers_alone(arch):
     for program in programs(arch):
-        assert_in_registers(program.gpu.ptx.text, arch, fewest=1)
+        assert_in_registers(program, arch, fewest=1)
+
+
+# The kernel that runs a whole driver calls its stages as functions, by the convention that has the
+# arguments beyond the first few on the stack, and there the registers that a function must keep.
+STACK_BYTES = 512
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_training_step_in_one_kernel(arch):
+    step = gl.train_step(
+        lambda p, x, y: gl.nn.softmax_cross_entropy(gnp.tanh(x @ p[0] + p[1]) @ p[2], y).mean(),
+        gl.optim.adam(1e-3),
+        target=f"cuda-ptx:{arch}",
+    )
+    state = step.init([normal(200, 128), normal(128), normal(128, 10)])
+    found = link([step.ptx(state, normal(24, 200), np.zeros(24, np.int64))], arch).resources
+    ((name, taken),) = found.items()
+    assert name == "persistent"
+    assert taken.spill_stores == taken.spill_loads == 0
+    assert taken.stack_bytes <= STACK_BYTES

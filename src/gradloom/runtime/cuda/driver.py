@@ -111,7 +111,7 @@ class Device:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """What a function of the driver gives in this device's context."""
-        return self.checked(function, self._in_context(function, *arguments))
+        return self.checked(function, self.in_context(function, *arguments))
 
     def checked(self, function: str, said: tuple[Any, ...]) -> Any:
         """The results of a call, if it did not fail."""
@@ -136,12 +136,13 @@ class Device:
 
         Raises DeviceMemoryError, and allocates nothing, where they are not free.
         """
-        code, address = self._in_context("cuMemAlloc", max(nbytes, 1))
+        code, address = self.in_context("cuMemAlloc", max(nbytes, 1))
         if int(code) == OUT_OF_MEMORY:
             raise out_of_memory(nbytes, self.free_bytes(), self.total_bytes, self.name)
         return int(self.checked("cuMemAlloc", (code, address)))
 
-    def _in_context(self, function: str, *arguments: Any) -> tuple[Any, ...]:
+    def in_context(self, function: str, *arguments: Any) -> tuple[Any, ...]:
+        """What a function of the driver says: an error or 0, and what it gives."""
         found = self._driver
         self.checked("cuCtxPushCurrent", found.cuCtxPushCurrent(self._context))
         try:
@@ -275,7 +276,7 @@ class Device:
             try:
                 give(stream)
             except BaseException:
-                _, captured = self._in_context("cuStreamEndCapture", stream)
+                _, captured = self.in_context("cuStreamEndCapture", stream)
                 if into is None and captured is not None and int(captured):
                     self.call("cuGraphDestroy", captured)
                 raise

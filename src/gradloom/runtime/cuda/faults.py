@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gradloom.errors import DeviceError, DeviceMemoryError, GradloomError, ToolchainError
 
 DOCTOR = "python -m gradloom doctor says what is found"
-OUT_OF_MEMORY = 2
+INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ class Call:
     """Passes over a program, by addresses of the device: `table` has those of inputs, state and
     outputs by slot; `order` is where the order of rows lies, or 0.
 
-    `head` are the control words, or the first of them, which `control` on the device has not yet;
-    there they are afterwards as the passes have left them.
+    `head` are the control words, which `control` on the device has too; there they are afterwards
+    as the passes have left them.
     """
 
     table: Sequence[int]
@@ -69,7 +69,6 @@ class Persistent:
 
     def start(self, call: Call) -> None:
         """One launch."""
-        self.machine.write(call.control, call.head)
         given = self.table.place(call), call.arena, call.control
         self.module.launch(self.kernel.launch(given, together=True))
 
@@ -93,7 +92,6 @@ class Launched:
     def start(self, call: Call) -> None:
         """One launch of a graph that repeats itself, or one of a graph, or of every kernel, for
         each pass."""
-        self.machine.write(call.control, call.head)
         place = self.table.place(call)
         if not self.graphs:
             for _ in self._passes(call):
@@ -214,22 +212,3 @@ class _Table:
 def form_of(ptx: Ptx, machine: Machine) -> Form:
     """The form that a program's PTX is for."""
     return Persistent(ptx, machine) if ptx.host is None else Launched(ptx, ptx.host, machine)
-
-
-def by_epoch(head: np.ndarray) -> Iterator[np.ndarray]:
-    """The control words of the calls that a call consists of: one, or, where rows are shuffled,
-    one for each epoch, which gathers its rows by the order that it is given."""
-    if head[words.MODE] != words.SHUFFLE:
-        part = head.copy()
-        part[words.DONE] = part[words.START]
-        yield part
-        return
-    start, until, batches = (int(head[w]) for w in (words.START, words.UNTIL, words.BATCHES))
-    while start < until and not head[words.STOP]:
-        epoch = start // batches
-        part = head.copy() if start == head[words.START] else head[: words.FAULTS].copy()
-        part[words.START], part[words.UNTIL] = start, min(until, (epoch + 1) * batches)
-        part[words.DONE] = start
-        part[words.MODE], part[words.EPOCH] = words.GATHER, head[words.EPOCH] + epoch
-        yield part
-        start = int(part[words.UNTIL])

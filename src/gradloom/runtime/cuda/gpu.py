@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from gradloom.plan.tiles import THREADS
 from gradloom.runtime.cuda.cubins import linked
 from gradloom.runtime.cuda.driver import Graph, Loaded, device
 from gradloom.runtime.cuda.launch import Launch
+from gradloom.runtime.cuda.pool import Pool, holds
+
+WINDOW_BYTES = 4096  # most that is peeked at or poked at a time
 
 
 class Gpu:
@@ -20,17 +25,22 @@ class Gpu:
     def __init__(self, ordinal: int = 0) -> None:
         self.device = device(ordinal)
         self.stream = self.device.stream()
+        self.pool = Pool(self.device, self.stream)
         self.capability = int(self.device.arch.removeprefix("sm_"))  # 90 for 9.0
+        self.ordinal = ordinal
+        self._order = threading.Lock()
+        self._event = self.device.event()
+        self._aside = threading.Lock()
         self.loops = self.device.loops
         self.blocks = 1 << 31  # at most, of any kernel: fewer, and the bits are the same
 
     def allocate(self, nbytes: int) -> int:
         """The address of so many bytes; raises DeviceMemoryError."""
-        return self.device.allocate(nbytes)
+        return self.pool.allocate(nbytes)
 
     def free(self, place: int) -> None:
-        """Give back what `allocate` gave; waits for what still uses it."""
-        self.device.free(place)
+        """Give back what `allocate` gave, after all that was launched."""
+        self.pool.free(place)
 
     def write(self, place: int, array: np.ndarray) -> None:
         """Copy a contiguous array there, which may change as soon as this returns."""
@@ -38,8 +48,59 @@ class Gpu:
 
     def read(self, place: int, array: np.ndarray) -> None:
         """Fill a contiguous array, after all that was launched."""
+        self.fetch(place, array)
+        self.wait()
+
+    def fetch(self, place: int, array: np.ndarray) -> None:
+        """As `read`, but the array may not be filled before the next `wait`."""
         self.device.read(array, place, self.stream)
+
+    def wait(self) -> None:
+        """Return when all is done; raises what went wrong."""
         self.device.wait(self.stream)
+
+    def after(self, stream: int) -> None:
+        """Let what is launched from here on wait for what another library's stream has."""
+        self._ordered(stream, self.stream)
+
+    def before(self, stream: int) -> None:
+        """Let another library's stream wait for all that was launched."""
+        self._ordered(self.stream, stream)
+
+    def _ordered(self, first: int, then: int) -> None:
+        with self._order:  # one event, which is free again as soon as `then` waits for it
+            self.device.record(self._event, first)
+            self.device.after(self._event, then)
+
+    # ---- while kernels run, by a stream of its own and memory that copies do not wait for
+
+    @cached_property
+    def _window(self) -> tuple[int, np.ndarray]:
+        return self.device.stream(), self.device.pinned(WINDOW_BYTES)
+
+    def peek(self, place: int, array: np.ndarray) -> None:
+        """Fill a small array with what is there while kernels run."""
+        with self._aside:
+            stream, window = self._window
+            self.device.read(window[: array.nbytes], place, stream)
+            self.device.wait(stream)
+            array.reshape(-1).view(np.uint8)[:] = window[: array.nbytes]
+
+    def poke(self, place: int, array: np.ndarray) -> None:
+        """Write a small array there while kernels run."""
+        with self._aside:
+            stream, window = self._window
+            window[: array.nbytes] = array.reshape(-1).view(np.uint8)
+            self.device.write(place, window[: array.nbytes], stream)
+            self.device.wait(stream)
+
+    def settle(self) -> None:
+        """Return when the GPU has done what anybody in this process gave it."""
+        self.device.call("cuCtxSynchronize")
+
+    def holds(self, place: int) -> bool:
+        """Whether an address is in the memory of this GPU."""
+        return holds(self.device, place)
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Copy within the GPU, after all that was launched."""

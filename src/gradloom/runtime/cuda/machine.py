@@ -47,16 +47,21 @@ class Module(Protocol):
 
 
 class Machine(Protocol):
-    """A GPU.  Addresses are integers; an error that it meets is raised by the next `read`."""
+    """A GPU.  Addresses are integers; an error that it meets is raised by the next `read` or
+    `wait`."""
 
     capability: int  # 90 for compute capability 9.0
+    ordinal: int  # its number
+    stream: int  # whose queue everything is put in, as other libraries name it
     loops: bool  # whether its graphs can repeat themselves
 
     def allocate(self, nbytes: int) -> int:
         """Memory, aligned to 256 bytes."""
         ...
 
-    def free(self, address: int) -> None: ...
+    def free(self, address: int) -> None:
+        """Give back what `allocate` gave, after all that was launched."""
+        ...
 
     def write(self, address: int, array: np.ndarray) -> None:
         """Copy the bytes of a contiguous array there."""
@@ -64,6 +69,38 @@ class Machine(Protocol):
 
     def read(self, address: int, array: np.ndarray) -> None:
         """Fill a contiguous array, after all that was launched."""
+        ...
+
+    def fetch(self, address: int, array: np.ndarray) -> None:
+        """As `read`, but the array is not filled before the next `wait`."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all is done that was launched or fetched; raises what went wrong."""
+        ...
+
+    def peek(self, address: int, array: np.ndarray) -> None:
+        """Fill a small array with what is there while kernels run."""
+        ...
+
+    def poke(self, address: int, array: np.ndarray) -> None:
+        """Write a small array there while kernels run."""
+        ...
+
+    def after(self, stream: int) -> None:
+        """Let what is launched from here on wait for what another library's stream has."""
+        ...
+
+    def before(self, stream: int) -> None:
+        """Let another library's stream wait for all that was launched."""
+        ...
+
+    def settle(self) -> None:
+        """Return when the GPU has done what anybody in this process gave it."""
+        ...
+
+    def holds(self, address: int) -> bool:
+        """Whether an address is in the memory of this GPU."""
         ...
 
     def copy(self, target: int, source: int, nbytes: int) -> None:

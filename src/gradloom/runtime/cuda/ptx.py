@@ -4,14 +4,14 @@ launches one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cuda.module import shared_bytes, stages_text
 from gradloom.codegen.cuda.target import gpu_machine
-from gradloom.codegen.cut import GIVEN, Group, cut
+from gradloom.codegen.cut import GIVEN, Group, cut, settled
 from gradloom.codegen.module import signatures
 from gradloom.plan.dealt import DevicePlan
 from gradloom.plan.tiles import THREADS
@@ -21,15 +21,18 @@ from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
 
-def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def launches(
+    device: DevicePlan, driver: str, target: Target, clock: Clock, *, stages: bool = True
+) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
-    which takes the group's `more` beyond these.
+    which takes the group's `more` beyond these.  Without `stages` these are left to be defined.
 
     Raises `Unlowered` where a stage needs the host.
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target, called=False), GO_ON_TEXT]
+    texts = [stages_text(device, target, called=False)] if stages else []
+    texts.append(GO_ON_TEXT)
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -37,7 +40,8 @@ def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> P
         texts.append(_kernel(KERNEL + group.name, group.name, group.more))
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
-    return Ptx(_assembled(texts, tuple(shared), target, clock), shared, grains, host)
+    bodies = {KERNEL + group.name: group.name for group in groups}
+    return Ptx(_assembled(texts, bodies, target, clock), shared, grains, host)
 
 
 def _shared_bytes(device: DevicePlan, group: Group) -> int:
@@ -56,7 +60,13 @@ define void @go_on(i64 %loop, i64 %more) alwaysinline {
 
 
 def persistent(
-    device: DevicePlan, driver: str, target: Target, clock: Clock, *, cluster: bool = False
+    device: DevicePlan,
+    driver: str,
+    target: Target,
+    clock: Clock,
+    *,
+    stages: bool = True,
+    cluster: bool = False,
 ) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
@@ -65,11 +75,12 @@ def persistent(
     Raises `Unlowered` where a stage needs the host.
     """
     dialect = GpuDialect(cluster=cluster)
-    text = lower_text(driver, words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
+    text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    texts = [stages_text(device, target, called=True), text, barrier_text(), entry]
-    text = _assembled(texts, (PERSISTENT,), target, clock)
+    texts = [stages_text(device, target, called=True)] if stages else []
+    texts += [text, barrier_text(), entry]
+    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
@@ -98,12 +109,18 @@ define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
 """
 
 
-def _assembled(texts: Sequence[str], kernels: Sequence[str], target: Target, clock: Clock) -> str:
-    """The PTX of LLVM texts, with these kernels."""
+def _assembled(
+    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock
+) -> str:
+    """The PTX of LLVM texts, with these kernels, whose bodies are functions."""
     clock.mark("kernels")
     machine = gpu_machine(target)
     module = link([*texts], machine)
     keep_only(module, kernels)
+    for function in module.functions:
+        # What a kernel calls once is part of it: a call goes by way of the stack.
+        if not function.is_declaration and function.name in kernels.values():
+            function.add_function_attribute("alwaysinline")
     clock.mark("link")
     optimise(module, machine)
     clock.mark("optimise")

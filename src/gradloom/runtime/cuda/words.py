@@ -19,7 +19,7 @@ from gradloom.codegen.words import ENTRY
 from gradloom.ir.op import OPS
 from gradloom.plan.tiles import THREADS
 from gradloom.runtime.dialect import Dialect
-from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_get, emit_view, word_address
+from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_view, word_address
 from gradloom.runtime.lowering import Unlowered
 
 GRID_BARRIER = "gradloom_grid_barrier"
@@ -54,8 +54,10 @@ class GpuDialect(Dialect):
 
 
 def _get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
-    """An address of global memory, which the compiler is told."""
-    number = emit_get(builder, table, index)
+    """An address of global memory, which the compiler is told, and that it may look it up again
+    rather than keep it."""
+    number = builder.load(word_address(builder, table, index, I64), typ=I64)
+    number.set_metadata("invariant.load", builder.module.add_metadata([]))
     there = builder.inttoptr(number, ir.PointerType(addrspace=1))
     return builder.addrspacecast(there, POINTER)
 
