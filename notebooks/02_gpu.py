@@ -220,8 +220,8 @@ print(tidy(rows))
 
 # %% [markdown]
 # And this is the same stage as a GPU has it, in Python for Numba's CUDA target: a row for each
-# warp, whose 32 threads share it; what each of them has is added up in a fixed order. By default LLVM
-# makes the kernels, which needs no toolchain; with `GRADLOOM_CUDA_COMPILER=numba-cuda` Numba
+# warp, whose 32 threads share it; what each of them has is added up in a fixed order. By default
+# LLVM makes the kernels, which needs no toolchain; with `GRADLOOM_CUDA_COMPILER=numba-cuda` Numba
 # compiles this text in their place.
 
 # %%
