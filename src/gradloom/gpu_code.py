@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gradloom.errors import ToolchainError
 from gradloom.plan.dealt import Tiled
 from gradloom.plan.explain import table
+from gradloom.plan.forms import estimate
 from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
 from gradloom.runtime.cuda.kernel import Ptx, Resources
@@ -20,7 +21,8 @@ def form(code: GpuCode) -> str:
     rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
     products = "".join(f", products in {precision}" for precision in sorted(rounded))
     size = f"{THREADS} threads a block, {most:,} bytes of shared memory"
-    return f"{_launched(code.ptx)}, {size}{products}"
+    expected = estimate(code.plan.plan, cluster=code.ptx.cluster)
+    return f"{_launched(code.ptx)}, {size}{products}; {expected}"
 
 
 def _launched(ptx: Ptx) -> str:
