@@ -57,7 +57,8 @@ def launches(
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
-        texts.append(lower_text(group.text, group.name, kinds, externals, GpuDialect(group.name)))
+        dialect = GpuDialect(group.name, pieces=device.pieces)
+        texts.append(lower_text(group.text, group.name, kinds, externals, dialect))
         texts.append(_kernel(KERNEL + group.name, group.name, group.more))
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
@@ -96,7 +97,7 @@ def persistent(
     `cluster`, be one cluster, whose barrier takes a fraction of the time.
     Raises `Unlowered` where a stage needs the host.
     """
-    dialect = GpuDialect(cluster=cluster)
+    dialect = GpuDialect(cluster=cluster, pieces=device.pieces)
     text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
