@@ -20,6 +20,7 @@ from gradloom.plan.arena import padded
 from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
+from gradloom.plan.forms import estimate
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
 from gradloom.plan.tiles import THREADS
@@ -61,11 +62,16 @@ def _stages(seconds: dict[str, float]) -> str:
 
 def _form(code: GpuCode) -> str:
     """How a program runs, in words."""
-    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
+    host = code.ptx.host
+    together = "in a graph" if host is not None and host.straight else "launched one by one"
+    form = "one kernel" if host is None else f"{len(code.ptx.grains)} kernels {together}"
     most = max(code.ptx.shared_bytes.values(), default=0)
     rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
     products = "".join(f", products in {precision}" for precision in rounded)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
+    expected = estimate(code.plan.plan, cluster=code.ptx.cluster)
+    return (
+        f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}; {expected}"
+    )
 
 
 def _threads(program: Program) -> str:

@@ -15,8 +15,8 @@ may change a number is an argument of the function that compiles, and part of th
 | `GRADLOOM_INTERPRET=0,1` | run the program's Python text instead of compiled code             |
 | `GRADLOOM_CACHE=0,1`     | whether compiled programs are kept on disk                         |
 | `GRADLOOM_CACHE_DIR`     | where; the platform's cache folder of the user unless set          |
-| `GRADLOOM_CUDA_COMPILER` | numba-cuda (unless set) or numba-cuda-mlir: what makes PTX of      |
-|                          | kernels written in Python                                          |
+| `GRADLOOM_CUDA_COMPILER` | llvm (unless set), numba-cuda or numba-cuda-mlir: what makes PTX   |
+|                          | of programs; the last two of their kernels as Python text          |
 """
 
 import os
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     interpret: bool = False
     cache: bool = True
     cache_dir: str = ""  # empty: the platform's cache folder of the user
-    cuda_compiler: str = "numba-cuda"
+    cuda_compiler: str = "llvm"
 
 
 def _level(highest: int) -> Callable[[str], int]:
@@ -93,7 +93,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "interpret": _switch,
     "cache": _switch,
     "cache_dir": _path,
-    "cuda_compiler": _one_of("numba-cuda", "numba-cuda-mlir"),
+    "cuda_compiler": _one_of("llvm", "numba-cuda", "numba-cuda-mlir"),
 }
 
 

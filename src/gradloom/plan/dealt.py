@@ -19,17 +19,30 @@ class Spread:
 
     The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
     run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
+
+    A thread takes `width` neighbours along the nest's `vector` axis together, of the row if it is
+    shared, else items, of which it has `at_once` such groups in flight.  That asks for addresses
+    that are multiples of as many elements; those of the operands `tested` are known only when the
+    code runs.
     """
 
     nest: Nest
     items: tuple[int, ...]
     ordered: tuple[int, ...]
     lanes: int
+    width: int = 1
+    at_once: int = 1
+    tested: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
         """How many items there are."""
         return math.prod(self.nest.sizes[a] for a in self.items)
+
+    @property
+    def grain(self) -> int:
+        """Items that the threads of a block take at a time."""
+        return THREADS * self.width if self.lanes == 1 else THREADS // self.lanes
 
     @property
     def longest(self) -> int:
@@ -74,6 +87,11 @@ class Tiled:
     def count(self) -> int:
         """How many tiles there are."""
         return tile_count(self.product, self.tile)
+
+    @property
+    def grain(self) -> int:
+        """Tiles that a block takes at a time."""
+        return 1
 
     @property
     def longest(self) -> int:

@@ -17,7 +17,7 @@ from gradloom.plan.merge import merged, touched
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
 from gradloom.plan.spread import spread_of
-from gradloom.plan.tiles import TENSORS, THREADS, tile_of
+from gradloom.plan.tiles import TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
 
@@ -39,13 +39,13 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
             return replace(stage, grain=0)
         found: Spread | Tiled
         if isinstance(code, Product):
-            rounded = precision_of(code)
-            found = Tiled(code, tile_of(code, rounded), epilogues.get(code.name), rounded)
+            tile = tile_of(code, precision_of(code))
+            rounded = "" if tile.thin else precision_of(code)
+            found = Tiled(code, tile, epilogues.get(code.name), rounded)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
-        grain = THREADS // found.lanes if isinstance(found, Spread) else 1
-        return replace(stage, code=replace(code, name=name), extent=found.count, grain=grain)
+        return replace(stage, code=replace(code, name=name), extent=found.count, grain=found.grain)
 
     return DevicePlan(
         replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions, undealt

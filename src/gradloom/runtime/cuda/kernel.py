@@ -58,9 +58,9 @@ Primitives = Mapping[str, Primitive]
 class Kernel:
     """A kernel as Python text that defines the function `name`, and whatever that calls.
 
-    The text sees `cuda` (threadIdx, shared.array, syncthreads, ...), `math`, the types of `KINDS`
-    by their names, the primitives that it is compiled with, and `functions`: names with a result
-    and arguments each, which the LLVM text `llvm` defines.
+    The text sees `cuda` (threadIdx, shared.array, syncthreads, ...), `math`, `carray` (an array at
+    an address), the types of `KINDS` by their names, the primitives that it is compiled with, and
+    `functions`: names with a result and arguments each, which the LLVM text `llvm` defines.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Kernel:
     least_blocks: int = 0  # that a multiprocessor should have room for at a time
     functions: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     llvm: str = ""
+    device: bool = False  # a function for other code to call, as C would, instead of a kernel
 
     def __post_init__(self) -> None:
         for kind in self.arguments:
@@ -78,7 +79,7 @@ class Kernel:
     @property
     def content(self) -> str:
         """All that its machine code depends on, but for primitives and compilers."""
-        bounds = (self.most_threads, self.least_blocks)
+        bounds = (self.most_threads, self.least_blocks, self.device)
         called = sorted(self.functions.items())
         return f"{self.name}{self.arguments}{bounds}{called}\n{self.source}\n{self.llvm}"
 

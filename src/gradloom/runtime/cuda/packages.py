@@ -34,7 +34,13 @@ def versions() -> dict[str, str]:
 
     Reads what is installed without importing it.
     """
-    return _versions((current_settings().cuda_compiler, *TOOLS))
+    return _versions((python_compiler(), *TOOLS))
+
+
+def python_compiler() -> str:
+    """The package that compiles kernels written in Python."""
+    asked = current_settings().cuda_compiler
+    return "numba-cuda" if asked == "llvm" else asked
 
 
 @cache

@@ -21,15 +21,18 @@ from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
 
-def launches(device: DevicePlan, driver: str, target: Target, clock: Clock) -> Ptx:
+def launches(
+    device: DevicePlan, driver: str, target: Target, clock: Clock, *, stages: bool = True
+) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
-    which takes the group's `more` beyond these.
+    which takes the group's `more` beyond these.  Without `stages` these are left to be defined.
 
     Raises `Unlowered` where a stage needs the host.
     """
     groups, host = cut(driver)
     externals = _externals(device) | {"go_on": ("void", ("i64", "i64"))}
-    texts = [stages_text(device, target, called=False), GO_ON_TEXT]
+    texts = [stages_text(device, target, called=False)] if stages else []
+    texts.append(GO_ON_TEXT)
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
@@ -57,7 +60,13 @@ define void @go_on(i64 %loop, i64 %more) alwaysinline {
 
 
 def persistent(
-    device: DevicePlan, driver: str, target: Target, clock: Clock, *, cluster: bool = False
+    device: DevicePlan,
+    driver: str,
+    target: Target,
+    clock: Clock,
+    *,
+    stages: bool = True,
+    cluster: bool = False,
 ) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
@@ -69,7 +78,8 @@ def persistent(
     text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
-    texts = [stages_text(device, target, called=True), text, barrier_text(), entry]
+    texts = [stages_text(device, target, called=True)] if stages else []
+    texts += [text, barrier_text(), entry]
     text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 

@@ -16,8 +16,7 @@ from typing import Any
 
 from gradloom.errors import InternalError, ToolchainError
 from gradloom.runtime.cuda.kernel import POINTEES, Kernel, Primitives, entries
-from gradloom.runtime.cuda.packages import capability, needs
-from gradloom.settings import current as current_settings
+from gradloom.runtime.cuda.packages import capability, needs, python_compiler
 
 MODULE = "kernels"  # what the functions of a kernel's text belong to
 
@@ -31,7 +30,7 @@ def compile_kernels(
     kernel's text where that does not compile, and ToolchainError where there is no compiler.
     """
     capability(arch)
-    if current_settings().cuda_compiler == "numba-cuda-mlir":
+    if python_compiler() == "numba-cuda-mlir":
         return _by_mlir(kernels, arch, primitives)
     return (_by_numba(kernels, arch, primitives, contract=contract),)
 
@@ -56,7 +55,7 @@ def _by_numba(
     except nvvm.nvvmError as error:
         sources = "\n".join(kernel.source + kernel.llvm for kernel in kernels)
         raise InternalError(f"NVVM refuses the kernels: {error}\n{sources}") from error
-    return ptx.decode().strip("\0\n ") + "\n"
+    return _without_results(ptx.decode().strip("\0\n ") + "\n")
 
 
 class _Numba:
@@ -77,6 +76,7 @@ class _Numba:
         from numba.cuda import typing
         from numba.cuda.core.imputils import Registry
         from numba.cuda.descriptor import cuda_target
+        from numba.cuda.np.arrayobj import get_cfarray_intrinsic
         from numba.cuda.typing import templates
 
         self.cuda, self.types, self.typing, self.templates = cuda, types, typing, templates
@@ -85,6 +85,8 @@ class _Numba:
         self.typing_context.refresh()
         self.context.refresh()
         self.registry = Registry("gradloom")
+        # `numba.carray` is a function that is compiled where it is called, for the driver's device.
+        self.carray = get_cfarray_intrinsic("C", None)
         self._words: dict[Any, Any] = {}  # by what they are, the functions that stand for them
 
     def lower(self, kernel: Kernel, arch: str, primitives: Primitives) -> list[str]:
@@ -94,8 +96,7 @@ class _Numba:
 
         names = self._namespace(kernel, primitives)
         exec(compile(kernel.source, f"<{kernel.name}>", "exec"), names)
-        own = [f for f in names.values() if isinstance(f, FunctionType) and f.__module__ == MODULE]
-        cc = capability(arch)
+        own, cc = _functions(names), capability(arch)
         for function in own:
             self._offer(function, cc)
         signature = self.types.void(*map(self.kind, kernel.arguments))
@@ -103,10 +104,9 @@ class _Numba:
             library, _ = compiler._compile_pyfunc_with_fixup(
                 names[kernel.name],
                 signature,
-                device=False,
-                abi="numba",
                 cc=cc,
                 launch_bounds=_bounds(kernel),
+                **_how(kernel),
             )
         except NumbaError as error:
             text = f"{kernel.source}\n{kernel.llvm}"
@@ -122,7 +122,8 @@ class _Numba:
         the functions written in LLVM in the module that calls them, where they can be inlined."""
         first, *rest = library.llvm_strs
         texts = [_without_environments(text) for text in (first, *rest)]
-        texts = [text.replace(library._entry_name, kernel.name) for text in texts]
+        if not kernel.device:
+            texts = [text.replace(library._entry_name, kernel.name) for text in texts]
         if not kernel.llvm:
             return texts
         declared = re.compile(rf'^declare [^\n]*@"?(?:{"|".join(kernel.functions)})"?\(.*\n', re.M)
@@ -141,6 +142,7 @@ class _Numba:
 
     def _namespace(self, kernel: Kernel, primitives: Primitives) -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": MODULE, "cuda": self.cuda, "math": math}
+        names["carray"] = self.carray
         names |= {name: getattr(self.types, name) for name in POINTEES}
         for name, primitive in primitives.items():
             word = self._word(primitive.emit, name, primitive.result, primitive.arguments)
@@ -188,8 +190,9 @@ class _Numba:
                 kinds = tuple(types.unliteral(kind) for kind in args)
                 if kinds not in lowered:
                     made = compile_cuda(function, None, kinds, cc=cc, nvvm_options={"opt": 3})
-                    context.insert_user_function(function, made.fndesc, [made.library])
-                    lowered[kinds] = made.signature
+                    found = made._asdict()  # a named tuple: its fields are its interface
+                    context.insert_user_function(function, found["fndesc"], [found["library"]])
+                    lowered[kinds] = found["signature"]
                 return lowered[kinds]
 
         self.typing_context.insert_global(function, types.Function(Called))
@@ -263,20 +266,41 @@ def _by_mlir(kernels: Sequence[Kernel], arch: str, primitives: Primitives) -> tu
     texts = []
     for kernel in kernels:
         names: dict[str, Any] = {"__name__": MODULE, "cuda": cuda, "math": math}
-        names |= {name: getattr(types, name) for name in POINTEES}
+        names |= {name: getattr(types, name) for name in POINTEES} | {"carray": cuda.carray}
         exec(compile(kernel.source, f"<{kernel.name}>", "exec"), names)
+        for called in _functions(names):
+            if called.__name__ != kernel.name:
+                names[called.__name__] = cuda.jit(device=True)(called)
         ptx, _ = compile_by_mlir(
             names[kernel.name],
             types.void(*map(kind, kernel.arguments)),
-            device=False,
-            abi="numba",
             cc=cc,
             output="ptx",
             launch_bounds=_bounds(kernel),
+            **_how(kernel),
         )
-        (mangled,) = entries(ptx)
-        texts.append(ptx.replace(mangled, kernel.name))
+        for mangled in entries(ptx):
+            ptx = ptx.replace(mangled, kernel.name)
+        texts.append(ptx)
     return tuple(texts)
+
+
+def _how(kernel: Kernel) -> dict[str, Any]:
+    """What is asked for: a kernel, or a function with the name that it has in the text."""
+    if kernel.device:
+        return {"device": True, "abi": "c", "abi_info": {"abi_name": kernel.name}}
+    return {"device": False, "abi": "numba"}
+
+
+def _without_results(ptx: str) -> str:
+    """PTX whose functions return nothing: Numba's return a null where Python's return None."""
+    ptx = re.sub(r"\.func\s+\(\.param \.b64 func_retval0\)", ".func", ptx)
+    return re.sub(r"^\s*st\.param\.b64\s+\[func_retval0\+0\].*\n", "", ptx, flags=re.M)
+
+
+def _functions(names: dict[str, Any]) -> list[FunctionType]:
+    """The functions that the text of a kernel has defined."""
+    return [f for f in names.values() if isinstance(f, FunctionType) and f.__module__ == MODULE]
 
 
 def _bounds(kernel: Kernel) -> tuple[int, ...] | None:

@@ -1,0 +1,112 @@
+"""A device plan as Python text, to read and for Numba to compile: its stages as CUDA functions that
+all threads of a block enter together, with a kernel to launch each of them on its own.
+
+They have the loops of the functions that `codegen.cuda.module` makes in LLVM, the same threads for
+the same elements, and the same order of sums.  They take bare addresses, count items in 32 bits and
+address in 64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gradloom.codegen.cuda.text_lanes import Functions
+from gradloom.codegen.cuda.text_nest import nest_text
+from gradloom.codegen.cuda.text_product import product_text
+from gradloom.codegen.cuda.text_threads import SHARE
+from gradloom.errors import Where
+from gradloom.plan.dealt import DevicePlan, Spread
+from gradloom.plan.plan import Kernel
+from gradloom.plan.tiles import THREADS
+
+LINES = 3  # of the user's that are named beside a kernel
+
+PREAMBLE = """\
+import math
+
+from numba import cuda
+from numba.cuda import carray
+from numba.types import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+"""
+
+
+@dataclass(frozen=True)
+class StageText:
+    """A stage: the text of its function alone, the types of the pointers that it takes, such as
+    "float32*", the functions of its module that it calls, directly or not, and its items, with how
+    many of them a block takes at a time."""
+
+    name: str
+    text: str
+    pointers: tuple[str, ...]
+    functions: tuple[str, ...]
+    count: int
+    grain: int
+
+
+@dataclass(frozen=True)
+class DeviceText:
+    """The stages of a plan by name, and the functions that they share."""
+
+    stages: Mapping[str, StageText]
+    functions: Mapping[str, str]
+
+    def source(self, stage: StageText) -> str:
+        """A stage with the functions that it calls."""
+        return "\n\n".join([*(self.functions[name] for name in stage.functions), stage.text])
+
+    def module(self) -> str:
+        """All of it, with a kernel for each stage, as a module for Numba's CUDA target."""
+        own = [f"@cuda.jit(device=True)\n{text}" for text in self.functions.values()]
+        stages = [f"@cuda.jit(device=True)\n{s.text}\n\n{_kernel(s)}" for s in self.stages.values()]
+        return "\n\n".join([PREAMBLE, SHARE, *own, *stages])
+
+
+def _kernel(stage: StageText) -> str:
+    """A kernel whose blocks share all items of a stage."""
+    names = stage.text.partition("(start, stop, ")[2].partition(")")[0]
+    return f'''\
+@cuda.jit
+def launch_{stage.name}({names}):
+    """For any number of blocks, of {THREADS} threads each."""
+    start, stop = share({stage.count}, {stage.grain})
+    {stage.name}(start, stop, {names})
+'''
+
+
+def device_text(device: DevicePlan) -> DeviceText:
+    """The stages of a plan, except those that are routines."""
+    functions = Functions()
+    stages = {}
+    for name, found in device.functions.items():
+        remark = _remark(device.plan.kernels, name)
+        if isinstance(found, Spread):
+            text, pointers = nest_text(name, found, functions, remark)
+            grain = THREADS // found.lanes
+        else:
+            text, pointers = product_text(name, found, functions, remark)
+            grain = 1
+        called = _called(text, functions.texts)
+        stages[name] = StageText(name, text, pointers, called, found.count, grain)
+    return DeviceText(stages, functions.texts)
+
+
+def _remark(kernels: Sequence[Kernel], name: str) -> str:
+    """What a stage is part of, and the user's lines."""
+    using = [k for k in kernels if any(s.code.name == name for s in k.stages)]
+    lines: list[Where] = [w for k in using for w in k.where]
+    shown = ", ".join(list(dict.fromkeys(map(str, lines)))[:LINES])
+    return ", ".join(dict.fromkeys(k.name for k in using)) + (f": {shown}" if shown else "")
+
+
+def _called(text: str, functions: Mapping[str, str]) -> tuple[str, ...]:
+    """The functions that a text calls, and those that they call, in the order of definition."""
+    found: set[str] = set()
+    waiting = [text]
+    while waiting:
+        named = set(re.findall(r"\w+", waiting.pop())) & functions.keys() - found
+        found |= named
+        waiting += [functions[name] for name in named]
+    return tuple(name for name in functions if name in found)
