@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradloom.plan.plan import Nest, Plan, Product
+from gradloom.plan.plan import Nest, Plan, Product, Routine
 from gradloom.plan.tiles import THREADS, Tile, tile_count
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
@@ -107,6 +107,12 @@ class DevicePlan:
     plan: Plan
     functions: dict[str, Spread | Tiled]
     undealt: Plan
+
+    @property
+    def pieces(self) -> frozenset[str]:
+        """Routines whose pieces threads take at once."""
+        stages = (s for kernel in self.plan.kernels for s in kernel.stages)
+        return frozenset(s.code.name for s in stages if isinstance(s.code, Routine) and s.grain)
 
     @property
     def grains(self) -> int:

@@ -16,6 +16,7 @@ from gradloom.plan.meetings import Meetings
 from gradloom.plan.merge import merged, touched
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
+from gradloom.plan.routines import in_pieces, in_pieces_already
 from gradloom.plan.spread import spread_of
 from gradloom.plan.tiles import TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
@@ -30,7 +31,7 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
         return precision if precision in TENSORS and product.dtype == "float32" else ""
 
     undealt = plan
-    plan, epilogues = merged(in_parts(plan, precision_of))
+    plan, epilogues = merged(in_parts(in_pieces(plan), precision_of))
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, epilogues).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -41,7 +42,7 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
         turns = 0 if stage.barrier else turns + 1
         code = stage.code
         if isinstance(code, Routine):
-            return replace(stage, grain=0)
+            return replace(stage, grain=int(in_pieces_already(stage)))
         found: Spread | Tiled
         if isinstance(code, Product):
             tile = tile_of(code, precision_of(code))
