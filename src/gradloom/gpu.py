@@ -109,7 +109,12 @@ class Cuda(NamedTuple):
         form = form_of(ptx, self.machine)
         clock.book(form.module.seconds)
         clock.mark("load")
-        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+        def llvm() -> str:
+            driver, chosen = self.driver(device), self.form(device)
+            return code_of(device, driver, chosen, self.target, Clock(), as_llvm=True).text
+
+        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}", llvm))
 
     def runner(
         self, needs: Needs, form: Form, results: list[TensorType], threads: int | None
@@ -166,18 +171,30 @@ def compiler() -> dict[str, str]:
     return {} if current_settings().cuda_compiler == "llvm" else versions()
 
 
-def code_of(device: DevicePlan, driver: str, form: str, target: Target, clock: Clock) -> Ptx:
-    """The kernels of a program: one that runs the driver, or one for each group of its stages."""
-    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
+def code_of(
+    device: DevicePlan,
+    driver: str,
+    form: str,
+    target: Target,
+    clock: Clock,
+    *,
+    as_llvm: bool = False,
+) -> Ptx:
+    """The kernels of a program: one that runs the driver, or one for each group of its stages;
+    `as_llvm`, the LLVM text that they are made of in the place of theirs."""
+    from gradloom.runtime.cuda import ptx as made  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
     stages = current_settings().cuda_compiler == "llvm"
+    emit = made.as_llvm if as_llvm else made.as_ptx
     try:
         if form == LAUNCHES:
-            ptx = launches(device, driver, target, clock, stages=stages)
+            ptx = made.launches(device, driver, target, clock, stages=stages, emit=emit)
         else:
             cluster = form == IN_CLUSTER
-            ptx = persistent(device, driver, target, clock, stages=stages, cluster=cluster)
+            ptx = made.persistent(
+                device, driver, target, clock, stages=stages, cluster=cluster, emit=emit
+            )
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(
@@ -185,7 +202,7 @@ def code_of(device: DevicePlan, driver: str, form: str, target: Target, clock: C
                 f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it'
             )
         ) from error
-    if stages:
+    if stages or as_llvm:
         return ptx
     from gradloom.runtime.cuda.numba_ptx import with_stages
 

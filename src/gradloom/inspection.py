@@ -13,17 +13,15 @@ from pathlib import Path
 from gradloom.clock import Clock
 from gradloom.codegen.source import program_source
 from gradloom.errors import StateError, message, user_where
+from gradloom.gpu_code import form, launch_table
 from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
-from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
-from gradloom.plan.forms import estimate
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
-from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
 from gradloom.runtime.course import Runner
 
@@ -45,33 +43,26 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.gpu.arch}; {_form(program.gpu)}"
+        f"GPU: {program.gpu.arch}; {form(program.gpu)}"
         if program.gpu
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
     ]
-    return "\n".join(lines) + "\n\n" + kernel_table(plan)
+    return "\n".join(lines) + "\n\n" + _kernels(program)
+
+
+def _kernels(program: Program) -> str:
+    """The kernels of the plan; of a program for a GPU also those that are launched."""
+    if program.gpu is None:
+        return kernel_table(program.plan)
+    return f"{launch_table(program.gpu)}\n{kernel_table(program.plan, program.gpu.plan)}"
 
 
 def _stages(seconds: dict[str, float]) -> str:
     """What a compilation took, whole and by stage."""
     parts = ", ".join(f"{stage} {taken * 1e3:.1f}" for stage, taken in seconds.items())
     return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
-
-
-def _form(code: GpuCode) -> str:
-    """How a program runs, in words."""
-    host = code.ptx.host
-    together = "in a graph" if host is not None and host.straight else "launched one by one"
-    form = "one kernel" if host is None else f"{len(code.ptx.grains)} kernels {together}"
-    most = max(code.ptx.shared_bytes.values(), default=0)
-    rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
-    products = "".join(f", products in {precision}" for precision in rounded)
-    expected = estimate(code.plan.plan, cluster=code.ptx.cluster)
-    return (
-        f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}; {expected}"
-    )
 
 
 def _threads(program: Program) -> str:
@@ -113,8 +104,9 @@ class MemoryReport:
     """The bytes of a program, before it ran; its text is a table of all buffers.
 
     `arena_bytes` holds every intermediate value, where `separate_bytes` would be taken without
-    reuse; `control_bytes` are control words and addresses.  These belong to the program, once for
-    each call in flight (`call_bytes`).  `staging_bytes` is what `fit` takes beyond a call, where it
+    reuse; `control_bytes` are control words and addresses, and `transfer_bytes` what arguments and
+    results of the host's take on a GPU.  These belong to the program, once for each call in flight
+    (`call_bytes`).  `staging_bytes` is what `fit` takes beyond a call, where it
     gathers its batches.  `state_bytes` are a training state; `input_bytes` and `output_bytes` the
     caller's own arrays.
     """
@@ -123,6 +115,7 @@ class MemoryReport:
     separate_bytes: int
     staging_bytes: int
     control_bytes: int
+    transfer_bytes: int
     state_bytes: int
     input_bytes: int
     output_bytes: int
@@ -132,11 +125,12 @@ class MemoryReport:
     @property
     def call_bytes(self) -> int:
         """What the program itself takes for a call."""
-        return self.arena_bytes + self.control_bytes
+        return self.arena_bytes + self.control_bytes + self.transfer_bytes
 
     def __str__(self) -> str:
         rows = {
             "control": self.control_bytes,
+            **({"transfer": self.transfer_bytes} if self.transfer_bytes else {}),
             "a call in all": self.call_bytes,
             "staging": self.staging_bytes,
             "state": self.state_bytes,
@@ -151,6 +145,7 @@ class MemoryReport:
 def memory(program: Program) -> MemoryReport:
     """The bytes that a program uses."""
     plan, executable = program.plan, program.executable
+    given = program.traced.inputs[len(program.traced.updates) :]
     spaces: dict[str, list[int]] = {"state": [], "input": [], "output": [], "arena": []}
     for buffer in plan.buffers:
         if buffer.space in spaces:  # a row is part of another
@@ -160,6 +155,7 @@ def memory(program: Program) -> MemoryReport:
         side_by_side(plan),
         executable.staging_bytes,
         executable.control_bytes,
+        executable.transfer_bytes([node.type.nbytes for node in given]),
         sum(map(padded, spaces["state"])),
         sum(spaces["input"]),
         sum(spaces["output"]),
@@ -186,13 +182,21 @@ def source(program: Program) -> str:
 
 def llvm(program: Program) -> str:
     """The optimised LLVM text; compiles, since the cache keeps machine code alone."""
-    _for_cpu(program, "llvm")
+    if program.gpu:
+        return program.gpu.llvm()
     return build(program.plan, program.driver, Clock()).llvm
 
 
 def assembly(program: Program) -> str:
     """This machine's assembly; compiles, like `llvm`."""
-    _for_cpu(program, "assembly")
+    if program.gpu:
+        raise StateError(
+            message(
+                "this program is for a GPU, which has no assembly of this machine's",
+                user_where(),
+                "ask it for .ptx() or .sass()",
+            )
+        )
     from gradloom.codegen.cpu.target import host_target  # llvmlite, which importing should not cost
     from gradloom.runtime.load import assembly as emit
 
@@ -224,17 +228,6 @@ def _for_gpu(program: Program) -> GpuCode:
             'compile it with device="cuda" or target="cuda-ptx"; for the CPU there is .assembly()',
         )
     )
-
-
-def _for_cpu(program: Program, question: str) -> None:
-    if program.gpu:
-        raise StateError(
-            message(
-                f"this program is for a GPU, which has no {question} of this machine's",
-                user_where(),
-                "ask it for .ptx() or .sass()",
-            )
-        )
 
 
 # ---- pictures
@@ -281,7 +274,7 @@ def _size(svg: str) -> tuple[int, int]:
 
 # What GRADLOOM_DEBUG and GRADLOOM_DUMP show of a compilation.
 STAGES: dict[str, Callable[[Program], str]] = {
-    "explain": lambda p: kernel_table(p.plan),
+    "explain": _kernels,
     "trace": lambda p: p.traced.text(lines=True),
     "graph": lambda p: "(unchanged)" if p.graph is p.traced else p.graph.text(lines=True),
     "memory": lambda p: memory_table(p.plan),

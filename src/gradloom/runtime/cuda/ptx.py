@@ -4,7 +4,9 @@ launches one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import llvmlite.binding as llvm
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
@@ -20,9 +22,28 @@ from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
+Emit = Callable[[llvm.ModuleRef, llvm.TargetMachine], str]  # what is made of an optimised module
+
+
+def as_ptx(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> str:
+    """The PTX of a module."""
+    found: str = machine.emit_assembly(module)
+    return found
+
+
+def as_llvm(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> str:
+    """The text of a module, for who asks what PTX is made of."""
+    return str(module)
+
 
 def launches(
-    device: DevicePlan, driver: str, target: Target, clock: Clock, *, stages: bool = True
+    device: DevicePlan,
+    driver: str,
+    target: Target,
+    clock: Clock,
+    *,
+    stages: bool = True,
+    emit: Emit = as_ptx,
 ) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
     which takes the group's `more` beyond these.  Without `stages` these are left to be defined.
@@ -42,7 +63,7 @@ def launches(
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
     bodies = {KERNEL + group.name: group.name for group in groups}
-    return Ptx(_assembled(texts, bodies, target, clock), shared, grains, host)
+    return Ptx(_assembled(texts, bodies, target, clock, emit), shared, grains, host)
 
 
 def _shared_bytes(device: DevicePlan, group: Group) -> int:
@@ -68,6 +89,7 @@ def persistent(
     *,
     stages: bool = True,
     cluster: bool = False,
+    emit: Emit = as_ptx,
 ) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
@@ -81,7 +103,7 @@ def persistent(
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
     texts = [stages_text(device, target, called=True)] if stages else []
     texts += [text, barrier_text(), entry]
-    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
+    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock, emit)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
@@ -111,7 +133,7 @@ define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
 
 
 def _assembled(
-    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock
+    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock, emit: Emit
 ) -> str:
     """The PTX of LLVM texts, with these kernels, whose bodies are functions."""
     clock.mark("kernels")
@@ -125,6 +147,6 @@ def _assembled(
     clock.mark("link")
     optimise(module, machine)
     clock.mark("optimise")
-    found: str = machine.emit_assembly(module)
+    found = emit(module, machine)
     clock.mark("emit")
     return found
