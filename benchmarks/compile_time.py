@@ -2,12 +2,14 @@
 
 Three families of programs from 10 to 5,000 operations: a chain of elementwise operations, the
 gradient of a network of more and more layers, and the gradient of a recurrent network written as a
-Python loop, which unrolls it.  The last as a `scan`, too, of 10 to 10,000 rounds.
+Python loop, which unrolls it.  The last as a `scan`, too, of 10 to 10,000 rounds.  And training
+steps for a GPU, which need not be there: from Python to machine code, and from the cache.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +18,12 @@ from typing import Any
 import numpy as np
 
 import gradloom as gl
+from benchmarks.models import MODELS
 from benchmarks.report import Report, Section
+from benchmarks.words import of_gradloom
 from gradloom import clock, pipeline
+from gradloom.program import Program
+from gradloom.runtime.cuda.cubins import linked
 
 SIZES = (10, 30, 100, 300, 1000, 2000, 5000)
 LENGTHS = (10, 100, 1000, 10_000)
@@ -33,6 +39,14 @@ COLUMNS = {
     "driver": ("driver",),
     "LLVM": ("link", "optimise", "emit"),
     "the rest": ("imports", "load"),  # and one run
+}
+# Training steps for a GPU, and what of making them each column is.
+FOR_GPUS = ("digits", "mnist", "wide", "lenet", "transformer", "residual")
+GPU_COLUMNS = {
+    "trace, passes, plan": ("trace", "differentiate", "passes", "plan"),
+    "kernels": ("kernels",),
+    "LLVM": ("link", "optimise", "emit"),
+    "nvJitLink": ("nvjitlink",),
 }
 
 Family = Callable[[int, Any], tuple[Callable[..., Any], tuple[Any, ...]]]
@@ -108,6 +122,7 @@ def measure(dtype: str = "float32") -> Report:
 def _measured() -> Report:
     grown = {name: list(_points(family, graded)) for name, (family, graded) in FAMILIES.items()}
     loops = {length: _compiled(scanned, length, graded=True) for length in LENGTHS}
+    steps = {name: _for_gpu(name) for name in FOR_GPUS}
     rows = [
         [name, f"{nodes:,}", *(f"{stages[s]:.3f}" for s in COLUMNS)]
         for name, points in grown.items()
@@ -126,17 +141,27 @@ def _measured() -> Report:
                 [[name, f"{value:.2f}"] for name, value in slopes.items()],
             ),
             Section("A scan and its gradient", ["rounds", "seconds"], lengths),
+            Section(
+                "A training step for a GPU (sm_90)",
+                ["", "kernels", *GPU_COLUMNS, "cold", "warm"],
+                [
+                    [name, f"{count}", *(f"{taken[c]:.3f}" for c in (*GPU_COLUMNS, "cold", "warm"))]
+                    for name, (count, taken) in steps.items()
+                ],
+            ),
         ],
         [
             "An exponent of 1 is linear growth.  Each figure is the least of "
             f"{ROUNDS} compilations, nothing cached, in seconds of processor time.",
             "Equal kernels are compiled once, so a network of equal layers costs less than a "
             "chain of different operations in the kernels, and more in the driver that calls them.",
+            "For a GPU, cold is from the Python function to machine code, warm the same from the "
+            "cache by a process that has imported gradloom; both without loading it onto a GPU.",
         ],
         {},
         "seconds",
     )
-    report.raw = {"growth": grown, "exponents": slopes, "scan": loops}
+    report.raw = {"growth": grown, "exponents": slopes, "scan": loops, "gpu": steps}
     report.picture = lambda path: draw(grown, loops, path)
     return report
 
@@ -167,6 +192,29 @@ def _compiled(family: Family, size: int, graded: bool) -> tuple[int, dict[str, f
         taken["the rest"] += whole - sum(taken.values())
         found.append(taken)
     return program.plan.nodes, {column: min(f[column] for f in found) for column in COLUMNS}
+
+
+def _for_gpu(name: str) -> tuple[int, dict[str, float]]:
+    """The kernels of a model's training step, and the least seconds that making it took."""
+    model = MODELS[name]("float32")
+    rule = {"adam": gl.optim.adam, "sgd": gl.optim.sgd}[model.optimizer](model.rate)
+
+    def made() -> tuple[Program, dict[str, float], float]:
+        step = gl.train_step(model.loss(of_gradloom()), rule, target="cuda-ptx")
+        state = step.init(model.params)
+        start = clock.now()
+        program = step.program(state, *(data[0] for data in model.batches))
+        assert program.gpu is not None
+        cubin = linked([program.gpu.ptx.text], program.gpu.arch)
+        return program, {**program.seconds, **cubin.seconds}, clock.now() - start
+
+    found = []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as place, gl.settings(cache_dir=place):
+            program, seconds, cold = made()
+            taken = {c: sum(seconds.get(s, 0.0) for s in of) for c, of in GPU_COLUMNS.items()}
+            found.append({**taken, "cold": cold, "warm": made()[-1]})
+    return len(program.plan.kernels), {column: min(f[column] for f in found) for column in found[0]}
 
 
 def slope(points: list[tuple[int, dict[str, float]]]) -> float:

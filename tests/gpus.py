@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from gradloom.errors import DeviceError
+from gradloom.errors import GradloomError
 from gradloom.runtime.cuda.driver import device
 from gradloom.runtime.cuda.gpu import Gpu
 from gradloom.runtime.cuda.launch import Launch
@@ -40,7 +40,7 @@ def absent() -> str:
         return "no GPU: this machine has no driver (libcuda.so.1)"
     try:
         device(0)
-    except DeviceError as error:
+    except GradloomError as error:
         return f"no GPU: {str(error).splitlines()[0]}"
     return ""
 

@@ -335,9 +335,18 @@ def test_compile_time_grows_with_the_program(monkeypatch, tmp_path):
     monkeypatch.setattr(compile_time, "LENGTHS", (10,))
     monkeypatch.setattr(compile_time, "ROUNDS", 1)
     monkeypatch.setattr(compile_time, "FROM", 1)
+    monkeypatch.setattr(compile_time, "FOR_GPUS", ())
     report = compile_time.measure()
     assert len(report.sections[0].rows) == 6
     assert [path.suffix for path in report.save(tmp_path)] == [".md", ".json", ".png"]
+
+
+def test_a_step_for_a_gpu_that_was_made_before_takes_less():
+    pytest.importorskip("cuda.bindings.nvjitlink")
+    kernels, taken = compile_time._for_gpu("xor")
+    assert kernels > 0
+    assert taken["nvJitLink"] > 0
+    assert taken["warm"] < taken["cold"]
 
 
 def test_call_overhead():

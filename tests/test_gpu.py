@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 
 import numpy as np
 import pytest
@@ -34,10 +35,79 @@ def test_what_is_for_a_gpu_elsewhere_cannot_be_called():
         compiled(X, W)
 
 
-def test_explain_and_memory_speak_of_the_gpu():
-    compiled = gl.jit(classify, target="cuda-ptx")
-    assert "GPU: sm_90; one kernel, 256 threads a block" in compiled.explain(X, W)
-    assert compiled.memory(X, W).output_bytes == 24 * 10 * 4
+def test_explain_says_how_a_program_is_launched_and_what_it_takes():
+    pytest.importorskip("cuda.bindings.nvjitlink")
+    said = gl.jit(classify, target="cuda-ptx").explain(X, W)
+    assert "GPU: sm_90; one kernel, whose blocks are a cluster, 256 threads a block" in said
+    row = next(line for line in said.splitlines() if line.startswith("persistent"))
+    _, blocks, shared, registers, stack, spilled = row.split()
+    assert int(blocks) == 3  # a warp for each of 24 rows
+    assert int(shared.replace(",", "")) > 0
+    assert 16 <= int(registers) <= 255
+    assert int(stack) == int(spilled) == 0
+    with gl.settings(disable=("persistent",)):
+        launched = gl.jit(classify, target="cuda-ptx").explain(X, W)
+    assert "kernels, launched as one graph" in launched
+    assert launched.count("\nlaunch_group_") == 2
+
+
+def test_explain_says_how_blocks_share_each_stage():
+    x = np.ones((4, 5000), np.float32)
+
+    def f(x):
+        return gnp.tanh(x[:, :40] @ W), gnp.max(x, 1), gnp.max(x[:, :900], 1), x.T * 2
+
+    said = gl.jit(f, target="cuda-ptx").explain(x)
+    assert "4x10 += 40" in said  # its loops, not its items
+    for share in ("x a tile 16x16", "4 x a row", "1 x 8 rows, a warp each", "79 x 256"):
+        assert share in said, share
+
+
+def test_explain_without_a_linker_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with gl.settings(cache=False):
+        said = gl.jit(classify, target="cuda-ptx").explain(X, W)
+    assert "registers are not known: cuda-bindings cannot be imported" in said
+    assert 'pip install "gradloom[cuda]"' in said
+
+
+def test_memory_is_what_the_gpu_is_asked_for(monkeypatch):
+    def loss(w, x):
+        return (gnp.tanh(x @ w) ** 2).sum()
+
+    asked = []
+    with using(machine := Simulated()):
+        allocate = machine.allocate
+
+        def noted(nbytes):
+            asked.append(nbytes)
+            return allocate(nbytes)
+
+        monkeypatch.setattr(machine, "allocate", noted)
+        step = gl.train_step(loss, gl.optim.sgd(0.1), device="cuda")
+        state = step.init(W)
+        state, _ = step(state, X)
+        used = step.memory()
+        assert used.arena_bytes > 0
+        assert used.arena_bytes in asked
+        step.fit(state, np.concatenate([X, X]), 24, shuffle=gl.random.key(0))
+        assert used.staging_bytes >= X.nbytes
+        assert used.arena_bytes + used.staging_bytes in asked
+
+
+def test_pictures_are_drawn_of_what_is_for_a_gpu(tmp_path):
+    drawing = gl.jit(classify, target="cuda-ptx").draw(tmp_path / "classify", X, W)
+    assert "contract" in drawing.graph
+    assert [file.name for file in drawing.files] == ["classify_graph.svg", "classify_arena.svg"]
+
+
+@pytest.mark.parametrize("disabled", [(), ("persistent",)])
+def test_llvm_is_what_the_kernels_are_made_of(disabled):
+    with gl.settings(disable=disabled):
+        compiled = gl.jit(classify, target="cuda-ptx:sm_80")
+        text, names = compiled.llvm(X, W), ptx.load(compiled.ptx(X, W)).names
+    assert 'target triple = "nvptx64-nvidia-cuda"' in text
+    assert all(f"define ptx_kernel void @{name}(" in text for name in names)
 
 
 def test_the_source_runs_in_plain_python():
@@ -47,10 +117,9 @@ def test_the_source_runs_in_plain_python():
     np.testing.assert_allclose(run_source(text, [X, W])[0], gl.jit(classify)(X, W), rtol=1e-6)
 
 
-@pytest.mark.parametrize("question", ["llvm", "assembly"])
-def test_a_program_for_gpus_has_no_code_of_this_machine(question):
+def test_a_program_for_gpus_has_no_assembly_of_this_machine():
     with pytest.raises(StateError, match=r"ask it for \.ptx\(\)"):
-        getattr(gl.jit(classify, target="cuda-ptx"), question)(X, W)
+        gl.jit(classify, target="cuda-ptx").assembly(X, W)
 
 
 @pytest.mark.parametrize("question", ["ptx", "kernels"])

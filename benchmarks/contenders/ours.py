@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import gradloom as gl
 from benchmarks.contenders.checks import CannotError, checksums
 from benchmarks.models.model import Array, Model
@@ -14,13 +16,14 @@ EAGER_BATCHES = 2  # of a run: what it takes is tens of times the others'
 
 
 class Training:
-    """A step and its state; `options` are those of `gl.train_step`."""
+    """A step, its state, and its data, on a device."""
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, threads: int | None, device: str) -> None:
         rule = {"adam": gl.optim.adam, "sgd": gl.optim.sgd}[model.optimizer](model.rate)
-        self.step = gl.train_step(model.loss(of_gradloom()), rule, **options)
-        self.model = model
-        self.batches = list(zip(*model.batches, strict=True))
+        loss = model.loss(of_gradloom())
+        self.step = gl.train_step(loss, rule, threads=threads, device=device)
+        self.model, self.device = model, device
+        self.data, self.batches = _placed(model, device)
         self.state: Any = None
 
     def restart(self) -> None:
@@ -29,8 +32,8 @@ class Training:
 
     def run(self) -> Array:
         """One native call for all batches."""
-        self.state, losses = self.step.run(self.state, *self.model.batches)
-        return losses
+        self.state, losses = self.step.run(self.state, *self.data)
+        return np.asarray(losses)
 
     def each(self) -> list[Any]:
         """A call for each batch."""
@@ -38,7 +41,7 @@ class Training:
         for batch in self.batches:
             self.state, loss = self.step(self.state, *batch)
             losses.append(loss)
-        return losses
+        return losses if self.device == "cpu" else list(gl.device_get(losses))
 
     def planned_bytes(self) -> int:
         """The state, and what a call takes."""
@@ -49,8 +52,8 @@ class Training:
 def run(model: Model, threads: int | None = None, device: str = "cpu") -> Runner:
     """`step.run`: one native call for all batches."""
     if not model.optimizer:
-        return _called(model, threads=threads, device=device)
-    training = Training(model, threads=threads, device=device)
+        return _called(model, threads, device)
+    training = Training(model, threads, device)
     return Runner(training.run, training.restart, planned_bytes=training.planned_bytes)
 
 
@@ -58,7 +61,7 @@ def step(model: Model, threads: int | None = None, device: str = "cpu") -> Runne
     """`step(state, *batch)`: a native call for each batch, from a Python loop."""
     if not model.optimizer:
         raise CannotError("nothing is trained: `run` is a call for each batch, too")
-    training = Training(model, threads=threads, device=device)
+    training = Training(model, threads, device)
     return Runner(training.each, training.restart, planned_bytes=training.planned_bytes)
 
 
@@ -73,16 +76,25 @@ def eager(model: Model, threads: int) -> Runner:
     return Runner(uncompiled, compiled.restart, compiled.losses)
 
 
-def _called(model: Model, **options: Any) -> Runner:
+def _called(model: Model, threads: int | None, device: str) -> Runner:
     """A function that nothing is trained by: a native call for each batch."""
-    function = gl.jit(model.loss(of_gradloom()), **options)
-    batches = list(zip(*model.batches, strict=True))
+    function = gl.jit(model.loss(of_gradloom()), threads=threads, device=device)
+    _, batches = _placed(model, device)
 
     def all_batches() -> list[Any]:
-        return [function(model.params, *batch) for batch in batches]
+        found = [function(model.params, *batch) for batch in batches]
+        return found if device == "cpu" else gl.device_get(found)
 
     def planned_bytes() -> int:
         found = function.memory()
         return found.call_bytes + found.output_bytes * len(batches)  # all are held until the end
 
     return Runner(all_batches, losses=checksums, planned_bytes=planned_bytes)
+
+
+def _placed(model: Model, device: str) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+    """All batches of each array, and the arrays of each batch, where they are computed with."""
+    batches = list(zip(*model.batches, strict=True))
+    if device == "cpu":
+        return model.batches, batches
+    return gl.device_put(model.batches, device), gl.device_put(batches, device)

@@ -88,7 +88,7 @@ class Launching:
             return gl.fori_loop(0, int(count), lambda i, x: x[::-1] * 0.999 + 0.001, x)
 
         function = gl.jit(loop, device=self.ours)
-        x = np.ones(NUMBERS, np.float32)
+        x = gl.device_put(np.ones(NUMBERS, np.float32), self.ours)
         found = self._prepare(lambda: np.asarray(function(x)))
         program = function.program(x)
         return {**found, "meetings": program.driver.count("meet(control")}
@@ -104,7 +104,10 @@ class Launching:
         try:
             multiply = gl.jit(lambda a, b: a @ b, device=self.ours)
             rng = np.random.default_rng(0)
-            a, b = (rng.uniform(-1, 1, (int(n), int(n))).astype("f") for _ in range(2))
+            drawn = (rng.uniform(-1, 1, (int(n), int(n))).astype("f") for _ in range(2))
+            a, b = (gl.device_put(array, self.ours) for array in drawn)
+            if self.ours != "cpu":
+                self.wait = lambda result: result.block_until_ready()
             return self._prepare(lambda: multiply(a, b))
         finally:
             tiles.TILES = known

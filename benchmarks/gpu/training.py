@@ -55,18 +55,25 @@ def measure(
     chosen = list(models) or [name for name in MODELS if name not in HOST]
     names = list(contenders) or USUAL
     found: dict[str, Found] = {}
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in chosen:
-            found[model] = compare(model, names, dtype, seconds, Path(folder) / model, place)
-            print(progress(model, found[model]), flush=True)
-    return report(dtype, found, place)
+            try:
+                one = compare(model, names, dtype, seconds, Path(folder) / model, place)
+            except (RuntimeError, ValueError) as error:  # the other models are still to be seen
+                failed[model] = str(error)
+                print(f"{model}: {error}", flush=True)
+                continue
+            found[model] = one
+            print(progress(model, one), flush=True)
+    return report(dtype, found, failed, place)
 
 
 def compare(
     model: str, names: Iterable[str], dtype: str, seconds: float, caches: Path, place: str
 ) -> Found:
     """Everybody compiles the model once with nothing cached, and again in the process that is then
-    measured.  Raises RuntimeError if it is ours that cannot."""
+    measured.  Raises RuntimeError if it is ours that cannot, and ValueError if losses differ."""
     found = Found(Timing({}, {}))
     names = list(names)
     losses: dict[str, list[float]] = {}
@@ -139,8 +146,8 @@ def targets(found: dict[str, Found]) -> list[Target]:
     ]
 
 
-def report(dtype: str, found: dict[str, Found], place: str) -> Report:
-    """Steps, compile times, and what was asked."""
+def report(dtype: str, found: dict[str, Found], failed: dict[str, str], place: str) -> Report:
+    """Steps, compile times, and what was asked; `failed` are models without figures, and why."""
     gpu = places.describe(place)
     there = [name for name in CONTENDERS if any(name in f.timing.wall for f in found.values())]
     others = [name for name in there if name != OURS]
@@ -163,7 +170,7 @@ def report(dtype: str, found: dict[str, Found], place: str) -> Report:
                 ],
             ),
         ],
-        _notes(found),
+        _notes(found, failed),
         {model: _bars(one) for model, one in found.items()},
         "microseconds a step",
         {"gpu": gpu, "models": {model: _raw(one) for model, one in found.items()}},
@@ -186,14 +193,15 @@ def _bars(found: Found) -> dict[str, Any]:
     return {name: found.timing.seconds(name) * 1e6 for name in found.timing.wall}
 
 
-def _notes(found: dict[str, Found]) -> list[str]:
-    difference = max(f.difference for f in found.values())
+def _notes(found: dict[str, Found], failed: dict[str, str]) -> list[str]:
+    difference = max((f.difference for f in found.values()), default=0.0)
     return [
         "Medians of interleaved rounds, quartiles in parentheses; a ratio is taken within each "
         "round, the median of the rounds counts.",
         "Data, weights and moments are on the GPU beforehand; a run ends with its losses on the "
         "host. float32 is float32 for everybody: TensorFloat-32 is switched off.",
         f"The first losses of all agree within {difference:.1e} of their median, relatively.",
+        *(f"Without figures: {model}: {why}." for model, why in failed.items()),
         *(
             f"Left out: {name}, of {model}: {why}."
             for model, one in found.items()

@@ -33,6 +33,7 @@ from gradloom.runtime.cuda.packages import versions
 from gradloom.settings import current as current_settings
 
 CAPABILITY = 90  # unless a target says otherwise
+LAUNCHES, IN_CLUSTER, ONE_KERNEL = "launches", "one kernel in a cluster", "one kernel"
 WITH_CLUSTERS = 90  # the first GPUs that have them
 
 
@@ -68,21 +69,35 @@ class Cuda(NamedTuple):
             return program_text(plan)
         return training_text(self.batch, shuffles=False)(plan)
 
-    def driver(self, plan: Plan) -> str:
+    def form(self, device: DevicePlan) -> str:
+        """How it runs: the host launches groups of stages, where one kernel that runs the driver is
+        disabled or should take longer; or the blocks of that kernel are a cluster, where no stage
+        has work for more of them, so that nothing is lost; or they are as many as are resident."""
+        from gradloom.plan.forms import estimate  # which a warm start never needs
+
+        disabled = current_settings().disable
+        known = self.machine.capability >= WITH_CLUSTERS and "clusters" not in disabled
+        cluster = known and device.grains <= CLUSTER
+        expected = estimate(device.plan, cluster=cluster)
+        if "persistent" in disabled or not (expected.one_kernel or "graphs" in disabled):
+            return LAUNCHES
+        return IN_CLUSTER if cluster else ONE_KERNEL
+
+    def driver(self, device: DevicePlan) -> str:
         """The text that kernels are made of."""
-        if self.batch is None or not launched():
-            return self.text(plan)
-        return step_text(self.batch)(plan)
+        if self.batch is None or self.form(device) != LAUNCHES:
+            return self.text(device.plan)
+        return step_text(self.batch)(device.plan)
 
     def code_key(self, planned: Planned) -> str:
         plan, device = planned
         assert device is not None
         return make_key(
-            driver=code_only(self.driver(plan)),
+            driver=code_only(self.driver(device)),
             codes="\n".join(map(repr, plan.codes())),
             functions=repr(device.functions),
             target=repr(self.target),
-            form=f"{launched()} {in_cluster(device, self.machine.capability)}",
+            form=self.form(device),
             compiler=repr(compiler()),
             host=host_key(),
         )
@@ -94,7 +109,12 @@ class Cuda(NamedTuple):
         form = form_of(ptx, self.machine)
         clock.book(form.module.seconds)
         clock.mark("load")
-        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}"))
+
+        def llvm() -> str:
+            driver, chosen = self.driver(device), self.form(device)
+            return code_of(device, driver, chosen, self.target, Clock(), as_llvm=True).text
+
+        return Ready(form, cached, GpuCode(device, ptx, f"sm_{self.machine.capability}", llvm))
 
     def runner(
         self, needs: Needs, form: Form, results: list[TensorType], threads: int | None
@@ -108,7 +128,7 @@ class Cuda(NamedTuple):
             shared_bytes, grains, host, cluster = found.notes["kernels"]
             made = Host(*host) if host else None
             return Ptx(found.object.decode(), shared_bytes, grains, made, cluster), True
-        ptx = code_of(device, self.driver(device.plan), self.machine.capability, clock)
+        ptx = code_of(device, self.driver(device), self.form(device), self.target, clock)
         notes = ptx.shared_bytes, ptx.grains, ptx.host, ptx.cluster
         store(code, ptx.text.encode(), kernels=notes)
         return ptx, False
@@ -146,39 +166,35 @@ def _check_counts(device: DevicePlan) -> None:
             )
 
 
-def launched() -> bool:
-    """Whether the host is to launch groups of stages, for one kernel that runs the driver."""
-    return "persistent" in current_settings().disable
-
-
 def compiler() -> dict[str, str]:
     """The packages that make PTX of Python text, with their versions; none where LLVM makes it."""
     return {} if current_settings().cuda_compiler == "llvm" else versions()
 
 
-def in_cluster(device: DevicePlan, capability: int) -> bool:
-    """Whether the blocks of the kernel that runs the driver are a cluster: where no stage has work
-    for more of them, so that nothing is lost.
-
-    The blocks of a cluster meet by a barrier of their multiprocessors, others by a word of memory
-    that each of them writes and reads again until the last has come.
-    """
-    known = capability >= WITH_CLUSTERS and "clusters" not in current_settings().disable
-    return known and device.grains <= CLUSTER
-
-
-def code_of(device: DevicePlan, driver: str, capability: int, clock: Clock) -> Ptx:
-    """The kernels of a program: one that runs the driver, or one for each group of its stages."""
-    from gradloom.runtime.cuda.ptx import launches, persistent  # which a warm start never needs
+def code_of(
+    device: DevicePlan,
+    driver: str,
+    form: str,
+    target: Target,
+    clock: Clock,
+    *,
+    as_llvm: bool = False,
+) -> Ptx:
+    """The kernels of a program: one that runs the driver, or one for each group of its stages;
+    `as_llvm`, the LLVM text that they are made of in the place of theirs."""
+    from gradloom.runtime.cuda import ptx as made  # which a warm start never needs
     from gradloom.runtime.lowering import Unlowered
 
-    target, stages = gpu_target(capability), current_settings().cuda_compiler == "llvm"
+    stages = current_settings().cuda_compiler == "llvm"
+    emit = made.as_llvm if as_llvm else made.as_ptx
     try:
-        if launched():
-            ptx = launches(device, driver, target, clock, stages=stages)
+        if form == LAUNCHES:
+            ptx = made.launches(device, driver, target, clock, stages=stages, emit=emit)
         else:
-            cluster = in_cluster(device, capability)
-            ptx = persistent(device, driver, target, clock, stages=stages, cluster=cluster)
+            cluster = form == IN_CLUSTER
+            ptx = made.persistent(
+                device, driver, target, clock, stages=stages, cluster=cluster, emit=emit
+            )
     except Unlowered as error:
         where = next((w for k in device.plan.kernels for w in k.where), user_where())
         raise DeviceError(
@@ -186,7 +202,7 @@ def code_of(device: DevicePlan, driver: str, capability: int, clock: Clock) -> P
                 f"this function cannot run on a GPU: {error}", where, 'take device="cpu" for it'
             )
         ) from error
-    if stages:
+    if stages or as_llvm:
         return ptx
     from gradloom.runtime.cuda.numba_ptx import with_stages
 

@@ -40,7 +40,7 @@ class Inspectable(Protocol):
         return inspection().source(self.program(*args, **kwargs))
 
     def llvm(self, *args: Any, **kwargs: Any) -> str:
-        """The optimised LLVM text."""
+        """The optimised LLVM text; of a program for GPUs, what its PTX is made of."""
         return inspection().llvm(self.program(*args, **kwargs))
 
     def assembly(self, *args: Any, **kwargs: Any) -> str:

@@ -13,16 +13,15 @@ from pathlib import Path
 from gradloom.clock import Clock
 from gradloom.codegen.source import program_source
 from gradloom.errors import StateError, message, user_where
+from gradloom.gpu_code import form, launch_table
 from gradloom.ir.draw import graph_svg
 from gradloom.ir.source import CONST, constant_of
 from gradloom.pipeline import Program, build
 from gradloom.plan.arena import padded
-from gradloom.plan.dealt import Tiled
 from gradloom.plan.draw import arena_svg, memory_table, side_by_side
 from gradloom.plan.explain import kernel_table, moved_bytes
 from gradloom.plan.needs import team_nanoseconds
 from gradloom.plan.plan import Buffer, rounds_of
-from gradloom.plan.tiles import THREADS
 from gradloom.program import GpuCode
 from gradloom.runtime.course import Runner
 
@@ -44,28 +43,26 @@ def explain(program: Program) -> str:
         f"arena: {used.arena_bytes:,} bytes; side by side its buffers take {used.separate_bytes:,}",
         f"machine code: {'from the cache' if program.cached else 'compiled'}",
         f"made in {_stages(program.seconds)}",
-        f"GPU: {program.gpu.arch}; {_form(program.gpu)}"
+        f"GPU: {program.gpu.arch}; {form(program.gpu)}"
         if program.gpu
         else f"threads: {_threads(program)}",
         f"arrays closed over: {_listed(map(_named, _captured(program)))}",
         f"numbers that are part of the code: {_listed(constants(program))}",
     ]
-    return "\n".join(lines) + "\n\n" + kernel_table(plan)
+    return "\n".join(lines) + "\n\n" + _kernels(program)
+
+
+def _kernels(program: Program) -> str:
+    """The kernels of the plan; of a program for a GPU also those that are launched."""
+    if program.gpu is None:
+        return kernel_table(program.plan)
+    return f"{launch_table(program.gpu)}\n{kernel_table(program.plan, program.gpu.plan)}"
 
 
 def _stages(seconds: dict[str, float]) -> str:
     """What a compilation took, whole and by stage."""
     parts = ", ".join(f"{stage} {taken * 1e3:.1f}" for stage, taken in seconds.items())
     return f"{sum(seconds.values()):.3f} s; milliseconds: {parts}"
-
-
-def _form(code: GpuCode) -> str:
-    """How a program runs, in words."""
-    form = "one kernel" if code.ptx.host is None else f"{len(code.ptx.grains)} kernels"
-    most = max(code.ptx.shared_bytes.values(), default=0)
-    rounded = {f.precision for f in code.plan.functions.values() if isinstance(f, Tiled)} - {""}
-    products = "".join(f", products in {precision}" for precision in rounded)
-    return f"{form}, {THREADS} threads a block, {most:,} bytes of shared memory{products}"
 
 
 def _threads(program: Program) -> str:
@@ -180,13 +177,21 @@ def source(program: Program) -> str:
 
 def llvm(program: Program) -> str:
     """The optimised LLVM text; compiles, since the cache keeps machine code alone."""
-    _for_cpu(program, "llvm")
+    if program.gpu:
+        return program.gpu.llvm()
     return build(program.plan, program.driver, Clock()).llvm
 
 
 def assembly(program: Program) -> str:
     """This machine's assembly; compiles, like `llvm`."""
-    _for_cpu(program, "assembly")
+    if program.gpu:
+        raise StateError(
+            message(
+                "this program is for a GPU, which has no assembly of this machine's",
+                user_where(),
+                "ask it for .ptx() or .sass()",
+            )
+        )
     from gradloom.codegen.cpu.target import host_target  # llvmlite, which importing should not cost
     from gradloom.runtime.load import assembly as emit
 
@@ -226,17 +231,6 @@ def _for_gpu(program: Program) -> GpuCode:
             'compile it with device="cuda" or target="cuda-ptx"; for the CPU there is .source()',
         )
     )
-
-
-def _for_cpu(program: Program, question: str) -> None:
-    if program.gpu:
-        raise StateError(
-            message(
-                f"this program is for a GPU, which has no {question} of this machine's",
-                user_where(),
-                "ask it for .ptx() or .sass()",
-            )
-        )
 
 
 # ---- pictures
@@ -283,7 +277,7 @@ def _size(svg: str) -> tuple[int, int]:
 
 # What GRADLOOM_DEBUG and GRADLOOM_DUMP show of a compilation.
 STAGES: dict[str, Callable[[Program], str]] = {
-    "explain": lambda p: kernel_table(p.plan),
+    "explain": _kernels,
     "trace": lambda p: p.traced.text(lines=True),
     "graph": lambda p: "(unchanged)" if p.graph is p.traced else p.graph.text(lines=True),
     "memory": lambda p: memory_table(p.plan),

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class GpuCode:
-    """What a program for a GPU is beside: how its plan is dealt out, and its kernels."""
+    """What a program for a GPU is beside: how its plan is dealt out, and its kernels; `llvm` makes
+    the text anew that these are made of, but for stages that another compiler is given."""
 
     plan: DevicePlan
     ptx: Ptx
     arch: str
+    llvm: Callable[[], str]
 
 
 @dataclass

@@ -69,6 +69,9 @@ def test_items_write_apart_or_run_in_order():
         ((256, 256, 256), (32, 32)),
         ((1 << 14, 10, 1024), (64, 16)),
         ((64, 10, 128), (16, 16)),
+        ((1, 4096, 4096), (1, 32)),  # a row of 128 bytes of the long operand
+        ((4096, 3, 4096), (8, 3)),  # a line of depth for each of eight warps
+        ((4096, 3, 100), (32, 32)),  # but not where depth is short
     ],
 )
 def test_tiles_are_large_where_there_are_enough_of_them(shape, tile):

@@ -26,8 +26,9 @@ def _empty_cache(tmp_path, monkeypatch):
 
 def new_process(monkeypatch):
     """Forget what this process has loaded; what is loaded stays in memory elsewhere."""
-    for module, name in ((pipeline, "_loaded"), (stages, "_libraries"), (stages, "_groups")):
-        monkeypatch.setattr(module, name, {})
+    monkeypatch.setattr(pipeline, "_loaded", {})
+    for name in ("_libraries", "_groups", "_uses"):
+        monkeypatch.setattr(stages, name, {})
 
 
 @pytest.fixture
@@ -171,3 +172,23 @@ def test_code_lives_as_long_as_a_program_that_calls_it(monkeypatch):
     wanted = f(X, W)
     new_process(monkeypatch)  # only the program holds its stages
     np.testing.assert_array_equal(f(X, W), wanted)
+
+
+def test_groups_that_no_program_has_stay_loaded_up_to_a_number(monkeypatch, compiled):
+    monkeypatch.setattr(stages, "LOADED", 2)
+
+    def product(size):
+        return gl.jit(lambda x: x @ x)(np.ones((size, size), "float32"))
+
+    kept = gl.jit(layer)
+    kept(X, W)
+    for size in (20, 24, 28, 32):
+        np.testing.assert_array_equal(product(size), size)
+        assert len(stages._libraries) <= 2
+    assert set(stages._groups.values()) <= set(stages._libraries)
+    np.testing.assert_allclose(kept(X, W), np.tanh(X @ W), rtol=1e-4, atol=1e-5)
+    before = len(compiled)
+    np.testing.assert_allclose(gl.jit(scaled)(X, W)[:1], kept(X, W)[:1] * 3 + X.sum(), rtol=1e-3)
+    assert len(compiled) == before + 1  # what it shares is read back
+    with settings(cache=False):
+        np.testing.assert_array_equal(product(20), 20)  # forgotten, and compiled anew

@@ -97,15 +97,13 @@ def stage_bytes(stage: Stage, buffers: Sequence[Buffer]) -> int:
 
 def effort(parts: Iterable[Part], buffers: Sequence[Buffer]) -> Effort:
     """What a pass takes, by the number of grains that it is dealt out in, and its barriers."""
+    parts = tuple(parts)
     split: dict[int, float] = {}
-    meetings = 0.0
     for kernel, rounds in rounds_of(parts):
         for stage in kernel.stages:
             grains = -(-stage.extent // stage.grain) if stage.grain else 1
             split[grains] = split.get(grains, 0.0) + rounds * nanoseconds(stage, buffers)
-            meetings += rounds * bool(stage.barrier)
-    meetings += _of_regions(parts, 1)
-    return Effort(tuple(sorted(split.items())), meetings, _crossing(parts, buffers))
+    return Effort(tuple(sorted(split.items())), meetings(parts), _crossing(parts, buffers))
 
 
 def _crossing(parts: Iterable[Part], buffers: Sequence[Buffer]) -> float:
@@ -133,6 +131,13 @@ def _crossing(parts: Iterable[Part], buffers: Sequence[Buffer]) -> float:
             if how != way and at - when < CACHE_BYTES:
                 crossed[access.buffer] = max(crossed.get(access.buffer, 0), nbytes)
     return sum(crossed.values())
+
+
+def meetings(parts: Sequence[Part]) -> float:
+    """How often all meet in a pass."""
+    found = rounds_of(parts)
+    stages = sum(rounds * sum(bool(s.barrier) for s in kernel.stages) for kernel, rounds in found)
+    return stages + _of_regions(parts, 1)
 
 
 def _of_regions(parts: Iterable[Part], rounds: int) -> float:

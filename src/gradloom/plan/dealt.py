@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradloom.plan.plan import Nest, Plan, Product
+from gradloom.plan.plan import Nest, Plan, Product, Routine
 from gradloom.plan.tiles import THREADS, Tile, tile_count
 
 BLOCK = THREADS  # as a number of lanes: all threads of a block
@@ -19,17 +19,30 @@ class Spread:
 
     The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
     run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
+
+    A thread takes `width` neighbours along the nest's `vector` axis together, of the row if it is
+    shared, else items, of which it has `at_once` such groups in flight.  That asks for addresses
+    that are multiples of as many elements; those of the operands `tested` are known only when the
+    code runs.
     """
 
     nest: Nest
     items: tuple[int, ...]
     ordered: tuple[int, ...]
     lanes: int
+    width: int = 1
+    at_once: int = 1
+    tested: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
         """How many items there are."""
         return math.prod(self.nest.sizes[a] for a in self.items)
+
+    @property
+    def grain(self) -> int:
+        """Items that the threads of a block take at a time."""
+        return THREADS * self.width if self.lanes == 1 else THREADS // self.lanes
 
     @property
     def longest(self) -> int:
@@ -76,6 +89,11 @@ class Tiled:
         return tile_count(self.product, self.tile)
 
     @property
+    def grain(self) -> int:
+        """Tiles that a block takes at a time."""
+        return 1
+
+    @property
     def longest(self) -> int:
         """The most that a thread counts to."""
         return max(self.count, math.prod(self.product.depth))
@@ -89,6 +107,12 @@ class DevicePlan:
     plan: Plan
     functions: dict[str, Spread | Tiled]
     undealt: Plan
+
+    @property
+    def pieces(self) -> frozenset[str]:
+        """Routines whose pieces threads take at once."""
+        stages = (s for kernel in self.plan.kernels for s in kernel.stages)
+        return frozenset(s.code.name for s in stages if isinstance(s.code, Routine) and s.grain)
 
     @property
     def grains(self) -> int:

@@ -16,8 +16,9 @@ from gradloom.plan.meetings import Meetings
 from gradloom.plan.merge import merged, touched
 from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
+from gradloom.plan.routines import in_pieces, in_pieces_already
 from gradloom.plan.spread import spread_of
-from gradloom.plan.tiles import TENSORS, THREADS, tile_of
+from gradloom.plan.tiles import TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
 
@@ -28,7 +29,7 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
         return precision if precision in TENSORS and product.dtype == "float32" else ""
 
     undealt = plan
-    plan, epilogues = merged(in_parts(plan, precision_of))
+    plan, epilogues = merged(in_parts(in_pieces(plan), precision_of))
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, epilogues).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
@@ -36,16 +37,16 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
     def spread(stage: Stage) -> Stage:
         code = stage.code
         if isinstance(code, Routine):
-            return replace(stage, grain=0)
+            return replace(stage, grain=int(in_pieces_already(stage)))
         found: Spread | Tiled
         if isinstance(code, Product):
-            rounded = precision_of(code)
-            found = Tiled(code, tile_of(code, rounded), epilogues.get(code.name), rounded)
+            tile = tile_of(code, precision_of(code))
+            rounded = "" if tile.thin else precision_of(code)
+            found = Tiled(code, tile, epilogues.get(code.name), rounded)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
-        grain = THREADS // found.lanes if isinstance(found, Spread) else 1
-        return replace(stage, code=replace(code, name=name), extent=found.count, grain=grain)
+        return replace(stage, code=replace(code, name=name), extent=found.count, grain=found.grain)
 
     return DevicePlan(
         replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions, undealt

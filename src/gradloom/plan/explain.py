@@ -1,9 +1,13 @@
-"""A plan in words: a line a kernel, and why it is not one with the kernel before it."""
+"""A plan in words: a line a kernel, and why it is not one with the kernel before it.
+
+Of a plan for a GPU the blocks are said that share a stage, where the CPU has a team."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from gradloom.plan.dealt import BLOCK, DevicePlan, Spread, Tiled
 from gradloom.plan.plan import Kernel, Nest, Part, Plan, Product, Region, Routine, Stage
 
 COLUMNS = ("kernel", "loops", "flops", "bytes", "reads", "writes", "team", "lines")
@@ -11,32 +15,43 @@ NUMBERS = (2, 3)  # columns of numbers
 WIDEST = 44  # letters of a column, but the last
 
 
-def kernel_table(plan: Plan) -> str:
+def kernel_table(plan: Plan, device: DevicePlan | None = None) -> str:
     """A line a kernel, each but the first with the reason why it is not part of the one before.
 
-    Kernels of a loop or a branch stand in from the line that says which.
+    Kernels of a loop or a branch stand in from the line that says which.  `device` says how the
+    plan is dealt out among blocks.
     """
-    found = list(_lines(plan, plan.parts, 0))
+    found = list(_lines(plan, device, plan.parts, 0))
+    columns = tuple("blocks" if device and c == "team" else c for c in COLUMNS)
+    return table(columns, NUMBERS, found)
+
+
+def table(
+    columns: tuple[str, ...], numbers: Collection[int], found: Sequence[tuple[str, ...] | str]
+) -> str:
+    """Rows below each other, those columns to the right, and lines that go across them."""
     rows = [row for row in found if not isinstance(row, str)]
-    widths = [max(len(row[c]) for row in [COLUMNS, *rows]) for c in range(len(COLUMNS))]
-    lines = [_aligned(COLUMNS, widths)]
+    widths = [max(len(row[c]) for row in [columns, *rows]) for c in range(len(columns))]
+    lines = [_aligned(columns, widths, numbers)]
     lines.append("-" * len(lines[0]))
-    lines += [row if isinstance(row, str) else _aligned(row, widths) for row in found]
+    lines += [row if isinstance(row, str) else _aligned(row, widths, numbers) for row in found]
     return "\n".join(lines) + "\n"
 
 
-def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str, ...] | str]:
+def _lines(
+    plan: Plan, device: DevicePlan | None, parts: Iterable[Part], depth: int
+) -> Iterator[tuple[str, ...] | str]:
     """Rows of the table, and lines that go across it."""
     before: Kernel | None = None
     inset = "  " * depth
     for part in parts:
         if isinstance(part, Region):
-            yield from _lines(plan, part.init, depth)
+            yield from _lines(plan, device, part.init, depth)
             for number, body in enumerate(part.bodies):
                 if part.barrier and part.flow != "while" and not number:
                     yield f"{inset}    = all meet: {part.barrier}"
                 yield f"{inset}{_head_line(plan, part, number)}"
-                yield from _lines(plan, body, depth + 1)
+                yield from _lines(plan, device, body, depth + 1)
                 if part.barrier and part.flow == "while" and not number:
                     yield f"{inset}      = all meet: {part.barrier}"
             if part.again:
@@ -46,7 +61,7 @@ def _lines(plan: Plan, parts: Iterable[Part], depth: int) -> Iterator[tuple[str,
         if before is not None:
             yield f"{inset}    | {apart(plan, before, part)}"
         yield from (f"{inset}    = all meet: {s.barrier}" for s in part.stages if s.barrier)
-        name, *rest = _row(plan, part)
+        name, *rest = _row(plan, device, part)
         yield (inset + name, *rest)
         before = part
 
@@ -105,6 +120,33 @@ def team_share(stage: Stage) -> str:
     return f"{-(-stage.extent // stage.grain)} x {stage.grain}"
 
 
+def block_share(stage: Stage, found: Spread | Tiled | None) -> str:
+    """How blocks share a stage: `4 x 8 rows, a warp each` are four blocks of eight items, of which
+    every one is a row that 32 threads go over together."""
+    if found is None:
+        return "one thread"
+    blocks = -(-stage.extent // stage.grain)
+    if isinstance(found, Tiled):
+        t = found.tile
+        kind = f" {found.precision}" if found.precision else ""
+        return f"{blocks} x a tile {t.rows}x{t.columns}, {t.depth} deep{kind}"
+    if found.lanes == 1:
+        return f"{blocks} x {stage.grain}"
+    if found.lanes == BLOCK:
+        return f"{blocks} x a row"
+    return f"{blocks} x {stage.grain} rows, a warp each"
+
+
+def undealt(stage: Stage, found: Spread | Tiled | None) -> Stage:
+    """A stage that goes over its loops, whose dealt out extent are items."""
+    if found is None:
+        return stage
+    if isinstance(found, Tiled):
+        product = found.product
+        return replace(stage, code=product, extent=[*product.batch, product.rows][0])
+    return replace(stage, code=found.nest, extent=[*found.nest.sizes, 1][0])
+
+
 # ---- facts
 
 
@@ -131,9 +173,16 @@ def _kept(stage: Stage) -> tuple[int, ...]:
 # ---- text
 
 
-def _row(plan: Plan, kernel: Kernel) -> tuple[str, ...]:
+def _row(plan: Plan, device: DevicePlan | None, kernel: Kernel) -> tuple[str, ...]:
     read, written = kernel.touched()
-    loops = list(dict.fromkeys(map(stage_loops, kernel.stages)))
+    if device is None:
+        shares = [*map(team_share, kernel.stages)]
+        stages = kernel.stages
+    else:
+        found = [(s, device.functions.get(s.code.name)) for s in kernel.stages]
+        shares = [block_share(*pair) for pair in found]
+        stages = tuple(undealt(*pair) for pair in found)
+    loops = list(dict.fromkeys(map(stage_loops, stages)))
     blocks = f" by {kernel.block}" if 0 < kernel.block < kernel.extent else ""
     return (
         kernel.name,
@@ -142,7 +191,7 @@ def _row(plan: Plan, kernel: Kernel) -> tuple[str, ...]:
         f"{moved_bytes(plan, kernel):,}",
         _short((plan.buffers[b].name for b in sorted(read)), " "),
         _short((plan.buffers[b].name for b in sorted(written)), " "),
-        _short(dict.fromkeys(map(team_share, kernel.stages)), "; "),
+        _short(dict.fromkeys(shares), "; "),
         ", ".join(dict.fromkeys(map(str, kernel.where))),
     )
 
@@ -163,9 +212,9 @@ def _shape(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes)) or "1"
 
 
-def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+def _aligned(row: tuple[str, ...], widths: list[int], numbers: Collection[int]) -> str:
     cells = (
-        text.rjust(wide) if column in NUMBERS else text.ljust(wide)
+        text.rjust(wide) if column in numbers else text.ljust(wide)
         for column, (text, wide) in enumerate(zip(row, widths, strict=True))
     )
     return "  ".join(cells).rstrip()

@@ -204,7 +204,7 @@ class Lowering:
         results = [Operand(b) for b in self._results(node, group)]
         work = [Operand(self.scratch(_words(n))) for n in code.work]
         writes = tuple(range(len(operands), len(operands) + len(results) + len(work)))
-        routine = Routine(code.name, code.parts)
+        routine = Routine(code.name, code.parts, len(work))
         whole = (*operands, *results, *work)
         return [Stage(routine, whole, writes, code.extent, code.numbers)], 0
 

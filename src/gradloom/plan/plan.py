@@ -194,10 +194,12 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Routine:
-    """Functions in the driver's language, of which the last, `name`, is called (`ir.routine`)."""
+    """Functions in the driver's language, of which the last, `name`, is called (`ir.routine`); the
+    last `work` operands are scratch memory."""
 
     name: str
     parts: tuple[str, ...]
+    work: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gradloom.ir.op import OPS
+from gradloom.ir.types import COMPLEX, ITEMSIZE
 from gradloom.plan.dealt import BLOCK, Spread
-from gradloom.plan.plan import Buffer, Load, Nest, Stage, Store
+from gradloom.plan.plan import Apply, Buffer, Load, Nest, Operand, Stage, Store
 from gradloom.plan.split import same_elements
-from gradloom.plan.tiles import WARP
+from gradloom.plan.tiles import MULTIPROCESSORS, THREADS, WARP, WIDEST_BYTES
 from gradloom.plan.touch import nest_accesses, sizes_of
 
 # Rows of up to so many elements are gone over by one thread: a warp would idle, and has to combine
@@ -26,6 +28,10 @@ MANY_ROWS = 1024  # a few for each of 132 multiprocessors, for eight warps a blo
 # From so many items on a row is left to one thread where rows lie across: neighbouring threads then
 # read neighbouring elements, and there are threads enough.
 MANY_ITEMS = 4096
+# From so many items on threads take neighbours together; below there are rather too few threads.
+WIDE_ITEMS = 8192
+WIDE_COST = 200  # of additions an element, beyond which memory does not matter
+LOADS = 8  # of a thread to have in flight, where one block has a multiprocessor for itself
 
 
 def spread_of(stage: Stage, nest: Nest, buffers: Sequence[Buffer]) -> Spread:
@@ -37,7 +43,9 @@ def spread_of(stage: Stage, nest: Nest, buffers: Sequence[Buffer]) -> Spread:
     items = tuple(a for a in free if a != inner) + (() if inner is None else (inner,))
     ordered = tuple(a for a in range(kept) if a not in free)
     count = math.prod(sizes[a] for a in items)
-    return Spread(nest, items, ordered, _lanes(nest, count, items) if free or not kept else 1)
+    lanes = _lanes(nest, count, items) if free or not kept else 1
+    found = Spread(replace(nest, vector=None), items, ordered, lanes)
+    return _widened(found, stage, buffers)
 
 
 def free_axes(nest: Nest) -> tuple[int, ...]:
@@ -81,3 +89,80 @@ def _lies_across(nest: Nest, items: Sequence[int]) -> bool:
         return sum(abs(at.coefficient(axis)) == 1 for at in loads)
 
     return in_a_row(items[-1]) > in_a_row(last)
+
+
+# ---- neighbours that a thread takes together
+
+
+def _widened(spread: Spread, stage: Stage, buffers: Sequence[Buffer]) -> Spread:
+    """With as many neighbours together as one access may be wide, where all lie side by side."""
+    nest, sizes = spread.nest, spread.nest.sizes
+    if spread.lanes > 1:
+        axis, count = len(sizes) - 1, math.prod(sizes[len(sizes) - nest.reduced :])
+    elif not nest.reduced and not spread.ordered and spread.count >= WIDE_ITEMS:
+        axis, count = spread.items[-1], spread.count
+    else:
+        return spread
+    found = list(nest_accesses(nest))
+    along = [a for a in found if a.at.coefficient(axis)]
+    width = _width(along, found, axis) if _is_light(nest) else 1
+    flat = spread.items == (axis,)
+    whole = sizes[axis] % width == 0 or flat
+    if width == 1 or not whole or (spread.lanes > 1 and count < spread.lanes * width):
+        return spread
+    if any(_strays(a, axis, width, sizes) for a in along):
+        return spread
+    bases = {a.operand: _base(stage.operands[a.operand], width, buffers) for a in along}
+    if None in bases.values():
+        return spread
+    return replace(
+        spread,
+        nest=replace(nest, vector=axis),
+        width=width,
+        at_once=_at_once(nest, count, width) if spread.lanes == 1 else 1,
+        tested=tuple(sorted(number for number, known in bases.items() if not known)),
+    )
+
+
+def _is_light(nest: Nest) -> bool:
+    """Whether memory, rather than arithmetic, is what takes time."""
+    costs = [OPS[s.op].cost for s in nest.steps if isinstance(s, Apply)]
+    return sum(costs) <= WIDE_COST
+
+
+def _width(along: Sequence[Load | Store], accesses: Sequence[Load | Store], axis: int) -> int:
+    """Elements of one access; 1 where some are not neighbours, or not all there."""
+    if any(a.at.coefficient(axis) != 1 or a.dtype in COMPLEX for a in along):
+        return 1
+    if any(a.picks or getattr(a, "guards", ()) for a in accesses):
+        return 1
+    if any(isinstance(a, Store) and a.accumulate for a in accesses):
+        return 1
+    return min(WIDEST_BYTES // max(ITEMSIZE[a.dtype] for a in along), 4) if along else 1
+
+
+def _strays(access: Load | Store, axis: int, width: int, sizes: Sequence[int]) -> bool:
+    """Whether other axes lead to places that are no multiples of the width."""
+    others = [c for a, c in access.at.terms if a != axis and sizes[a] > 1]
+    return any(n % width for n in (access.at.const, *others))
+
+
+def _base(operand: Operand, width: int, buffers: Sequence[Buffer]) -> bool | None:
+    """Whether an operand begins at a multiple of the width; False where only a run can tell, None
+    where it does not."""
+    buffer = buffers[operand.buffer]
+    item = ITEMSIZE[buffer.type.dtype]
+    moves = [operand.offset * item]
+    while buffer.space == "row":
+        moves += [buffer.offset, buffer.stride]
+        buffer = buffers[buffer.of]
+    known = buffer.space == "arena"
+    moves += [buffer.offset] * known
+    return None if any(move % (width * item) for move in moves) else known
+
+
+def _at_once(nest: Nest, count: int, width: int) -> int:
+    """Groups in flight of a thread, where there are so many for each."""
+    loads = sum(isinstance(s, Load) for s in nest.steps)
+    groups = count // (MULTIPROCESSORS * THREADS * width)
+    return max(1, min(LOADS // max(loads, 1), groups, 4))

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.operands import WIDEST, sources
 from gradloom.plan.plan import Product
 
 SIDE = 16  # threads along either side of a tile
@@ -17,6 +18,7 @@ SIDE = 16  # threads along either side of a tile
 # a thread, and for eight at 32.
 THREADS = SIDE * SIDE
 WARP = 32
+WIDEST_BYTES = 16  # of one access of a thread
 CLUSTER = 8  # blocks of one: so many every GPU that has clusters has room for
 
 MULTIPROCESSORS = 128  # of a large GPU, about
@@ -26,6 +28,9 @@ TENSORS = {"tensorfloat32": 512, "bfloat16": 1024}
 SCALARS = 128  # multiply-adds of float32, likewise
 SMALLEST = 32  # rows and columns of a tile that all warps of a block have a share of, by `mma.sync`
 SUMS_BYTES = 256  # of a thread, in registers: 64 of float32, or 32 of float64
+FEW = 8  # rows, or columns, whose sums a thread has beside each other
+LINES = 8  # lanes that read 16 bytes each, of 128 that lie together
+DEEP = 128  # indices of depth that a block, or a warp, goes over at once
 MEETING = 64  # cycles, about, for a piece of depth beside multiplying it
 
 
@@ -36,6 +41,12 @@ class Tile:
     rows: int
     columns: int
     depth: int
+
+    @property
+    def thin(self) -> bool:
+        """Whether it has fewer rows or columns than there are threads along a side, and is summed
+        from where its operands lie."""
+        return min(self.rows, self.columns) < SIDE
 
 
 # Ordered: of two that cost the same the first is taken, which reads less.
@@ -68,9 +79,30 @@ def tile_count(product: Product, tile: Tile) -> int:
 
 
 def tile_of(product: Product, precision: str = "") -> Tile:
-    """The tile that takes the fewest cycles."""
+    """The tile that takes the fewest cycles, or a thin one, if the product is."""
+    thin = _thin(product)
+    if thin is not None:
+        return thin
     tiles = tiles_for(product.dtype, precision)
     return min(tiles, key=lambda tile: _cycles(product, tile, precision))
+
+
+def _thin(product: Product) -> Tile | None:
+    """All of the few rows, or columns, and as many of the others as a block goes over at once: a
+    line of depth for each of its warps, or `LINES` times what 16 bytes hold."""
+    few, side = min(product.rows, product.columns), int(product.columns > product.rows)
+    if few > FEW or product.limits or len(product.depth) > 1 or product.depth[0] < DEEP:
+        return None
+    wide, long = WIDEST // ITEMSIZE[product.dtype], sources(product)[side]
+    if product.depth[0] % wide:
+        return None
+    if long.chunk(product, by_depth=True) > 1:
+        lines = THREADS // WARP
+    elif long.chunk(product, by_depth=False) > 1:
+        lines = LINES * wide
+    else:
+        return None
+    return Tile(few, lines, DEEP) if side else Tile(lines, few, DEEP)
 
 
 def _cycles(product: Product, tile: Tile, precision: str) -> float:

@@ -7,6 +7,7 @@ miss, like any other that cannot be trusted.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 Groups = Mapping[str, Collection[str]]  # the functions that are wanted of each
 
-_libraries: dict[str, llvm.ResourceTracker] = {}
-_groups: dict[str, str] = {}  # of each stage that this process has met
+# Groups that stay loaded when no program has them any more, for the next that has such a stage.
+LOADED = 256
+_libraries: dict[str, llvm.ResourceTracker] = {}  # by group
+_groups: dict[str, str] = {}  # of each stage that one of these has
+_uses: dict[str, int] = {}  # of each group, the number of its last use; threads need no lock for it
+_numbers = itertools.count()
 
 
 def groups(contents: Mapping[str, str], compiled: Callable[[Collection[str]], Build]) -> Groups:
@@ -50,7 +55,19 @@ def _group(key: str) -> str:
         if entry is None or not group_code(entry.notes["group"]):
             return ""
         _groups[key] = entry.notes["group"]
+    _uses[_groups[key]] = next(_numbers)
     return _groups[key]
+
+
+def _forget() -> None:
+    """Let the groups go that were used longest ago: programs that have them keep them."""
+    by_age = sorted(_libraries, key=lambda group: _uses.get(group, 0))
+    gone = by_age[: max(len(by_age) - LOADED, 0)]
+    for key in [key for key, group in [*_groups.items()] if group in gone]:
+        _groups.pop(key, None)
+    for group in gone:
+        _libraries.pop(group, None)
+        _uses.pop(group, None)
 
 
 def _add(keys: Mapping[str, str], built: bytes) -> str:
@@ -58,6 +75,7 @@ def _add(keys: Mapping[str, str], built: bytes) -> str:
     group = cache.make_key(group="\n".join(keys.values()))
     cache.store(group, built, names=[*keys])
     _libraries[group] = open_library(built, keys)
+    _uses[group] = next(_numbers)
     for key in keys.values():
         cache.store(key, b"", group=group)
         _groups[key] = group
@@ -71,11 +89,13 @@ def group_code(group: str) -> llvm.ResourceTracker | None:
         if entry is None:
             return None
         _libraries[group] = open_library(entry.object, entry.notes["names"])
+    _uses[group] = next(_numbers)
     return _libraries[group]
 
 
 def load_driver(built: bytes, groups: Groups) -> Any:
     """The entry of a driver that calls stages of these groups, which are there."""
-    addresses = {n: _libraries[group][n] for group, names in groups.items() for n in names}
-    libraries = [_libraries[group] for group in groups]
-    return load(built, words.ENTRY, words.ARGUMENTS, addresses, libraries)
+    libraries = {group: _libraries[group] for group in groups}
+    _forget()
+    addresses = {n: libraries[group][n] for group, names in groups.items() for n in names}
+    return load(built, words.ENTRY, words.ARGUMENTS, addresses, libraries.values())

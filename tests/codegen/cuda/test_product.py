@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,13 +16,15 @@ from tests.gpus import Simulated
 from tests.runtime.cuda.kernels import needs_linker
 
 import gradloom as gl
-from gradloom.codegen.cuda import fill, product
+from gradloom.codegen.cuda import pieces, product, threads
+from gradloom.codegen.cuda.fill import Filler
 from gradloom.codegen.cuda.module import stages_text
 from gradloom.codegen.cuda.target import gpu_machine, gpu_target
 from gradloom.ir.affine import Affine
 from gradloom.plan.dealt import DevicePlan, Tiled
+from gradloom.plan.operands import Source
 from gradloom.plan.plan import Limit, Plan, Product
-from gradloom.plan.tiles import Tile, tiles_for
+from gradloom.plan.tiles import Tile, tile_of, tiles_for
 from gradloom.runtime.cuda.linker import disassembler, sass
 from gradloom.runtime.cuda.linker import link as assembled
 from gradloom.runtime.cuda.machine import using
@@ -37,7 +41,7 @@ def text_of(products: dict[str, Tiled], capability: int = 90) -> str:
     target = gpu_target(capability)
     machine = gpu_machine(target)
     empty = Plan((), (), 0, 0)
-    stages = stages_text(DevicePlan(empty, products, empty), target)
+    stages = stages_text(DevicePlan(empty, products, empty), target, called=False)
     kernels = [shared_out(name, tiled.count) for name, tiled in products.items()]
     module = link([stages, SHARE, *kernels], machine)
     keep_only(module, [f"every_{name}" for name in products])
@@ -221,6 +225,31 @@ def test_limits(precision: str, step: int):
     assert_multiplied(Tiled(p, tile, precision=precision))
 
 
+@pytest.mark.parametrize(
+    ("shape", "turned"),
+    [
+        ((1, 40, 600), (False, False)),  # columns that lie together
+        ((3, 40, 132), (True, False)),
+        ((8, 40, 132), (False, False)),
+        ((1, 12, 1028), (False, True)),  # columns that lie by depth
+        ((5, 9, 128), (False, True)),
+        ((40, 1, 140), (True, False)),  # rows
+        ((19, 8, 200), (False, False)),
+    ],
+)
+@pytest.mark.parametrize(("dtype", "shift"), [("float32", 0), ("float32", 1), ("float64", 0)])
+def test_few_rows_or_columns(
+    shape: tuple[int, int, int], turned: tuple[bool, bool], dtype: str, shift: int
+):
+    p = plain(*shape, dtype, turned)
+    tile = tile_of(p)
+    assert tile.thin
+    assert_multiplied(Tiled(p, tile), shift=shift)
+    batch = replace(p, batch=(3,), a_strides=(0, *p.a_strides), b_strides=(16, *p.b_strides))
+    batch = replace(batch, c_strides=(math.prod(shape[:2]), *p.c_strides))
+    assert_multiplied(Tiled(batch, tile_of(batch)))
+
+
 @pytest.mark.parametrize("precision", ["tensorfloat32", "bfloat16"])
 def test_a_gradient_is_multiplied_likewise(precision: str):
     """Of sum(x @ w * r) by w it is x.T @ r."""
@@ -238,6 +267,13 @@ def test_a_gradient_is_multiplied_likewise(precision: str):
 # ---- faults
 
 FAULTY = Tiled(plain(36, 40, 100), Tile(32, 32, 32))
+
+
+def test_the_barrier_between_warps_is_needed(monkeypatch: pytest.MonkeyPatch):
+    p = plain(1, 40, 600)
+    monkeypatch.setattr(threads, "meet", lambda b: None)
+    with pytest.raises(ptx.PtxError):
+        assert_multiplied(Tiled(p, tile_of(p)))
 
 
 def fault(monkeypatch: pytest.MonkeyPatch, where: object, name: str, wrong: Callable) -> None:
@@ -259,11 +295,11 @@ WAITS = {
 @pytest.mark.parametrize("what", WAITS)
 def test_waits_are_needed(monkeypatch: pytest.MonkeyPatch, what: str):
     name, wrong = WAITS[what]
-    fault(monkeypatch, product, name, wrong)
+    fault(monkeypatch, pieces, name, wrong)
 
 
 def test_the_barrier_is_needed(monkeypatch: pytest.MonkeyPatch):
-    fault(monkeypatch, product.threads, "meet", lambda right, b: None)
+    fault(monkeypatch, threads, "meet", lambda right, b: None)
 
 
 @pytest.mark.parametrize("operand", [0, 1])
@@ -271,24 +307,24 @@ def test_the_barrier_is_needed(monkeypatch: pytest.MonkeyPatch):
 def test_the_bounds_of_rows_and_columns_are_needed(
     monkeypatch: pytest.MonkeyPatch, operand: int, more: int
 ):
-    def wrong(right: Callable, p: Product) -> tuple[fill.Source, ...]:
+    def wrong(right: Callable, p: Product) -> tuple[Source, ...]:
         found = list(right(p))
         found[operand] = replace(found[operand], count=found[operand].count + more)
         return tuple(found)
 
-    fault(monkeypatch, product, "sources", wrong)
+    fault(monkeypatch, pieces, "sources", wrong)
 
 
 def test_every_piece_of_depth_is_needed(monkeypatch: pytest.MonkeyPatch):
-    fault(monkeypatch, product, "pieces", lambda right, tiled: right(tiled) - 1)
+    fault(monkeypatch, pieces, "pieces", lambda right, tiled: right(tiled) - 1)
 
 
 @pytest.mark.parametrize("more", [-1, 1])
 def test_the_bound_of_depth_is_needed(monkeypatch: pytest.MonkeyPatch, more: int):
-    def wrong(right: Callable, b: object, p: Product, *given: object) -> fill.Filler:
+    def wrong(right: Callable, b: object, p: Product, *given: object) -> Filler:
         return right(b, replace(p, depth=(p.depth[0] + more,)), *given)
 
-    fault(monkeypatch, product, "Filler", wrong)
+    fault(monkeypatch, pieces, "Filler", wrong)
 
 
 @pytest.mark.parametrize("more", [-1, 1])
@@ -317,11 +353,19 @@ def big(dtype: str, precision: str, tile: Tile, limited: bool) -> Tiled:
     return Tiled(p, tile, precision=precision)
 
 
+THIN = [(1, 512, 512), (8, 512, 512), (512, 8, 512)]
+FLOATS = ["float32", "float64"]
+TURNED = [(False, False), (True, True)]
+
+
 @needs_linker
 @pytest.mark.parametrize("capability", SHARED)
 @pytest.mark.parametrize("limited", [False, True])
 def test_every_kind_fits_registers_and_shared_memory(capability: int, limited: bool):
     kinds = [big(dtype, precision, tile, limited) for dtype, precision, tile in EVERY_TILE]
+    if not limited:
+        few = [plain(*s, *k) for s in THIN for k in itertools.product(FLOATS, TURNED)]
+        kinds += [Tiled(p, tile_of(p)) for p in few]
     text = text_of({f"p{n}": tiled for n, tiled in enumerate(kinds)}, capability)
     resources = assembled([text], f"sm_{capability}").resources
     assert len(resources) == len(kinds)

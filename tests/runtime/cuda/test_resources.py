@@ -187,3 +187,23 @@ def programs(arch: str) -> list[Program]:
 def test_every_kind_of_kernel_takes_registers_alone(arch):
     for program in programs(arch):
         assert_in_registers(program, arch, fewest=1)
+
+
+# The kernel that runs a whole driver calls its stages as functions, by the convention that has the
+# arguments beyond the first few on the stack, and there the registers that a function must keep.
+STACK_BYTES = 512
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_training_step_in_one_kernel(arch):
+    step = gl.train_step(
+        lambda p, x, y: gl.nn.softmax_cross_entropy(gnp.tanh(x @ p[0] + p[1]) @ p[2], y).mean(),
+        gl.optim.adam(1e-3),
+        target=f"cuda-ptx:{arch}",
+    )
+    state = step.init([normal(200, 128), normal(128), normal(128, 10)])
+    found = link([step.ptx(state, normal(24, 200), np.zeros(24, np.int64))], arch).resources
+    ((name, taken),) = found.items()
+    assert name == "persistent"
+    assert taken.spill_stores == taken.spill_loads == 0
+    assert taken.stack_bytes <= STACK_BYTES

@@ -17,47 +17,12 @@ from llvmlite import ir
 from gradloom.codegen.cpu.vectors import FLOATS, I32, I64, declared
 from gradloom.codegen.cuda import threads
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.operands import WIDEST, Source
 from gradloom.plan.plan import Product
 from gradloom.plan.tiles import THREADS, WARP
 
 GLOBAL, SHARED = ir.PointerType(addrspace=1), ir.PointerType(addrspace=3)
-WIDEST = 16  # bytes of one copy, load or store
 Limits = Sequence[tuple[int, ir.Value, ir.Value]]  # axis of depth, first index, and after the last
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An operand in memory: `count` rows of A, or columns of B.  Strides are in elements: between
-    those, along the batch, and along depth."""
-
-    count: int
-    stride: int
-    batch: tuple[int, ...]
-    depth: tuple[int, ...]
-    start: int
-
-    def chunk(self, product: Product, by_depth: bool) -> int:
-        """How many elements lie together and can be copied at once, wherever one begins: all of
-        them inside, or none, and aligned if the operand is."""
-        most = WIDEST // ITEMSIZE[product.dtype]
-        if by_depth:
-            along, others, size = self.depth[-1], (self.stride, *self.depth[:-1]), product.depth[-1]
-            cut = any(limit.axis == len(product.depth) - 1 for limit in product.limits)
-        else:
-            along, others, size, cut = self.stride, self.depth, self.count, False
-        whole = all(n % most == 0 for n in (size, self.start, *others, *self.batch))
-        return most if along == 1 and whole and not cut else 1
-
-
-def sources(product: Product) -> tuple[Source, Source]:
-    """A and B."""
-    batch = len(product.batch)
-    a, b = product.a_strides, product.b_strides
-    start_a, start_b = product.before
-    return (
-        Source(product.rows, a[batch], a[:batch], a[batch + 1 :], start_a),
-        Source(product.columns, b[-1], b[:batch], b[batch:-1], start_b),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +66,7 @@ class Filler:
         self.pointer = b.addrspacecast(pointer, GLOBAL)
         # What is turned on its way is copied element by element.
         turned = layout.read_by_depth != layout.lies_by_depth
-        self.chunk = 1 if turned else source.chunk(product, layout.read_by_depth)
+        self.chunk = 1 if turned else source.chunk(product, by_depth=layout.read_by_depth)
         self._share()
         self.place = layout.place_of(b, self.k, self.own)
         if self.chunk > 1:  # an argument, or a row of one, may begin anywhere

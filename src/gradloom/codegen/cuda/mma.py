@@ -14,9 +14,10 @@ from llvmlite import ir
 from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I32, declared
 from gradloom.codegen.cuda import threads
-from gradloom.codegen.cuda.fill import SHARED, Layout, Source
+from gradloom.codegen.cuda.fill import SHARED, Layout
 from gradloom.codegen.cuda.multiply import Values
 from gradloom.codegen.cuda.target import capability
+from gradloom.plan.operands import Source
 from gradloom.plan.plan import Product
 from gradloom.plan.tiles import THREADS, WARP, Tile
 
@@ -53,7 +54,7 @@ class Tensors:
         By depth it reads 16 bytes of eight lines at a time, which have no bank in common if lines
         are 4 banks, or an odd multiple of that, apart; else 32 bytes of four lines: 8 banks.
         """
-        chunks = [source.chunk(product, by_depth) for by_depth in (False, True)]
+        chunks = [source.chunk(product, by_depth=by_depth) for by_depth in (False, True)]
         by_depth = source.stride != 1 if chunks[0] == chunks[1] else chunks[1] > chunks[0]
         wide = (tile.rows, tile.columns)[side]
         line = tile.depth + 4 if by_depth else wide + (8 - wide) % 32

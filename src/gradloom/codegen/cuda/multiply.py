@@ -13,8 +13,9 @@ from llvmlite import ir
 
 from gradloom.codegen.cpu.vectors import FLOATS, I32, declared, splat
 from gradloom.codegen.cuda import threads
-from gradloom.codegen.cuda.fill import WIDEST, Layout, Source
+from gradloom.codegen.cuda.fill import Layout
 from gradloom.ir.types import ITEMSIZE
+from gradloom.plan.operands import WIDEST, Source
 from gradloom.plan.plan import Product
 from gradloom.plan.tiles import SIDE, WARP, Tile
 

@@ -6,8 +6,10 @@ what they have folded is then combined, always in the same order.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from llvmlite import ir
 
@@ -16,11 +18,11 @@ from gradloom.codegen.cpu.target import Target
 from gradloom.codegen.cpu.vectors import I32, I64, POINTER, counted, private
 from gradloom.codegen.cuda import threads
 from gradloom.codegen.cuda.element import Element
-from gradloom.codegen.lanes import LlvmLane, register_type
+from gradloom.codegen.lanes import LlvmLane, register_type, splat
 from gradloom.plan.dealt import BLOCK, Spread
 from gradloom.plan.plan import Fold, Store
 from gradloom.plan.rows import Pass
-from gradloom.plan.tiles import THREADS, WARP
+from gradloom.plan.tiles import THREADS, WARP, WIDEST_BYTES
 
 
 def emit_nest(module: ir.Module, name: str, spread: Spread, target: Target) -> ir.Function:
@@ -41,28 +43,83 @@ class _Writer(Element):
     """The loops of one thread."""
 
     def __init__(self, function: ir.Function, spread: Spread, target: Target) -> None:
-        super().__init__(function, spread.nest, target)
+        super().__init__(function, spread.nest, target, spread.width)
         self.start, self.stop = self.given
         self.spread = spread
 
     def write(self) -> None:
-        b, lanes = self.builder, self.spread.lanes
+        b, spread = self.builder, self.spread
         self.row_sizes = self.nest.sizes[self.kept :]
-        for one in self.row.passes:
-            for number in one.folds:
-                kind = register_type(self.nest.steps[number].dtype)
-                self.sums[number] = [b.alloca(kind)]
+        for number in (n for one in self.row.passes for n in one.folds):
+            kind = register_type(self.nest.steps[number].dtype, self._fold_width(number))
+            self.sums[number] = [b.alloca(kind)]
+            self.terms[number] = []
         if 0 not in self.nest.sizes[: self.kept]:
-            at = threads.thread(b)
-            self.lane = b.urem(at, I32(lanes)) if lanes < BLOCK else at
-            own = b.zext(b.udiv(at, I32(lanes)), I64)
-            with counted(b, b.add(self.start, own), self.stop, THREADS // lanes) as item:
-                self._item(b.trunc(item, I32))
+            self.thread = threads.thread(b)
+            self.lane = b.urem(self.thread, I32(spread.lanes))
+            if spread.lanes == 1 and spread.width > 1:
+                self._neighbours()
+            elif spread.tested:
+                with b.if_else(self._aligned()) as (aligned, apart):
+                    with aligned:
+                        self._items(self.start)
+                    with apart:
+                        self.memory.aligned = False
+                        self._items(self.start)
+            else:
+                self._items(self.start)
         b.ret_void()
 
-    def _item(self, item: ir.Value) -> None:
-        self._place(item, self.spread.items)
-        self._ordered(self.spread.ordered)
+    def _items(self, start: ir.Value) -> None:
+        """Every so many-th item, from this one on."""
+        b, lanes = self.builder, self.spread.lanes
+        own = b.zext(b.udiv(self.thread, I32(lanes)), I64)
+        with counted(b, b.add(start, own), self.stop, THREADS // lanes) as item:
+            self._place(b.trunc(item, I32), self.spread.items)
+            self._loops(self.spread.ordered, self._row)
+
+    def _aligned(self) -> ir.Value:
+        """Whether the operands begin at whole vectors."""
+        b = self.builder
+        bits = (b.ptrtoint(self.memory.pointers[n], I64) for n in self.spread.tested)
+        low = b.and_(functools.reduce(b.or_, bits), I64(WIDEST_BYTES - 1))
+        return b.icmp_unsigned("==", low, I64(0))
+
+    # ---- neighbours
+
+    def _neighbours(self) -> None:
+        """Items in groups, and one by one what remains, or all where no group is a vector."""
+        b, spread = self.builder, self.spread
+        step, stop = THREADS * spread.width, self.stop
+        rest = spread.count % spread.width
+        if rest:
+            stop = b.and_(stop, I64(-spread.width))
+        if spread.tested:
+            stop = b.select(self._aligned(), stop, self.start)
+        at = b.add(self.start, b.zext(b.mul(self.thread, I32(spread.width)), I64))
+        if spread.at_once > 1:
+            ahead = (spread.at_once - 1) * step
+            with counted(b, at, b.sub(stop, I64(ahead)), spread.at_once * step) as at:
+                self._groups([b.add(at, I64(n * step)) for n in range(spread.at_once)])
+        with counted(b, at, stop, step) as item:
+            self._groups([item])
+        if rest or spread.tested:
+            with self.one_by_one():
+                self._items(stop)
+
+    def _groups(self, items: Sequence[ir.Value]) -> None:
+        """Groups of items, all of which are read before any is written."""
+        found: list[tuple[dict[int, ir.Value], Lanes]] = []
+        for item in items:
+            self.index = {}
+            self._place(self.builder.trunc(item, I32), self.spread.items)
+            lanes: Lanes = {}
+            self.narrow(lanes, 0)
+            found.append((self.index, lanes))
+        for self.index, lanes in found:
+            self.store(self.nest.stores, lanes)
+
+    # ---- rows
 
     def _place(self, number: ir.Value, axes: Sequence[int]) -> None:
         """The indices of axes, the last of them fastest, of which this is the number."""
@@ -70,15 +127,6 @@ class _Writer(Element):
         found = threads.unravelled(b, number, [self.nest.sizes[axis] for axis in axes])
         for axis, index in zip(axes, found, strict=True):
             self.index[axis] = b.zext(index, I64)
-
-    def _ordered(self, axes: Sequence[int]) -> None:
-        """The loops that keep their order, and within them the row."""
-        if not axes:
-            self._row()
-            return
-        size = self.nest.sizes[axes[0]]
-        with counted(self.builder, I64(0), I64(size), 1) as self.index[axes[0]]:
-            self._ordered(axes[1:])
 
     def _row(self) -> None:
         lanes: Lanes = {}
@@ -107,18 +155,23 @@ class _Writer(Element):
 
     def _along(self, body: Callable[[], None]) -> None:
         """Over this thread's elements of the row."""
-        b = self.builder
+        b, width = self.builder, self.spread.width
         axes = range(self.kept, len(self.nest.sizes))
-        count = math.prod(self.row_sizes)
-        if self.spread.lanes > 1:
-            start = b.zext(self.lane, I64)
-            with counted(b, start, I64(count), self.spread.lanes) as at:
-                self._place(b.trunc(at, I32), axes)
-                body()
+        if self.spread.lanes == 1:
+            self._loops(axes, body)
             return
-        self._loops(list(axes), body)
+        count, step = math.prod(self.row_sizes), self.spread.lanes * width
+        own = b.mul(self.lane, I32(width))
+        # So many rounds for all threads: LLVM writes a few out, and the loads ahead of their uses.
+        with counted(b, I64(0), I64(-(-count // step)), 1) as turn:
+            at = b.add(own, b.mul(b.trunc(turn, I32), I32(step)))
+            inside = b.icmp_unsigned("<", at, I32(count))
+            with b.if_then(inside) if count % step else nullcontext():
+                self._place(at, axes)
+                body()
 
-    def _loops(self, axes: list[int], body: Callable[[], None]) -> None:
+    def _loops(self, axes: Sequence[int], body: Callable[[], None]) -> None:
+        """The loops over these axes, each in its order."""
         if not axes:
             body()
             return
@@ -133,14 +186,15 @@ class _Writer(Element):
         for number in one.folds:
             step = self.nest.steps[number]
             assert isinstance(step, Fold)
-            self._combine_into(self.sums[number][0], step, lanes[step.arg])
+            value = splat(lanes[step.arg], self._fold_width(number))
+            self._combine_into(self.sums[number][0], step, value)
         self.store(one.stores, lanes)
 
     def _folded(self, number: int) -> LlvmLane:
         """The fold's value, in every thread that shares the row."""
         step = self.nest.steps[number]
         assert isinstance(step, Fold)
-        lane = self._read(self.sums[number][0], number)
+        lane = self._total(number)
 
         def together(x: LlvmLane, y: LlvmLane) -> LlvmLane:
             return combine(step.op, x, y)

@@ -1,9 +1,9 @@
 """A device plan as Python text, to read and for Numba to compile: its stages as CUDA functions that
 all threads of a block enter together, with a kernel to launch each of them on its own.
 
-They have the loops of the functions that `codegen.cuda.module` makes in LLVM, the same threads for
-the same elements, and the same order of sums.  They take bare addresses, count items in 32 bits and
-address in 64.
+They have the loops of the functions that `codegen.cuda.module` makes in LLVM, one element at a time
+where these take neighbours together; so the order of sums is the same, but for rows in neighbours
+and for thin products.  They take bare addresses, count items in 32 bits and address in 64.
 """
 
 from __future__ import annotations
@@ -86,12 +86,10 @@ def device_text(device: DevicePlan) -> DeviceText:
         remark = _remark(device.plan.kernels, name)
         if isinstance(found, Spread):
             text, pointers = nest_text(name, found, functions, remark)
-            grain = THREADS // found.lanes
         else:
             text, pointers = product_text(name, found, functions, remark)
-            grain = 1
         called = _called(text, functions.texts)
-        stages[name] = StageText(name, text, pointers, called, found.count, grain)
+        stages[name] = StageText(name, text, pointers, called, found.count, found.grain)
     return DeviceText(stages, functions.texts)
 
 

@@ -4,7 +4,9 @@ launches one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import llvmlite.binding as llvm
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
@@ -20,9 +22,28 @@ from gradloom.runtime.cuda.words import GpuDialect, barrier_text
 from gradloom.runtime.lowering import Externals, lower_text
 from gradloom.runtime.native import keep_only, link, optimise
 
+Emit = Callable[[llvm.ModuleRef, llvm.TargetMachine], str]  # what is made of an optimised module
+
+
+def as_ptx(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> str:
+    """The PTX of a module."""
+    found: str = machine.emit_assembly(module)
+    return found
+
+
+def as_llvm(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> str:
+    """The text of a module, for who asks what PTX is made of."""
+    return str(module)
+
 
 def launches(
-    device: DevicePlan, driver: str, target: Target, clock: Clock, *, stages: bool = True
+    device: DevicePlan,
+    driver: str,
+    target: Target,
+    clock: Clock,
+    *,
+    stages: bool = True,
+    emit: Emit = as_ptx,
 ) -> Ptx:
     """A kernel for each group of the driver's stages: `launch_name(table, arena, control, ...)`,
     which takes the group's `more` beyond these.  Without `stages` these are left to be defined.
@@ -36,12 +57,13 @@ def launches(
     shared, grains = {}, {}
     for group in groups:
         kinds = [*words.ARGUMENTS, *["i64"] * len(group.more)]
-        texts.append(lower_text(group.text, group.name, kinds, externals, GpuDialect(group.name)))
+        dialect = GpuDialect(group.name, pieces=device.pieces)
+        texts.append(lower_text(group.text, group.name, kinds, externals, dialect))
         texts.append(_kernel(KERNEL + group.name, group.name, group.more))
         shared[KERNEL + group.name] = _shared_bytes(device, group)
         grains[KERNEL + group.name] = group.grains
     bodies = {KERNEL + group.name: group.name for group in groups}
-    return Ptx(_assembled(texts, bodies, target, clock), shared, grains, host)
+    return Ptx(_assembled(texts, bodies, target, clock, emit), shared, grains, host)
 
 
 def _shared_bytes(device: DevicePlan, group: Group) -> int:
@@ -67,6 +89,7 @@ def persistent(
     *,
     stages: bool = True,
     cluster: bool = False,
+    emit: Emit = as_ptx,
 ) -> Ptx:
     """One kernel `persistent(table, arena, control)` that runs the driver's text.
 
@@ -74,13 +97,13 @@ def persistent(
     `cluster`, be one cluster, whose barrier takes a fraction of the time.
     Raises `Unlowered` where a stage needs the host.
     """
-    dialect = GpuDialect(cluster=cluster)
+    dialect = GpuDialect(cluster=cluster, pieces=device.pieces)
     text = lower_text(settled(driver), words.ENTRY, words.ARGUMENTS, _externals(device), dialect)
     entry = _kernel(PERSISTENT, words.ENTRY)
     most = max((shared_bytes(device, name) for name in device.functions), default=0)
     texts = [stages_text(device, target, called=True)] if stages else []
     texts += [text, barrier_text(), entry]
-    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock)
+    text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock, emit)
     return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
 
 
@@ -110,7 +133,7 @@ define ptx_kernel void @{name}({", ".join(given)}) "nvvm.maxntid"="{THREADS}" {{
 
 
 def _assembled(
-    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock
+    texts: Sequence[str], kernels: Mapping[str, str], target: Target, clock: Clock, emit: Emit
 ) -> str:
     """The PTX of LLVM texts, with these kernels, whose bodies are functions."""
     clock.mark("kernels")
@@ -124,6 +147,6 @@ def _assembled(
     clock.mark("link")
     optimise(module, machine)
     clock.mark("optimise")
-    found: str = machine.emit_assembly(module)
+    found = emit(module, machine)
     clock.mark("emit")
     return found

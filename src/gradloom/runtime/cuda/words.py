@@ -6,7 +6,7 @@ they do together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +17,7 @@ from gradloom.codegen.lanes import LlvmLane
 from gradloom.codegen.primitives import ARRIVED, GENERATION, MATHEMATICS
 from gradloom.codegen.words import ENTRY
 from gradloom.ir.op import OPS
-from gradloom.plan.tiles import THREADS
+from gradloom.plan.tiles import THREADS, WARP
 from gradloom.runtime.dialect import Dialect
 from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_view, word_address
 from gradloom.runtime.lowering import Unlowered
@@ -28,11 +28,14 @@ GRID_BARRIER = "gradloom_grid_barrier"
 class GpuDialect(Dialect):
     """Words and calls for all threads of a block, which runs the function `entry` of the text
     together; others that it calls its first thread runs alone.  With `cluster` all blocks are those
-    of one."""
+    of one.  The `pieces` of some functions threads take one by one."""
 
-    def __init__(self, entry: str = ENTRY, *, cluster: bool = False) -> None:
+    def __init__(
+        self, entry: str = ENTRY, *, cluster: bool = False, pieces: Collection[str] = ()
+    ) -> None:
         self.together = (entry, "gather_rows")
         self.cluster = cluster
+        self.pieces = pieces
 
     def word(self, name: str, function: str) -> Callable[..., Any]:
         if name.startswith("invoke_"):
@@ -48,9 +51,27 @@ class GpuDialect(Dialect):
     ) -> Any:
         if caller not in self.together or callee in self.together:
             return builder.call(function, given)
-        with builder.if_then(threads.first(builder)):
-            builder.call(function, given)
+        if callee in self.pieces:
+            _in_pieces(builder, function, *given)
+        else:
+            with builder.if_then(threads.first(builder)):
+                builder.call(function, given)
         return I64(0)  # which nothing reads: such calls are statements
+
+
+def _in_pieces(
+    builder: ir.IRBuilder, function: ir.Function, start: ir.Value, stop: ir.Value, *given: ir.Value
+) -> None:
+    """A call for each of a range of pieces: a warp has one where there are no more of them than
+    warps, so that threads need not wait for what others do; else a thread has one."""
+    b = builder
+    few = b.icmp_signed("<=", b.sub(stop, start), I64(THREADS // WARP))
+    apart = b.select(few, I32(WARP), I32(1))
+    thread = threads.thread(b)
+    with b.if_then(b.icmp_unsigned("==", b.urem(thread, apart), I32(0))):
+        own = b.add(start, b.zext(b.udiv(thread, apart), I64))
+        with counted(b, own, stop, THREADS) as piece:  # a warp has no more than one
+            b.call(function, [piece, b.add(piece, I64(1)), *given])
 
 
 def _get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
