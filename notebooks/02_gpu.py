@@ -29,6 +29,7 @@ from sklearn.datasets import load_digits
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.codegen.cuda.text import device_text
 from gradloom.errors import ToolchainError
 from gradloom.runtime.cuda import cubins, driver
 from gradloom.settings import settings
@@ -174,14 +175,16 @@ IPython.display.display(IPython.display.SVG(tidy(on_gpu.draw().arena)))
 #
 # A program's *driver* is a short text in a small part of Python: it finds each buffer and calls the
 # stages, in order, inside of the loop over batches. The CPU's is compiled by LLVM and run by every
-# worker of the team. The GPU's is the same text, and there are two ways to run it:
+# worker of the team. The GPU's is the same text, and there are three ways to run it:
 #
 # - **One kernel.** All blocks run the driver as it stands; `share` gives each its range of a
 #   stage's items, and `meet` is a barrier of the whole grid. A `run` of thousands of steps is one
 #   launch, which is *cooperative*: all blocks must be on the GPU at once, or they would wait for
 #   ever.
-# - **Launches.** The host runs the driver, as Python, and launches a kernel for each stage.
+# - **A graph.** The driver is cut where all meet, and what lies between is a kernel; the GPU is
+#   given them once, as a graph that is launched for each pass, or repeats itself.
 #   `GRADLOOM_DISABLE=persistent` asks for that.
+# - **Launches.** The host launches each of these kernels by itself: `persistent,graphs`.
 
 # %%
 print(tidy(gpu.driver[gpu.driver.index("    for done in") :]))
@@ -212,7 +215,19 @@ assert len(entries["launches"]) > 5
 
 # %%
 functions = re.split(r"\n\n\n(?=#|@|def )", on_gpu.source())
-print(tidy(next(text for text in functions if "np.exp(" in text)))
+rows = next(text for text in functions if "np.exp(" in text)
+print(tidy(rows))
+
+# %% [markdown]
+# And this is the same stage as a GPU has it, in Python for Numba's CUDA target: a row for each
+# warp, whose 32 threads share it; what each of them has is added up in a fixed order. By default
+# LLVM makes the kernels, which needs no toolchain; with `GRADLOOM_CUDA_COMPILER=numba-cuda` Numba
+# compiles this text in their place.
+
+# %%
+texts = device_text(gpu.gpu.plan)
+name = re.search(r"def (\w+)\(", rows)[1]
+print(tidy(texts.stages[name].text))
 
 # %% [markdown]
 # ## 6. PTX
@@ -301,6 +316,20 @@ if sass:
 # `FFMA` is the multiply-add of float32, `LDS` and `LDG` load from shared and from global memory
 # (with `.128`, four numbers at once), `MUFU` is the unit for exponentials and roots.
 #
+# Products of float32 are computed in float32, unless they are asked to be less exact: with
+# `precision="tensorfloat32"` or `"bfloat16"` their operands are rounded and tensor cores multiply
+# them, by instructions that are called `HMMA`.
+
+# %%
+for precision in ("highest", "tensorfloat32", "bfloat16"):
+    there = gl.train_step(loss, gl.optim.adam(1e-2), **HERE, precision=precision)
+    state = there.init(first)
+    text = there.ptx(state, *example[1:])
+    kinds = sorted(set(re.findall(r"mma\.sync\.\S+", text)))
+    print(f"{precision:14} {text.count('mma.sync'):4} mma.sync {' '.join(kinds)}")
+    assert bool(kinds) == (precision != "highest")
+
+# %% [markdown]
 # ## 8. Training
 #
 # Where there is a GPU, the same run on both: data and weights go there once, and all steps are one
