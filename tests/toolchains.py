@@ -51,7 +51,8 @@ with `numba-cuda` or `numba-cuda-mlir` the stages of a program are compiled from
 
 No GPU has run any of this: "same bits" and "agrees" are said of PTX for {arch} that the tests'
 interpreter ran. "Same bits": as the stages by LLVM. "Agrees": within the tests' bounds of the CPU.
-Every entry was also linked to machine code by nvJitLink. NumPy 2.5 needs Python 3.12.
+All but training and the operators was also linked to machine code by nvJitLink. NumPy 2.5 needs
+Python 3.12.
 
 """
 
