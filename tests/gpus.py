@@ -95,7 +95,9 @@ class Simulated:
     bytes_read: int = 0
 
     def allocate(self, nbytes: int) -> int:
+        """Memory in which nothing is written: NaNs, so that nobody counts on zeros."""
         address = self.memory.allocate(nbytes, align=256)
+        self.memory.fill(address, np.full(nbytes, 0xFF, np.uint8))
         self.held[address] = nbytes
         self.allocations += 1
         self.most_held = max(self.most_held, self.bytes_held)
