@@ -78,7 +78,7 @@ def test_a_step_of_training_is_one_of_many():
     assert found.launched - found.resident > AGAIN
 
 
-@pytest.mark.parametrize(("rows", "form"), [(64, "one kernel"), (1 << 18, "kernels in a graph")])
+@pytest.mark.parametrize(("rows", "form"), [(64, "one kernel"), (1 << 18, "launched as one graph")])
 def test_explain_says_which_form_it_is_and_why(rows, form):
     text = gl.jit(chained, target="cuda-ptx").explain(tall(rows), square(16))
     line = next(line for line in text.splitlines() if line.startswith("GPU: "))
