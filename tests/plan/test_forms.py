@@ -78,7 +78,7 @@ def test_a_step_of_training_is_one_of_many():
     assert found.launched - found.resident > AGAIN
 
 
-@pytest.mark.parametrize(("rows", "form"), [(64, "one kernel"), (1 << 18, "kernels in a graph")])
+@pytest.mark.parametrize(("rows", "form"), [(64, "one kernel"), (1 << 18, "launched as one graph")])
 def test_explain_says_which_form_it_is_and_why(rows, form):
     text = gl.jit(chained, target="cuda-ptx").explain(tall(rows), square(16))
     line = next(line for line in text.splitlines() if line.startswith("GPU: "))
@@ -95,3 +95,10 @@ def test_forms_are_chosen_by_settings_too():
 
     assert kernels(64, "persistent") == "many"
     assert kernels(1 << 18, "graphs") == "one"
+
+
+def test_a_cluster_is_for_small_work():
+    for rows, better in ((64, True), (1 << 16, False)):
+        few, all_ = (estimated(chained, tall(rows), square(16), cluster=c) for c in (True, False))
+        assert (few.resident < all_.resident) == better
+        assert few.launched == all_.launched
