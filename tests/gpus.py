@@ -86,6 +86,7 @@ class Simulated:
     stream: int = 7
     held: dict[int, int] = field(default_factory=dict)  # bytes by address, of what is allocated
     allocations: int = 0
+    most_held: int = 0
     orders: list[tuple[int, int]] = field(default_factory=list)  # streams: which waits for which
     waits: int = 0
     writes: int = 0
@@ -94,9 +95,12 @@ class Simulated:
     bytes_read: int = 0
 
     def allocate(self, nbytes: int) -> int:
+        """Memory in which nothing is written: NaNs, so that nobody counts on zeros."""
         address = self.memory.allocate(nbytes, align=256)
+        self.memory.fill(address, np.full(nbytes, 0xFF, np.uint8))
         self.held[address] = nbytes
         self.allocations += 1
+        self.most_held = max(self.most_held, self.bytes_held)
         return address
 
     def free(self, address: int) -> None:

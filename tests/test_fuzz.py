@@ -12,7 +12,7 @@ from gradloom.passes.order import PASSES
 from gradloom.pipeline import run_passes
 from gradloom.plan.assemble import make_plan
 from gradloom.plan.verify import verify_plan
-from tests.fuzz import check, check_gradients, check_text, random_case
+from tests.fuzz import check, check_gpu, check_gradients, check_text, random_case
 from tests.plan.placement import assert_sound
 from tests.random_graphs import Case, Draws, Maker
 from tests.random_rules import RULES
@@ -45,6 +45,15 @@ def test_a_program_as_text_is_its_interpretation(case):
 @given(cases())
 def test_a_gradient_is_its_interpretation(case):
     check_gradients(case)
+
+
+@settings(
+    max_examples=settings.default.max_examples // 5,
+    suppress_health_check=MANY.suppress_health_check,
+)
+@given(cases(largest=1000))
+def test_a_program_on_a_gpu_is_its_interpretation(case):
+    check_gpu(case)
 
 
 @MANY

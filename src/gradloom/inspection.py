@@ -104,8 +104,9 @@ class MemoryReport:
     """The bytes of a program, before it ran; its text is a table of all buffers.
 
     `arena_bytes` holds every intermediate value, where `separate_bytes` would be taken without
-    reuse; `control_bytes` are control words and addresses.  These belong to the program, once for
-    each call in flight (`call_bytes`).  `staging_bytes` is what `fit` takes beyond a call, where it
+    reuse; `control_bytes` are control words and addresses, and `transfer_bytes` what arguments and
+    results of the host's take on a GPU.  These belong to the program, once for each call in flight
+    (`call_bytes`).  `staging_bytes` is what `fit` takes beyond a call, where it
     gathers its batches.  `state_bytes` are a training state; `input_bytes` and `output_bytes` the
     caller's own arrays.
     """
@@ -114,6 +115,7 @@ class MemoryReport:
     separate_bytes: int
     staging_bytes: int
     control_bytes: int
+    transfer_bytes: int
     state_bytes: int
     input_bytes: int
     output_bytes: int
@@ -123,11 +125,12 @@ class MemoryReport:
     @property
     def call_bytes(self) -> int:
         """What the program itself takes for a call."""
-        return self.arena_bytes + self.control_bytes
+        return self.arena_bytes + self.control_bytes + self.transfer_bytes
 
     def __str__(self) -> str:
         rows = {
             "control": self.control_bytes,
+            **({"transfer": self.transfer_bytes} if self.transfer_bytes else {}),
             "a call in all": self.call_bytes,
             "staging": self.staging_bytes,
             "state": self.state_bytes,
@@ -142,6 +145,7 @@ class MemoryReport:
 def memory(program: Program) -> MemoryReport:
     """The bytes that a program uses."""
     plan, executable = program.plan, program.executable
+    given = program.traced.inputs[len(program.traced.updates) :]
     spaces: dict[str, list[int]] = {"state": [], "input": [], "output": [], "arena": []}
     for buffer in plan.buffers:
         if buffer.space in spaces:  # a row is part of another
@@ -151,6 +155,7 @@ def memory(program: Program) -> MemoryReport:
         side_by_side(plan),
         executable.staging_bytes,
         executable.control_bytes,
+        executable.transfer_bytes([node.type.nbytes for node in given]),
         sum(map(padded, spaces["state"])),
         sum(spaces["input"]),
         sum(spaces["output"]),

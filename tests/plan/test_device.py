@@ -118,10 +118,11 @@ def test_few_blocks_have_large_tiles():
 
 
 def test_small_results_of_long_sums_are_made_in_parts():
-    assert parts_of(plain(16, 16, 1 << 15)) == 64
+    assert parts_of(plain(16, 16, 1 << 15)) == 128  # one for each of the multiprocessors
+    assert parts_of(plain(512, 512, 1 << 12)) == 4  # fewer, of larger tiles
     assert parts_of(plain(2048, 2048, 1 << 15)) == 1  # tiles enough
     assert parts_of(plain(16, 16, 127 * 2)) == 1  # too shallow
     found = dealt(lambda x: x.T @ x, ones(1 << 14, 16))
     assert isinstance(found[0], Tiled)
-    assert found[0].product.batch == (64,)
+    assert found[0].product.batch == (128,)
     assert isinstance(found[1], Spread)

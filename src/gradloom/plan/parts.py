@@ -30,9 +30,11 @@ from gradloom.plan.plan import (
     Store,
 )
 from gradloom.plan.split import each_kernel
-from gradloom.plan.tiles import ENOUGH, tile_count, tile_of
+from gradloom.plan.tiles import MULTIPROCESSORS, cycles
 
 SHALLOWEST = 128  # of a part: below, the sums of parts cost as much as they save
+STAGE = 2000  # cycles, about, until all blocks have met and begun to add
+READ = 16  # bytes that a multiprocessor reads of memory in a cycle, about
 
 
 def in_parts(plan: Plan, precision: Callable[[Product], str]) -> Plan:
@@ -74,20 +76,32 @@ class _Scratch:
         self.nbytes = max(self.nbytes, count * math.prod(shape) * ITEMSIZE[product.dtype])
         a, b, c = stage.operands
         scratch = Operand(self.buffer)
-        cut = replace(stage, code=_cut(product, count), operands=(a, b, scratch), extent=count)
+        cut = replace(
+            stage,
+            code=named(_cut(product, count), "product"),
+            operands=(a, b, scratch),
+            extent=count,
+        )
         total = _total(product, count, shape)
         return [cut, Stage(total, (scratch, c), (1,), shape[0])]
 
 
 def parts_of(product: Product, precision: str = "") -> int:
-    """How many parts, 1 for a product that has tiles enough, or whose depth does not divide."""
+    """In how many parts a product takes the fewest cycles; their number divides the outermost axis
+    of depth."""
     outer, inner = product.depth[0], math.prod(product.depth[1:])
-    tiles = tile_count(product, tile_of(product, precision))
-    best = 1
-    for count in range(2, ENOUGH // max(tiles, 1) + 1):
-        if outer % count == 0 and outer // count * inner >= SHALLOWEST:
-            best = count
-    return best
+    deepest = min(outer, outer * inner // SHALLOWEST, MULTIPROCESSORS)
+    counts = [1, *(n for n in range(2, deepest + 1) if outer % n == 0)]
+    return min(counts, key=lambda count: _cycles(product, count, precision))
+
+
+def _cycles(product: Product, count: int, precision: str) -> float:
+    """What a product in so many parts takes, and their sum."""
+    if count == 1:
+        return cycles(product, precision)
+    results = math.prod((*product.batch, product.rows, product.columns))
+    added = count * results * ITEMSIZE[product.dtype] / (MULTIPROCESSORS * READ)
+    return cycles(_cut(product, count), precision) + STAGE + added
 
 
 def _cut(product: Product, count: int) -> Product:
@@ -97,17 +111,15 @@ def _cut(product: Product, count: int) -> Product:
     depth_a, depth_b = product.a_strides[batch + 1], product.b_strides[batch]
     shape = (*product.batch, product.rows, product.columns)
     moved = {axis: Affine.axis(axis + 1) for axis in range(batch)}
-    whole = product.limits
-    cut = replace(
+    return replace(
         product,
         batch=(count, *product.batch),
         depth=(size, *product.depth[1:]),
         a_strides=(depth_a * size, *product.a_strides),
         b_strides=(depth_b * size, *product.b_strides),
         c_strides=(math.prod(shape), *row_strides(shape)),
-        limits=tuple(_limit(limit, moved, size) for limit in whole),
+        limits=tuple(_limit(limit, moved, size) for limit in product.limits),
     )
-    return named(cut, "product")
 
 
 def _limit(limit: Limit, moved: dict[int, Affine], size: int) -> Limit:

@@ -22,7 +22,6 @@ WIDEST_BYTES = 16  # of one access of a thread
 CLUSTER = 8  # blocks of one: so many every GPU that has clusters has room for
 
 MULTIPROCESSORS = 128  # of a large GPU, about
-ENOUGH = 64  # tiles, for about half of the multiprocessors of a large GPU
 # What `mma.sync` of each precision multiplies and adds on a multiprocessor at once, at the most.
 TENSORS = {"tensorfloat32": 512, "bfloat16": 1024}
 SCALARS = 128  # multiply-adds of float32, likewise
@@ -88,6 +87,11 @@ def tile_of(product: Product, precision: str = "", blocks: int = MULTIPROCESSORS
         return thin
     tiles = tiles_for(product.dtype, precision)
     return min(tiles, key=lambda tile: _cycles(product, tile, precision, blocks))
+
+
+def cycles(product: Product, precision: str) -> float:
+    """What a product takes, by its tile."""
+    return _cycles(product, tile_of(product, precision), precision)
 
 
 def _thin(product: Product) -> Tile | None:

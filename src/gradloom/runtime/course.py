@@ -138,6 +138,11 @@ class Runner(Protocol):
         """Control words, and the table of addresses."""
         ...
 
+    def transfer_bytes(self, arguments: Sequence[int]) -> int:
+        """What arguments of so many bytes each, and the results, take elsewhere if they are the
+        host's."""
+        ...
+
     def __call__(self, arrays: Sequence[Any], state: Resident = STATELESS, /) -> list[Any]:
         """One pass; of a training step, over one batch."""
         ...

@@ -110,6 +110,10 @@ class Executable:
         self.release(frame)
         return ctypes.sizeof(frame.control) + ctypes.sizeof(frame.table)
 
+    def transfer_bytes(self, arguments: Sequence[int]) -> int:
+        """None: they are used where they are."""
+        return 0
+
     def frame(self, gathering: bool = False) -> Frame:
         """A free frame, or a new one; give it back with `release`."""
         try:

@@ -19,7 +19,7 @@ import gradloom as gl
 import gradloom.numpy as gnp
 import gradloom.plan.device
 from gradloom.codegen.cpu.vectors import I64
-from gradloom.codegen.cuda import element, nest, product, threads
+from gradloom.codegen.cuda import element, fill, mma, nest, pieces, product, threads
 from gradloom.gpu import Cuda
 from gradloom.runtime.cuda import words
 from gradloom.runtime.cuda.machine import using
@@ -28,7 +28,9 @@ from gradloom.settings import settings
 
 Patch = pytest.MonkeyPatch
 X = np.random.default_rng(0).random((37, 50), np.float32)
-LONG = np.random.default_rng(1).random((5, 2100), np.float32)
+WIDTH = 4  # elements of 16 bytes
+# Of odd length, so that there is one way to go over rows, not another for those that are aligned.
+LONG = np.random.default_rng(1).random((9, 2101), np.float32)
 
 
 # ---- programs; each has what the faults that are put into it break
@@ -37,6 +39,12 @@ LONG = np.random.default_rng(1).random((5, 2100), np.float32)
 def products(device: str) -> np.ndarray:
     """Tiles with edges, of several pieces of depth."""
     return gl.jit(lambda x: x @ x.T, device=device)(X)
+
+
+def rounded_products(device: str) -> np.ndarray:
+    """On tensor cores; of numbers that have few bits, so that nothing is rounded."""
+    x = np.round(X * 64) / 64
+    return gl.jit(lambda x: x @ x.T, device=device, precision="tensorfloat32")(x)
 
 
 def rows(device: str) -> np.ndarray:
@@ -65,7 +73,7 @@ def training(device: str) -> np.ndarray:
     return history["loss"]
 
 
-PROGRAMS = (products, rows, long_rows, transposed, training)
+PROGRAMS = (products, rounded_products, rows, long_rows, transposed, training)
 
 
 def on_gpu(
@@ -110,6 +118,47 @@ def no_meeting_of_threads(patch: Patch) -> None:
     patch.setattr(threads, "meet", lambda builder: None)
 
 
+def waits(more: int | None) -> Callable[[Patch], None]:
+    """For copies to shared memory: so many groups fewer, or for none."""
+
+    def inject(patch: Patch) -> None:
+        right = pieces.wait
+
+        def wrong(b: ir.IRBuilder, pending: int) -> None:
+            if more is not None:
+                right(b, pending + more)
+
+        patch.setattr(pieces, "wait", wrong)
+
+    return inject
+
+
+def no_groups(patch: Patch) -> None:
+    patch.setattr(pieces, "commit", lambda builder: None)
+
+
+def copies_beyond_edges(patch: Patch) -> None:
+    """What lies outside of an operand is copied too."""
+
+    def wrong(begin: Callable[..., None]) -> Callable[..., None]:
+        def begin_wrong(filler: fill.Filler, *given: Any) -> None:
+            begin(filler, *given)
+            filler.inside = [ir.IntType(1)(1)] * len(filler.inside)
+
+        return begin_wrong
+
+    wrapped(patch, fill.Filler, "begin", wrong)
+
+
+def fragments_exchanged(patch: Patch) -> None:
+    """The registers of two rows of A in each other's place."""
+
+    def wrong(multiply: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda cores, a, *rest: multiply(cores, [a[1], a[0], *a[2:]], *rest)
+
+    wrapped(patch, mma.Tensors, "_multiply", wrong)
+
+
 def no_meeting_of_clusters(patch: Patch) -> None:
     patch.setattr(threads, "meet_cluster", threads.meet)
 
@@ -132,13 +181,13 @@ def smaller(**changes: Callable[[Any], Any]) -> Callable[[Patch], None]:
 
 
 def shorter_rows(patch: Patch) -> None:
-    """The last element of each row is left out."""
+    """The last elements of each row are left out, as many as are taken together."""
 
     def wrong(emit: Callable[..., ir.Function]) -> Callable[..., ir.Function]:
         def emit_wrong(module: ir.Module, name: str, spread: Any, *rest: Any) -> ir.Function:
             own = spread.nest
             if own.reduced:
-                sizes = (*own.sizes[:-1], own.sizes[-1] - 1)
+                sizes = (*own.sizes[:-1], own.sizes[-1] - WIDTH)
                 spread = replace(spread, nest=replace(own, sizes=sizes))
             return emit(module, name, spread, *rest)
 
@@ -175,12 +224,11 @@ def wrong_lane(patch: Patch) -> None:
 
 
 def store_behind(patch: Patch) -> None:
-    """What is stored lies one element further."""
 
     def wrong(store: Callable[..., None]) -> Callable[..., None]:
         return lambda memory, operand, at, *rest: store(memory, operand, at + 1, *rest)
 
-    wrapped(patch, element.Memory, "store", wrong)
+    wrapped(patch, element._Memory, "store", wrong)
 
 
 def half_an_arena(patch: Patch) -> None:
@@ -232,6 +280,14 @@ FAULTS = {
     ),
     "no barrier of threads in products": Fault(no_meeting_of_threads, products, "race"),
     "no barrier of threads in long rows": Fault(no_meeting_of_threads, long_rows, "race"),
+    "copies that nobody waits for": Fault(waits(None), products, "not waited for"),
+    "a wait for a group of copies too few": Fault(waits(1), products, "not waited for"),
+    "a wait for a group too few before tensor cores": Fault(
+        waits(1), rounded_products, "not waited for"
+    ),
+    "no group of copies": Fault(no_groups, products, "not waited for"),
+    "copies from outside of an operand": Fault(copies_beyond_edges, products, BEHIND),
+    "fragments in a wrong order": Fault(fragments_exchanged, rounded_products, ""),
     "a row of a tile too few": Fault(smaller(rows=lambda t: t.product.rows - 1), products, ""),
     "a column of a tile too few": Fault(
         smaller(columns=lambda t: t.product.columns - 1), products, ""
@@ -245,14 +301,14 @@ FAULTS = {
         products,
         "",
     ),
-    "an element of rows too few": Fault(shorter_rows, rows, ""),
-    "an element of long rows too few": Fault(shorter_rows, long_rows, ""),
+    "a vector of rows too few": Fault(shorter_rows, rows, ""),
+    "a vector of long rows too few": Fault(shorter_rows, long_rows, ""),
     "an item left out between two blocks": Fault(share(late=1), rows, ""),
     "an item too few in each block": Fault(share(more=-1), rows, ""),
     "an item that two blocks have": Fault(share(more=1), rows, "race"),
     "an item too few of a launch": Fault(share(more=-1), rows, "", "launches"),
     "the value of a wrong lane": Fault(wrong_lane, rows, ""),
-    "stores behind an array": Fault(store_behind, rows, BEHIND),
+    "stores one element further": Fault(store_behind, rows, ""),
     "stores behind the arena": Fault(half_an_arena, rows, BEHIND),
     "a wrong size of an axis": Fault(wider_axes, transposed, BEHIND),
 }

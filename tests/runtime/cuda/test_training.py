@@ -64,3 +64,20 @@ def test_training_is_the_cpus_in_every_form(make, machine):
         np.testing.assert_array_equal(np.hstack(losses), np.hstack(runs[0][0]))
         for name, array in params.items():
             np.testing.assert_array_equal(array, runs[0][1][name], err_msg=name)
+
+
+@pytest.mark.parametrize(("precision", "ulp"), [("tensorfloat32", 2.0**-10), ("bfloat16", 2.0**-7)])
+def test_training_on_tensor_cores_learns_the_same(precision, ulp, machine):
+    """Products round both of their operands by half a unit in the last place, each, and so the
+    first loss is off by no more than what that adds up to; what is learned is nearly the same."""
+    model = perceptron()
+    x, p = model.rows[0][: model.batch], {n: np.abs(v) for n, v in model.params.items()}
+    hidden = np.abs(np.tanh(x @ model.params["w"]))
+    logits = ulp * (hidden @ p["v"]) + ulp * (x @ p["w"]) @ p["v"]  # tanh has no slope beyond 1
+    wanted = model.step("cpu").run(model.step("cpu").init(model.params), *model.batches(STEPS))[1]
+    with using(machine()):
+        step = model.step("cuda", precision=precision)
+        found = step.run(step.init(model.params), *model.batches(STEPS))[1]
+    assert 0 < np.abs(found[0] - wanted[0]) <= 2 * logits.max()
+    assert found[-1] < 0.5 * found[0]
+    np.testing.assert_allclose(found, wanted, rtol=8 * ulp)

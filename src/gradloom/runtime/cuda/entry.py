@@ -56,6 +56,11 @@ class CudaExecutable:
         slots = self.needs.inputs + len(self.results) + 1
         return padded(self.control_words * WORD) + slots * WORD
 
+    def transfer_bytes(self, arguments: Sequence[int]) -> int:
+        """What arguments of so many bytes each, and the results, take if they are the host's."""
+        each = (*arguments, *(kind.nbytes for kind in self.results))
+        return sum(padded(n) if n <= PACKED_BYTES else n for n in each)
+
     def __call__(self, arrays: Sequence[Any], state: Resident = STATELESS) -> list[Any]:
         """Outputs as new arrays: on the GPU if one of `arrays` is, else NumPy's."""
         flight = self._flight(Course(state, arrays, 1), stacked=False)

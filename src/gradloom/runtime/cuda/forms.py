@@ -14,6 +14,7 @@ import numpy as np
 
 from gradloom.codegen import words
 from gradloom.codegen.cut import Host
+from gradloom.device_array import Memory
 from gradloom.plan.tiles import CLUSTER
 from gradloom.runtime.cuda.kernel import PERSISTENT, Ptx
 from gradloom.runtime.cuda.launch import Launch
@@ -196,17 +197,17 @@ class _Table:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._there = np.zeros(0, np.int64)
-        self._place = 0
+        self._place: Memory | None = None
 
     def place(self, call: Call) -> int:
         """Where it lies, with the addresses of a call in it."""
         wanted = np.array([*call.table, call.order], np.int64)
-        if not self._place:
-            self._place = self.machine.allocate(wanted.nbytes)
+        if self._place is None:
+            self._place = Memory(self.machine, wanted.nbytes)
         if not np.array_equal(wanted, self._there):
-            self.machine.write(self._place, wanted)
+            self.machine.write(self._place.address, wanted)
             self._there = wanted
-        return self._place
+        return self._place.address
 
 
 def form_of(ptx: Ptx, machine: Machine) -> Form:
