@@ -91,7 +91,7 @@ def tile_of(product: Product, precision: str = "", blocks: int = MULTIPROCESSORS
 
 def cycles(product: Product, precision: str) -> float:
     """What a product takes, by its tile."""
-    return _cycles(product, tile_of(product, precision), precision)
+    return _cycles(product, tile_of(product, precision), precision, MULTIPROCESSORS)
 
 
 def _thin(product: Product) -> Tile | None:
