@@ -6,8 +6,8 @@ import pytest
 from gradloom import doctor
 from gradloom.__main__ import main
 from gradloom.doctor import Finding, examine
-from gradloom.errors import GradloomError
-from gradloom.runtime.cuda import driver
+from gradloom.errors import GradloomError, ToolchainError
+from gradloom.runtime.cuda import driver, linker
 from gradloom.settings import settings
 from tests.runtime.cuda.fake import Fake, Launched, fresh
 
@@ -31,6 +31,7 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     there = dict(FITTING)
     monkeypatch.setattr(doctor, "installed", lambda package: there.get(package, ""))
     monkeypatch.setattr(doctor, "_cuda_compiles", lambda: "compiled")
+    monkeypatch.setattr(doctor, "_writes_ptx", lambda compiler: "writes PTX")
     monkeypatch.setattr(doctor, "_driver", lambda: iter(()))
     return there
 
@@ -58,9 +59,9 @@ def test_what_fits(versions: dict[str, str]):
 def test_nothing_is_installed_for_gpus(versions: dict[str, str]):
     for package in (*doctor.CUDA_PACKAGES, *doctor.PYTHON_KERNELS):
         del versions[package]
-    found = faults()
-    assert found.keys() == set(doctor.CUDA_PACKAGES)
-    assert all(f.repair == 'pip install "gradloom[cuda]"' for f in found.values())
+    wrong = faults()
+    assert wrong.keys() == set(doctor.CUDA_PACKAGES)
+    assert all(f.repair == 'pip install "gradloom[cuda]"' for f in wrong.values())
     report = examine()
     assert report.cpu
     assert not report.compiles
@@ -111,6 +112,49 @@ def test_the_cpu_target_decides_the_status(
     assert "CPU target: does not work" in said
 
 
+def found(subject: str) -> Finding:
+    return next(found for found in examine().findings if found.subject == subject)
+
+
+def test_which_compilers_write_ptx(versions: dict[str, str]):
+    assert found("PTX, llvm").found == found("PTX, numba-cuda").found == "writes PTX"
+    assert found("PTX, numba-cuda-mlir").found == "not installed (optional)"
+    with settings(cuda_compiler="numba-cuda-mlir"):
+        fault = faults()["PTX, numba-cuda-mlir"]
+    assert "GRADLOOM_CUDA_COMPILER asks for it" in fault.fault
+    assert fault.repair == "pip install numba-cuda-mlir, or unset GRADLOOM_CUDA_COMPILER"
+
+
+def test_a_compiler_that_does_not_work(versions: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    def refuses(compiler: str) -> str:
+        if compiler == "llvm":
+            return "writes PTX"
+        raise ToolchainError("NVVM is not there\n  repair: pip install nvidia-nvvm")
+
+    monkeypatch.setattr(doctor, "_writes_ptx", refuses)
+    (fault,) = faults().values()
+    assert fault.subject == "PTX, numba-cuda"
+    assert (fault.fault, fault.repair) == ("NVVM is not there", "pip install nvidia-nvvm")
+
+
+def test_llvm_writes_ptx():
+    assert doctor._writes_ptx("llvm") == "writes PTX 8.0"
+
+
+def test_programs_of_the_toolkit(versions: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    places = {"nvdisasm": "/cuda/bin/nvdisasm"}
+    monkeypatch.setattr(linker, "tool", places.get)
+    assert found("nvdisasm").found == "/cuda/bin/nvdisasm"
+    assert "pip install nvidia-cuda-sanitizer-api" in found("compute-sanitizer").found
+    assert faults() == {}
+
+    def without_pathfinder(name: str) -> str:
+        raise ToolchainError("cuda-pathfinder cannot be imported")
+
+    monkeypatch.setattr(linker, "tool", without_pathfinder)
+    assert "pip install nvidia-cuda-nvdisasm" in found("nvdisasm").found
+
+
 # ---- drivers, faked
 
 
@@ -134,6 +178,13 @@ def test_a_device_that_runs(fake: Fake, compiling: None):
     assert "a kernel ran on Fake GPU" in said
     assert said.endswith("CUDA target: can compile, can run")
     assert fake.blocks() == []
+
+
+def test_a_device_that_is_too_old(fake: Fake, compiling: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver.device(0), "arch", "sm_75")
+    fault = faults()["device 0"]
+    assert fault.fault == "Fake GPU is sm_75, older than all that gradloom makes code for"
+    assert "compute capability 8.0" in fault.repair
 
 
 def test_a_device_that_fails(fake: Fake, compiling: None):

@@ -134,6 +134,14 @@ def test_targets_that_are_not_there_are_refused(target, text):
         gl.jit(classify, target=target).ptx(X, W)
 
 
+def test_gpus_that_are_not_known_by_name_take_what_is_for_older_ones():
+    with using(Simulated(capability=103)):
+        compiled = gl.jit(classify, device="cuda")
+        assert ".target sm_100" in compiled.ptx(X, W)
+    with using(Simulated(capability=75)), pytest.raises(DeviceError, match=r"7\.5, is older than"):
+        gl.jit(classify, device="cuda")(X, W)
+
+
 def test_a_function_that_needs_the_host_is_refused():
     matrix = np.eye(3) + 1
     with using(Simulated()), pytest.raises(DeviceError, match=r'libraries of the host[^$]*"cpu"'):

@@ -163,6 +163,33 @@ def test_a_function_for_the_cpu_refuses_arrays_on_the_gpu(machine):
     assert isinstance(closed(there), gl.DeviceArray)
 
 
+def test_transforms_run_where_their_arguments_lie(machine):
+    there = gl.device_put(X, "cuda")
+
+    def total(x):
+        return gnp.sum(gnp.sin(x) * x)
+
+    found = (
+        gl.grad(total)(there),
+        gl.vmap(total)(there),
+        gl.jvp(total, (there,), (there,))[1],
+        gl.vjp(total, there)[1](np.float32(2))[0],
+        gl.scan(lambda c, row: (c + row, c), np.zeros(4, np.float32), there)[1],
+    )
+    wanted = (
+        gl.grad(total)(X),
+        gl.vmap(total)(X),
+        gl.jvp(total, (X,), (X,))[1],
+        gl.vjp(total, X)[1](np.float32(2))[0],
+        gl.scan(lambda c, row: (c + row, c), np.zeros(4, np.float32), X)[1],
+    )
+    for got, want in zip(found, wanted, strict=True):
+        assert isinstance(got, gl.DeviceArray)
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    with gl.eager():  # NumPy's own arithmetic is on the host
+        np.testing.assert_allclose(gl.jit(total)(there), total(X), rtol=1e-6)
+
+
 def test_arrays_of_another_machine_are_refused(machine):
     with using(Simulated()):
         other = gl.device_put(X, "cuda")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,8 @@ class Memory:
         self.shared = False  # whether other libraries may have work queued on it
         self.address = machine.allocate(max(nbytes, 1))
 
-    def __del__(self) -> None:
-        if not self.address:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not self.address or ending():  # at whose end the driver takes everything back
             return
         # After a kernel's fault, which was raised where it was met, a GPU takes nothing back.
         with suppress(DeviceError):

@@ -17,6 +17,8 @@ import numpy as np
 from gradloom.errors import DeviceError, GradloomError, ToolchainError
 from gradloom.runtime.cuda.faults import DOCTOR, version_text
 from gradloom.runtime.cuda.packages import INSTALL
+from gradloom.settings import current as current_settings
+from gradloom.settings import settings
 from gradloom.version import VERSION
 
 # Adds 1 to each of 32 numbers; for the oldest GPUs that nvJitLink 13 knows.
@@ -42,7 +44,18 @@ CUDA_PACKAGES = ("cuda-bindings", "nvidia-nvjitlink")  # without which nothing r
 PYTHON_KERNELS = ("numba-cuda", "nvidia-nvvm", "nvidia-cuda-nvrtc")  # for kernels in Python
 NVIDIA = "0x10de"  # among makers of PCI devices
 UPDATE = "sudo ubuntu-drivers install nvidia:580, or driver 580 or newer from nvidia.com/drivers"
-OPTIONAL = ("numba-cuda-mlir", "cuda-core", "nvidia-cuda-nvdisasm")
+OPTIONAL = ("numba-cuda-mlir", "cuda-core")
+# What `GRADLOOM_CUDA_COMPILER` may be, with the package that each value needs, and what brings it.
+COMPILERS = {
+    "llvm": ("llvmlite", "pip install llvmlite"),
+    "numba-cuda": ("numba-cuda", INSTALL),
+    "numba-cuda-mlir": ("numba-cuda-mlir", "pip install numba-cuda-mlir"),
+}
+# Programs of the toolkit, with the package that brings them and what they are for.
+TOOLS = {
+    "nvdisasm": ("nvidia-cuda-nvdisasm", "`.sass()`"),
+    "compute-sanitizer": ("nvidia-cuda-sanitizer-api", "to find a kernel's illegal accesses"),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,8 @@ def examine() -> Report:
         compiling = _tried("trial compilation", _cuda_compiles)
         if any(finding.subject == "device 0" for finding in drivers):
             running = _tried("trial on the GPU", _cuda_runs)
-    found = [*_machine(), _cache(), cpu, *packages, *drivers, *dict.fromkeys((compiling, running))]
+    trials = [*_compilers(), *dict.fromkeys((compiling, running))]
+    found = [*_machine(), _cache(), cpu, *packages, *_tools(), *drivers, *trials]
     tried = [finding.found not in ("failed", "not tried") for finding in (cpu, compiling, running)]
     return Report(found, *tried)
 
@@ -181,6 +195,41 @@ def _cuda_packages() -> Iterator[Finding]:
         yield Finding(package, installed(package) or "not installed (optional)")
 
 
+def _tools() -> Iterator[Finding]:
+    """Programs that nothing needs but who asks for what they show."""
+    from gradloom.runtime.cuda.linker import tool
+
+    for name, (package, purpose) in TOOLS.items():
+        try:
+            found = tool(name)
+        except ToolchainError:
+            found = None
+        yield Finding(name, found or f"not found (optional, {purpose}: pip install {package})")
+
+
+def _compilers() -> Iterator[Finding]:
+    """Which values of GRADLOOM_CUDA_COMPILER work here; the one that is set has to."""
+    for name, (package, install) in COMPILERS.items():
+        subject = f"PTX, {name}"
+        if installed(package):
+            yield _tried(subject, partial(_writes_ptx, name))
+        elif name == current_settings().cuda_compiler:
+            fault = f"GRADLOOM_CUDA_COMPILER asks for it, and {package} is not installed"
+            repair = f"{install}, or unset GRADLOOM_CUDA_COMPILER"
+            yield Finding(subject, "does not work", fault, repair)
+        else:
+            yield Finding(subject, "not installed (optional)")
+
+
+def _writes_ptx(name: str) -> str:
+    from gradloom.jitted import jit
+
+    with settings(cuda_compiler=name, cache=False):
+        text = jit(lambda x: x + 1, target="cuda-ptx").ptx(np.arange(32, dtype=np.float32))
+    version = text.partition(".version ")[2].split()[0]
+    return f"writes PTX {version}"
+
+
 def _half(package: str, version: str) -> tuple[str, str]:
     """What is wrong with one of the packages that compile kernels in Python: all, or none."""
     others = [other for other in PYTHON_KERNELS if installed(other)]
@@ -242,9 +291,15 @@ def gpus() -> int:
 
 
 def _described(ordinal: int) -> str:
+    from gradloom.codegen.cuda.target import newest
     from gradloom.runtime.cuda.driver import device
 
     one = device(ordinal)
+    if not newest(int(one.arch.removeprefix("sm_"))):
+        raise DeviceError(
+            f"{one.name} is {one.arch}, older than all that gradloom makes code for"
+            "\n  repair: take a GPU of compute capability 8.0 or newer, or the CPU"
+        )
     return (
         f"{one.name}, {one.arch}, {one.multiprocessors} multiprocessors, "
         f"{one.free_bytes() >> 20:,} of {one.total_bytes >> 20:,} MiB free"

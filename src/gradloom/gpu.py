@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from gradloom.clock import Clock
 from gradloom.codegen.cpu.target import Target
-from gradloom.codegen.cuda.target import VERSIONS, gpu_target
+from gradloom.codegen.cuda.target import VERSIONS, gpu_target, newest
 from gradloom.codegen.cut import Host
 from gradloom.codegen.driver import program_text, step_text, training_text
 from gradloom.errors import DeviceError, SettingError, message, user_where
@@ -47,7 +47,7 @@ class Cuda(NamedTuple):
     @property
     def target(self) -> Target:
         """What kernels are generated for."""
-        return gpu_target(self.machine.capability)
+        return gpu_target(newest(self.machine.capability))
 
     @property
     def kind(self) -> str:
@@ -150,7 +150,7 @@ def machine_for(where: str) -> Machine:
     """The GPU that there is, or, for "cuda-ptx:sm_90", one that is elsewhere."""
     found = TARGET.fullmatch(where)
     if found is None:
-        return the_machine()
+        return _young_enough(the_machine())
     capability = int(found[1] or CAPABILITY)
     if capability not in VERSIONS:
         known = ", ".join(f"sm_{number}" for number in VERSIONS)
@@ -162,6 +162,19 @@ def machine_for(where: str) -> Machine:
             )
         )
     return cast(Machine, Elsewhere(capability))
+
+
+def _young_enough(machine: Machine) -> Machine:
+    """The machine; raises `DeviceError` where it is older than any that code is made for."""
+    if newest(machine.capability):
+        return machine
+    raise DeviceError(
+        message(
+            f"this GPU, of compute capability {machine.capability / 10}, is older than 8.0",
+            user_where(),
+            'take a newer one, or device="cpu"',
+        )
+    )
 
 
 def _check_counts(device: DevicePlan) -> None:

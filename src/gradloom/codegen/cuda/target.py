@@ -30,6 +30,16 @@ def gpu_target(capability: int) -> Target:
     return Target(TRIPLE, f"sm_{capability}", f"+ptx{VERSIONS[capability]}", 4, 255)
 
 
+def newest(capability: int) -> int:
+    """The compute capability to write PTX for, which a GPU of this one takes: not all are known by
+    name.  0 for GPUs older than any that is.
+
+    >>> newest(90), newest(103), newest(75)
+    (90, 100, 0)
+    """
+    return max((known for known in VERSIONS if known <= capability), default=0)
+
+
 def capability(target: Target) -> int:
     """The compute capability of a GPU, 90 for 9.0."""
     return int(target.cpu.removeprefix("sm_"))

@@ -5,6 +5,7 @@ nvJitLink assembles, which `cuda.bindings` calls and finds; `nvdisasm` shows.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -92,11 +93,17 @@ def sass(cubin: Cubin) -> str:
     return done.stdout
 
 
-def disassembler() -> str:
-    """Where `nvdisasm` is."""
+def tool(name: str) -> str | None:
+    """Where a program of the CUDA toolkit is: on PATH, in one of NVIDIA's packages, or in the
+    toolkit that they find."""
     with needs("cuda-pathfinder"):
         from cuda import pathfinder
-    found: str | None = pathfinder.find_nvidia_binary_utility("nvdisasm")
+    return shutil.which(name) or pathfinder.find_nvidia_binary_utility(name)
+
+
+def disassembler() -> str:
+    """Where `nvdisasm` is."""
+    found = tool("nvdisasm")
     if found is None:
         raise ToolchainError(
             "nvdisasm is not there\n  repair: pip install nvidia-cuda-nvdisasm, or put that of a "
