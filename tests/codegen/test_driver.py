@@ -5,7 +5,8 @@ import pytest
 
 import gradloom as gl
 from gradloom.codegen import driver
-from gradloom.codegen.primitives import namespace
+from gradloom.codegen.primitives import cut, namespace, share
+from gradloom.plan.device import _phase
 
 
 def loaded():
@@ -62,3 +63,26 @@ def test_a_line_of_the_users_is_not_part_of_the_program():
     text = "def program(table):\n    # k0: model.py:3 in loss\n    return 0  # x\n"
     moved = text.replace(":3", ":400")
     assert pipeline.code_only(text) == pipeline.code_only(moved)
+
+
+@pytest.mark.parametrize("team", [1, 3, 8, 132])
+@pytest.mark.parametrize(("extent", "grain"), [(1, 1), (7, 2), (300, 1), (1000, 256)])
+def test_stages_that_begin_elsewhere_are_dealt_out_whole(team, extent, grain):
+    for turn in range(6):
+        phase = _phase(turn, -(-extent // grain))
+        cuts = [share(extent, grain, cut(worker, team) + phase) for worker in range(team + 1)]
+        assert (cuts[0], cuts[-1]) == (0, extent)
+        assert cuts == sorted(cuts)
+        assert all(at % grain == 0 or at == extent for at in cuts)
+
+
+def test_stages_of_a_few_grains_fall_to_different_ones_of_a_team():
+    """All the same, they would fall to the same few, one after another."""
+    team, grains = 132, 3
+    busy: list[int] = []
+    for turn in range(12):
+        phase = _phase(turn, grains)
+        cuts = [share(grains, 1, cut(worker, team) + phase) for worker in range(team + 1)]
+        busy += [worker for worker in range(team) if cuts[worker] < cuts[worker + 1]]
+    assert len(busy) == 12 * grains
+    assert len(set(busy)) > 30

@@ -126,3 +126,24 @@ def test_small_results_of_long_sums_are_made_in_parts():
     assert isinstance(found[0], Tiled)
     assert found[0].product.batch == (128,)
     assert isinstance(found[1], Spread)
+
+
+def test_stages_between_two_meetings_begin_with_different_blocks():
+    params = [ones(8, 5), ones(5), ones(5, 3), ones(3)]
+
+    def loss(params, x):
+        w, b, v, c = params
+        return gnp.sum((gnp.tanh(x @ w + b) @ v + c) ** 2)
+
+    step = gl.train_step(loss, gl.optim.adam(0.1), target="cuda-ptx")
+    program = step.program(step.init(params), ones(4, 8))
+    device = program.gpu.plan
+    together: list[list[int]] = [[]]
+    for stage in (stage for kernel in device.plan.kernels for stage in kernel.stages):
+        if stage.barrier:
+            together.append([])
+        together[-1].append(stage.phase)
+    assert max(map(len, together)) > 2
+    for phases in together:
+        assert len(set(phases)) == len(phases)
+    assert device.width > device.grains

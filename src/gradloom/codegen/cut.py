@@ -33,7 +33,7 @@ GIVEN = ("table", "arena", "control")  # what every group takes
 @dataclass(frozen=True)
 class Group:
     """What is launched at once: `text` defines the function `name`, which takes `GIVEN`, `worker`,
-    `team` and the variables of the host's `more`.  No stage has more `grains`."""
+    `team` and the variables of the host's `more`.  Its stages have so many `grains` together."""
 
     name: str
     text: str
@@ -215,7 +215,7 @@ class _Scissors:
         ending = ast.Return(ast.Constant(0))
         main = _function(name, [*GIVEN, "worker", "team", *more], [*body, ending])
         text = "\n\n\n".join(map(ast.unparse, [*self._called(stages), main]))
-        grains = max(map(_grains, _shares(body)), default=1)
+        grains = max(sum(map(_grains, _shares(body))) // 2, 1)  # a share begins and ends
         return Group(name, text, tuple(more), tuple(stages), grains)
 
     def _called(self, names: Iterable[str]) -> list[ast.FunctionDef]:

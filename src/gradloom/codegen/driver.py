@@ -348,7 +348,8 @@ def kernel_calls(plan: Plan, kernel: Kernel, number: int) -> Iterator[str]:
     if not kernel.in_blocks:
         for stage in kernel.stages:
             yield from _meeting(stage.barrier)
-            call = _call(plan, stage, number, *_range(stage.extent, stage.grain), {})
+            start, stop = _range(stage.extent, stage.grain, stage.phase)
+            call = _call(plan, stage, number, start, stop, {})
             yield from _by(stage.grain, [call])
         return
     first = kernel.stages[0]
@@ -386,11 +387,12 @@ def _by(grain: int, lines: list[str]) -> Iterator[str]:
     return iter(lines if grain else ["if worker == 0:", *_indented(lines)])
 
 
-def _range(extent: int, grain: int) -> tuple[str, str]:
+def _range(extent: int, grain: int, phase: int = 0) -> tuple[str, str]:
     """From where to where one of the team works."""
     if not grain:
         return "0", str(extent)
-    return f"share({extent}, {grain}, lower)", f"share({extent}, {grain}, upper)"
+    moved = f" + {phase}" * bool(phase)
+    return f"share({extent}, {grain}, lower{moved})", f"share({extent}, {grain}, upper{moved})"
 
 
 def _meeting(reason: str) -> Iterator[str]:

@@ -120,3 +120,13 @@ class DevicePlan:
         """The most blocks that have something to do in a stage."""
         stages = (stage for kernel in self.plan.kernels for stage in kernel.stages)
         return max((-(-s.extent // s.grain) for s in stages if s.grain), default=1)
+
+    @property
+    def width(self) -> int:
+        """The most blocks that have something to do between two meetings."""
+        widest = found = 0
+        for stage in (stage for kernel in self.plan.kernels for stage in kernel.stages):
+            grains = -(-stage.extent // stage.grain) if stage.grain else 1
+            found = (0 if stage.barrier else found) + grains
+            widest = max(widest, found)
+        return widest

@@ -21,6 +21,8 @@ from gradloom.plan.spread import spread_of
 from gradloom.plan.tiles import CLUSTER, MULTIPROCESSORS, TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
+GOLDEN = (5**0.5 - 1) / 2
+
 
 def for_device(plan: Plan, precision: str = "highest", *, cluster: bool = False) -> DevicePlan:
     """The plan, dealt out among blocks, or those of one cluster; products of float32 at a
@@ -35,8 +37,11 @@ def for_device(plan: Plan, precision: str = "highest", *, cluster: bool = False)
     parts = tuple(_whole(part) for part in plan.parts)
     parts = _BlockMeetings(plan.buffers, epilogues).visit(parts)
     functions: dict[str, Spread | Tiled] = {}
+    turns = 0  # stages since all have met
 
     def spread(stage: Stage) -> Stage:
+        nonlocal turns
+        turns = 0 if stage.barrier else turns + 1
         code = stage.code
         if isinstance(code, Routine):
             return replace(stage, grain=int(in_pieces_already(stage)))
@@ -48,10 +53,27 @@ def for_device(plan: Plan, precision: str = "highest", *, cluster: bool = False)
         else:
             found = spread_of(stage, code, plan.buffers)
         name = _name(code.name, found, functions)
-        return replace(stage, code=replace(code, name=name), extent=found.count, grain=found.grain)
+        return replace(
+            stage,
+            code=replace(code, name=name),
+            extent=found.count,
+            grain=found.grain,
+            phase=_phase(turns, -(-found.count // found.grain)),
+        )
 
     dealt = replace(plan, parts=tuple(map_stages(part, spread) for part in parts))
     return DevicePlan(dealt, functions, undealt, cluster)
+
+
+def _phase(turn: int, grains: int) -> int:
+    """Where the stage of this turn begins to deal out its grains: where there are fewer than
+    blocks, what is done between two meetings should fall to different ones.  Multiples of the
+    golden ratio lie apart, however many there are.
+
+    >>> [round(_phase(turn, 1) / 2**32, 2) for turn in range(5)]
+    [0.0, 0.62, 0.24, 0.85, 0.47]
+    """
+    return int(turn * GOLDEN % 1 * 2**32) // max(grains, 1)
 
 
 def _name(name: str, found: Spread | Tiled, functions: dict[str, Spread | Tiled]) -> str:

@@ -219,6 +219,7 @@ class Stage:
     numbers: tuple[int, ...] = ()  # of a routine: its sizes
     grain: int = 0  # iterations that one of the team does together; 0: worker 0 does all
     barrier: str = ""  # why the team meets before it, if it does
+    phase: int = 0  # by how much of the team, in 2^-32, what each does is moved (`plan.device`)
 
     @property
     def can_fault(self) -> bool:

@@ -104,7 +104,7 @@ def persistent(
     texts = [stages_text(device, target, called=True)] if stages else []
     texts += [text, barrier_text(), entry]
     text = _assembled(texts, {PERSISTENT: words.ENTRY}, target, clock, emit)
-    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.grains, 1)}, cluster=cluster)
+    return Ptx(text, {PERSISTENT: most}, {PERSISTENT: max(device.width, 1)}, cluster=cluster)
 
 
 def _externals(device: DevicePlan) -> Externals:
