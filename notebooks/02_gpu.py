@@ -204,6 +204,13 @@ assert entries["one kernel"] == ["persistent"]
 assert len(entries["launches"]) > 5
 
 # %% [markdown]
+# Which form a program takes the planner estimates, from figures for a barrier and for a launch; it
+# says so in `explain()`, whose head is below, with what each launch takes.
+
+# %%
+print(tidy(on_gpu.explain().partition("\n\nkernel ")[0]))
+
+# %% [markdown]
 # Each item is computed in one place, and each sum has a fixed order. So the bits of the result do
 # not depend on the number of blocks.
 #

@@ -22,17 +22,8 @@ def main() -> None:
     from gradloom.runtime.cuda.machine import using
     from gradloom.settings import settings
     from tests.gpus import real
-    from tests.runtime.cuda.test_entry import (
-        FORMS,
-        X,
-        convolved,
-        leaves,
-        products,
-        scanned,
-        softmax,
-        sums,
-    )
-    from tests.runtime.cuda.test_models import assert_alike, results
+    from tests.runtime.cuda.test_entry import X, convolved, leaves, products, scanned, softmax, sums
+    from tests.runtime.cuda.test_models import FORMS, assert_alike, results
     from tests.tiny_models import tiny
 
     programs = (softmax, sums, products, scanned, convolved)

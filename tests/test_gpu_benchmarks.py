@@ -98,14 +98,19 @@ def test_shares_of_a_copy_and_of_cublas():
 
 def test_launches_barriers_and_calls_are_timed(pretended, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "MAKERS", {calls.OURS: calls.Ours})
-    monkeypatch.setattr(costs, "FORMS", {"launches": "persistent,graphs"})
+    monkeypatch.setattr(costs, "FORMS", {"a graph": ("persistent", 600)})
     found = costs.Costs(0.0, pretended)
     found.launch(tmp_path)
     found.loop(tmp_path, (1, 3))
     found.call(tmp_path)
     assert not found.absent
     assert found.bare.keys() == costs.BARE.keys()
-    assert costs.report(found).raw["stage_seconds"]["launches"]["a call"]["median"] > 0
+    report = costs.report(found)
+    assert report.raw["stage_seconds"]["a graph"]["a call"]["median"] > 0
+    seen = {row[0]: row[2] for row in report.sections[0].rows}
+    assert seen["NODE"]
+    assert seen["LOOK"]
+    assert not seen["BARRIER"]
     assert found.calls.seconds(calls.OURS).median > 0
 
 
@@ -117,7 +122,7 @@ def test_tiles_are_those_that_are_asked_for():
     one.tiled("6", "16", "16", "32")
     assert tiles.TILES is known
     assert one.time()["wall"] > 0
-    assert one.rounds("3")["meetings"] >= 0
+    assert one.rounds("3", "20")["meetings"] >= 0
 
 
 def test_what_ends_or_cannot_is_absent_and_the_rest_goes_on(tmp_path):

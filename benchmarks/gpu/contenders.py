@@ -57,6 +57,7 @@ OURS = "gradloom, run"
 EAGER, GRAPHED, SCAN = "torch, eager", "torch, compile with CUDA graphs", "jax, scan"
 CONTENDERS = {
     OURS: Contender(_run),
+    "gradloom, run in one kernel": Contender(_run, disable="graphs"),
     "gradloom, run in graphs": Contender(_run, disable="persistent"),
     "gradloom, step": Contender(_step),
     EAGER: Contender(_in_torch(None), ("torch",)),

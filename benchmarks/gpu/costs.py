@@ -13,12 +13,15 @@ from benchmarks.gpu.attempts import Attempts
 from benchmarks.gpu.calls import COPY, MAKERS
 from benchmarks.report import Report, Section
 from benchmarks.rounds import Spread, Timing, interleave, number, words
+from gradloom.plan import forms
 
-# How a program's stages follow each other, and what is switched off for it.
+# How a program's stages follow each other: what is switched off for it, and the numbers that are
+# gone over, of which a block has 256: a cluster has eight blocks.
 FORMS = {
-    "one kernel": "",
-    "a graph": "persistent",
-    "launches": "persistent,graphs",
+    "one kernel": ("graphs,clusters", 4096),
+    "one cluster": ("graphs", 1024),
+    "a graph": ("persistent", 4096),
+    "launches": ("persistent,graphs", 4096),
 }
 ROUNDS = (200, 1200)  # of which the difference is what rounds cost
 SIZES = (128, 256, 512, 1024, 2048)  # of the products that tiles are compared by
@@ -26,7 +29,16 @@ BARE = {
     "a kernel, launched": "launch alone",
     "a cooperative kernel, launched": "launch together",
     "a kernel of a graph": "node",
-    "eight bytes to the host, waited for": "wait_for_a_word",
+    "a kernel, launched and waited for": "call_and_wait",
+    "eight bytes to the host, waited for": "look",
+}
+# Constants of `plan/forms.py`, and what of the above they are the nanoseconds of.
+CONSTANTS = {
+    "BARRIER": "one kernel",
+    "CLUSTER_BARRIER": "one cluster",
+    "NODE": "a graph",
+    "CALL": "a kernel, launched and waited for",
+    "LOOK": "eight bytes to the host, waited for",
 }
 
 
@@ -68,9 +80,10 @@ class Costs:
 
     def loop(self, caches: Path, rounds: tuple[int, int]) -> None:
         """By form, the rounds of a loop: the shorter loop, and a round of the longer beyond it."""
-        for form, disable in FORMS.items():
+        for form, (disable, numbers) in FORMS.items():
             with self._launching(caches / disable, {"GRADLOOM_DISABLE": disable}) as launching:
-                few, many = (launching.timed(f"rounds {n}", self.seconds) for n in rounds)
+                words = (f"rounds {n} {numbers}" for n in rounds)
+                few, many = (launching.timed(word, self.seconds) for word in words)
             if not few or not many:
                 continue
             more = rounds[1] - rounds[0]
@@ -118,6 +131,12 @@ class Costs:
             if turns:
                 self.calls = interleave(turns, self.seconds)
 
+    def seen(self, constant: str) -> str:
+        """What a constant of the planner's is here, in nanoseconds, if it was measured."""
+        what = CONSTANTS[constant]
+        known = self.stages.get(what, {}).get("a round more") or self.bare.get(what)
+        return number(known.median * 1e9) if known else ""
+
     @contextmanager
     def _launching(self, caches: Path, more: Mapping[str, str] | None = None) -> Iterator[Attempts]:
         environment = places.environment(self.place) | dict(more or {})
@@ -139,6 +158,11 @@ def report(found: Costs) -> Report:
         "gpu_costs",
         f"Costs on {gpu['name']}",
         [
+            Section(
+                "Constants of `plan/forms.py`: nanoseconds",
+                ["", "there", "seen"],
+                [[name, number(getattr(forms, name)), found.seen(name)] for name in CONSTANTS],
+            ),
             Section("Microseconds", ["", "us"], [[n, words(s * 1e6)] for n, s in bare.items()]),
             Section(
                 "A stage that reads what all blocks have written, and its meeting: us",
@@ -158,6 +182,8 @@ def report(found: Costs) -> Report:
         [
             "What the host gives a stream is waited for after some thousand: a launch counts what "
             "it adds to the queue, on the host or on the GPU, whichever is longer.",
+            "A constant of a form is a round more of it, the stage itself included, which is the "
+            "same in all of them.",
             "A round more is the difference of two loops: a stage and the grid's barrier in one "
             "kernel, a kernel elsewhere.",
             *(f"Left out: {who}: {why}." for who, why in found.absent.items()),

@@ -18,7 +18,6 @@ from benchmarks.rounds import TURN_SECONDS
 from benchmarks.serving import serve
 
 NODES = 200  # kernels of a graph
-NUMBERS = 4096  # of the array that rounds go over: 16 blocks have a part of it
 
 # Kernels that do nothing: what is timed is getting there.
 EMPTY = """
@@ -67,7 +66,18 @@ class Launching:
         )
         return self._prepare(lambda: graph.launch(stream), units=NODES)
 
-    def wait_for_a_word(self) -> dict[str, Any]:
+    def call_and_wait(self) -> dict[str, Any]:
+        """A kernel that does nothing, and that the host waits for."""
+        device, loaded, stream = self._driver()
+        prepared = loaded.prepare("empty", 1, 32, (0,))
+
+        def done() -> None:
+            prepared.give(stream)
+            device.wait(stream)
+
+        return self._prepare(done)
+
+    def look(self) -> dict[str, Any]:
         """A copy of eight bytes to the host, which waits for it."""
         device, _, stream = self._driver()
         at, word = device.allocate(8), np.zeros(1, np.int64)
@@ -79,16 +89,16 @@ class Launching:
 
         return self._prepare(read)
 
-    def rounds(self, count: str) -> dict[str, Any]:
-        """A loop of so many rounds, each of one stage that reads what all blocks have written: what
-        a stage costs in the form that the process was started with."""
+    def rounds(self, count: str, numbers: str) -> dict[str, Any]:
+        """A loop of so many rounds over so many numbers, each of one stage that reads what all
+        blocks have written: what a stage costs in the form that the process was started with."""
         import gradloom as gl
 
         def loop(x: Any) -> Any:
             return gl.fori_loop(0, int(count), lambda i, x: x[::-1] * 0.999 + 0.001, x)
 
         function = gl.jit(loop, device=self.ours)
-        x = gl.device_put(np.ones(NUMBERS, np.float32), self.ours)
+        x = gl.device_put(np.ones(int(numbers), np.float32), self.ours)
         found = self._prepare(lambda: np.asarray(function(x)))
         program = function.program(x)
         return {**found, "meetings": program.driver.count("meet(control")}
