@@ -3,7 +3,8 @@ all threads of a block enter together, with a kernel to launch each of them on i
 
 They have the loops of the functions that `codegen.cuda.module` makes in LLVM, one element at a time
 where these take neighbours together; so the order of sums is the same, but for rows that threads
-take in neighbours or that lie across, and for thin products.  They take bare addresses, count items in 32 bits and address in 64.
+take in neighbours or that lie across, and for thin products.  They take bare addresses, count items
+in 32 bits and address in 64.
 """
 
 from __future__ import annotations
