@@ -43,6 +43,13 @@ def test_sums_down_columns_leave_a_column_to_a_thread_where_there_are_many():
     assert (found.count, found.lanes) == (5000, 1)
 
 
+def test_sums_down_fewer_columns_leave_neighbours_to_a_warp():
+    (found,) = dealt(lambda x: gnp.sum(x, axis=0), ones(100, 500))
+    assert (found.across, found.lanes, found.grain) == (True, THREADS // WARP, WARP)
+    (found,) = dealt(lambda x: gnp.sum(x, axis=0), ones(100, 5))
+    assert (found.across, found.lanes) == (False, WARP)
+
+
 def test_a_scatter_keeps_the_order_of_what_meets_at_one_place():
     rows = np.array([1, 2, 1])
     found = dealt(lambda x, y: x.at[rows].add(y), ones(10, 64), ones(3, 64))

@@ -18,7 +18,8 @@ class Spread:
     """How the threads of a block go over a nest, whose sizes are all known.
 
     The axes `items` number the items, the last of them fastest; `ordered` are the kept axes that
-    run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block.
+    run within one.  So many `lanes` go over an item's row together: 1, a warp, or a block; or one
+    of each warp, where rows lie `across`: the threads of a warp then have neighbouring items.
 
     A thread takes `width` neighbours along the nest's `vector` axis together, of the row if it is
     shared, else items, of which it has `at_once` such groups in flight.  That asks for addresses
@@ -30,6 +31,7 @@ class Spread:
     items: tuple[int, ...]
     ordered: tuple[int, ...]
     lanes: int
+    across: bool = False
     width: int = 1
     at_once: int = 1
     tested: tuple[int, ...] = ()

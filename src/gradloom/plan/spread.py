@@ -14,7 +14,9 @@ from dataclasses import replace
 from gradloom.ir.op import OPS
 from gradloom.ir.types import COMPLEX, ITEMSIZE
 from gradloom.plan.dealt import BLOCK, Spread
+from gradloom.plan.loops import depends
 from gradloom.plan.plan import Apply, Buffer, Load, Nest, Operand, Stage, Store
+from gradloom.plan.rows import is_wide
 from gradloom.plan.split import same_elements
 from gradloom.plan.tiles import MULTIPROCESSORS, THREADS, WARP, WIDEST_BYTES
 from gradloom.plan.touch import nest_accesses, sizes_of
@@ -28,6 +30,8 @@ MANY_ROWS = 1024  # a few for each of 132 multiprocessors, for eight warps a blo
 # From so many items on a row is left to one thread where rows lie across: neighbouring threads then
 # read neighbouring elements, and there are threads enough.
 MANY_ITEMS = 4096
+# So many of them at least read from one place together what a warp would read from so many.
+NEIGHBOURS = 16
 # From so many items on threads take neighbours together; below there are rather too few threads.
 WIDE_ITEMS = 8192
 WIDE_COST = 200  # of additions an element, beyond which memory does not matter
@@ -45,6 +49,9 @@ def spread_of(stage: Stage, nest: Nest, buffers: Sequence[Buffer]) -> Spread:
     count = math.prod(sizes[a] for a in items)
     lanes = _lanes(nest, count, items) if free or not kept else 1
     found = Spread(replace(nest, vector=None), items, ordered, lanes)
+    beside = items and sizes[items[-1]] >= NEIGHBOURS
+    if lanes == WARP and beside and _lies_across(nest, items) and _is_folded(nest):
+        return replace(found, lanes=THREADS // WARP, across=True)
     return _widened(found, stage, buffers)
 
 
@@ -89,6 +96,12 @@ def _lies_across(nest: Nest, items: Sequence[int]) -> bool:
         return sum(abs(at.coefficient(axis)) == 1 for at in loads)
 
     return in_a_row(items[-1]) > in_a_row(last)
+
+
+def _is_folded(nest: Nest) -> bool:
+    """Whether all that is written is one number a row, at a place that is known."""
+    axes = depends(nest)
+    return not nest.picks and not any(is_wide(nest, s, axes) or s.accumulate for s in nest.stores)
 
 
 # ---- neighbours that a thread takes together

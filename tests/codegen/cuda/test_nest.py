@@ -106,3 +106,24 @@ def test_arrays_may_begin_anywhere(case, shift):
     got = memory.download(places[-1], arrays[0].shape, np.float32)
     with using(Simulated()):
         assert got.tobytes() == np.asarray(gl.jit(function, device="cuda")(*arrays)).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (9, 32), (300, 17)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
+def test_rows_that_lie_across_are_read_by_neighbours(shape, dtype):
+    """Sums down columns: each warp reads neighbouring columns of rows of its own."""
+    x = normal(*shape).astype(dtype) if dtype != "bool" else RNG.random(shape) < 0.1
+
+    def down(x):
+        return (gnp.any(x, 0),) if dtype == "bool" else (gnp.sum(x * 2, 0), gnp.std(x, 0))
+
+    functions = program(down, x).gpu.plan.functions.values()
+    assert all(spread.across for spread in functions)
+    wanted, found = gl.jit(down)(x), []
+    for blocks in (1, 2, 5):
+        with using(Simulated(blocks=blocks)):
+            found.append([np.asarray(y) for y in gl.jit(down, device="cuda")(x)])
+    for one, other in zip(found[0], wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    for more in found[1:]:
+        assert [y.tobytes() for y in more] == [y.tobytes() for y in found[0]]

@@ -57,6 +57,9 @@ def test_a_program_on_a_gpu(device: Interpreter, together: bool):
     given[:] = -1
     kernels = gpu.load(NUMBERED)
     assert kernels.resident("numbered", 128) == 16  # two on each of eight multiprocessors
+    again = gpu.load(NUMBERED)
+    assert again.loaded is kernels.loaded
+    assert again.seconds == {}
     for _ in range(2):
         kernels.launch(Launch("numbered", (place,), 3, 128, together, threads=32))
     gpu.copy(other, place, X.nbytes)

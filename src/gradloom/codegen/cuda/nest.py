@@ -36,6 +36,8 @@ def emit_nest(module: ir.Module, name: str, spread: Spread, target: Target) -> i
 
 def shared_bytes(spread: Spread) -> int:
     """The shared memory that a nest needs."""
+    if spread.across:
+        return 8 * THREADS
     return threads.FOLD_BYTES if spread.lanes == BLOCK and spread.nest.reduced else 0
 
 
@@ -56,8 +58,12 @@ class _Writer(Element):
             self.terms[number] = []
         if 0 not in self.nest.sizes[: self.kept]:
             self.thread = threads.thread(b)
-            self.lane = b.urem(self.thread, I32(spread.lanes))
-            if spread.lanes == 1 and spread.width > 1:
+            apart = I32(WARP if spread.across else spread.lanes)
+            self.lane, self.own = b.urem(self.thread, apart), b.udiv(self.thread, apart)
+            self.writes = b.icmp_unsigned("==", self.lane, I32(0))  # what is one number a row
+            if spread.across:
+                self._warps()
+            elif spread.lanes == 1 and spread.width > 1:
                 self._neighbours()
             elif spread.tested:
                 with b.if_else(self._aligned()) as (aligned, apart):
@@ -72,11 +78,24 @@ class _Writer(Element):
 
     def _items(self, start: ir.Value) -> None:
         """Every so many-th item, from this one on."""
-        b, lanes = self.builder, self.spread.lanes
-        own = b.zext(b.udiv(self.thread, I32(lanes)), I64)
-        with counted(b, b.add(start, own), self.stop, THREADS // lanes) as item:
-            self._place(b.trunc(item, I32), self.spread.items)
-            self._loops(self.spread.ordered, self._row)
+        b, own = self.builder, self.builder.zext(self.own, I64)
+        with counted(b, b.add(start, own), self.stop, THREADS // self.spread.lanes) as item:
+            self._item(item)
+
+    def _item(self, item: ir.Value) -> None:
+        self._place(self.builder.trunc(item, I32), self.spread.items)
+        self._loops(self.spread.ordered, self._row)
+
+    def _warps(self) -> None:
+        """Neighbouring items to the threads of each warp; beyond the last one, which all threads
+        must come to, that one again."""
+        b = self.builder
+        (self.lane, own), first = (self.own, self.lane), b.icmp_unsigned("==", self.own, I32(0))
+        with counted(b, self.start, self.stop, WARP) as item:
+            item = b.add(item, b.zext(own, I64))
+            inside = b.icmp_signed("<", item, self.stop)
+            self.writes = b.and_(first, inside)
+            self._item(b.select(inside, item, b.sub(self.stop, I64(1))))
 
     def _aligned(self) -> ir.Value:
         """Whether the operands begin at whole vectors."""
@@ -137,7 +156,7 @@ class _Writer(Element):
         if self.spread.lanes == 1:
             self._last(narrow, lanes)
         elif narrow:
-            with self.builder.if_then(self.builder.icmp_unsigned("==", self.lane, I32(0))):
+            with self.builder.if_then(self.writes):
                 self._last(narrow, lanes)
 
     def _last(self, narrow: Sequence[Store], lanes: Lanes) -> None:
@@ -199,6 +218,8 @@ class _Writer(Element):
         def together(x: LlvmLane, y: LlvmLane) -> LlvmLane:
             return combine(step.op, x, y)
 
+        if self.spread.across:
+            return threads.folded_by_warps(lane, together)
         if self.spread.lanes == WARP:
             return threads.folded_by_warp(lane, together)
         if self.spread.lanes == BLOCK:

@@ -84,12 +84,10 @@ def device_text(device: DevicePlan) -> DeviceText:
         remark = _remark(device.plan.kernels, name)
         if isinstance(found, Spread):
             text, pointers = nest_text(name, found, functions, remark)
-            grain = THREADS // found.lanes
         else:
             text, pointers = product_text(name, found, functions, remark)
-            grain = 1
         called = _called(text, functions.texts)
-        stages[name] = StageText(name, text, pointers, called, found.count, grain)
+        stages[name] = StageText(name, text, pointers, called, found.count, found.grain)
     return DeviceText(stages, functions.texts)
 
 

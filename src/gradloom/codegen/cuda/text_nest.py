@@ -34,7 +34,12 @@ def nest_text(
 
 
 def _who(spread: Spread) -> str:
-    return {1: "a thread each", WARP: "a warp each", BLOCK: "a block each"}[spread.lanes]
+    return {1: "a thread each", WARP: "a warp each", BLOCK: "a block each"}[_lanes(spread)]
+
+
+def _lanes(spread: Spread) -> int:
+    """How many threads go over a row here: a warp too where that is one thread of each."""
+    return WARP if spread.across else spread.lanes
 
 
 class _Nest(Element):
@@ -42,14 +47,14 @@ class _Nest(Element):
 
     def __init__(self, spread: Spread, functions: Functions) -> None:
         super().__init__(spread.nest, functions)
-        self.spread = spread
+        self.spread, self.lanes = spread, _lanes(spread)
         self.passes = passes(self.nest)
         self.wide = [is_wide(self.nest, store, self.axes) for store in self.nest.stores]
 
     # ---- the loops
 
     def text(self) -> str:
-        body, lanes = self.body, self.spread.lanes
+        body, lanes = self.body, self.lanes
         if 0 in self.nest.sizes[: self.kept]:
             body.line("return")  # nothing to store, and nothing that may be read
             return body.text()
@@ -90,7 +95,7 @@ class _Nest(Element):
             self.narrow(lanes, number)
             self._pass(one, lanes)
         narrow = [s for s, wide in zip(self.nest.stores, self.wide, strict=True) if not wide]
-        if self.spread.lanes == 1:
+        if self.lanes == 1:
             self._last(narrow, lanes)
         elif narrow:
             with self.body.inside("if lane == 0:"):
@@ -117,12 +122,12 @@ class _Nest(Element):
     def _along(self, body: Callable[[], None]) -> None:
         """Over this thread's elements of the row."""
         axes = list(range(self.kept, len(self.nest.sizes)))
-        if self.spread.lanes == 1:
+        if self.lanes == 1:
             self._loops(axes, body)
             return
         count = math.prod(self.nest.sizes[self.kept :])
         name = self.index[axes[0]] if len(axes) == 1 else "at"
-        with self.body.inside(f"for {name} in range(lane, {count}, {self.spread.lanes}):"):
+        with self.body.inside(f"for {name} in range(lane, {count}, {self.lanes}):"):
             if len(axes) > 1:
                 self._place(name, axes)
             body()
@@ -155,8 +160,8 @@ class _Nest(Element):
         def together(x: TextLane, y: TextLane) -> TextLane:
             return combined(op, x, y)
 
-        if self.spread.lanes == WARP:
+        if self.lanes == WARP:
             return folded_by_warp(op, total, together)
-        if self.spread.lanes == BLOCK:
+        if self.lanes == BLOCK:
             return folded_by_block(op, total, together)
         return total

@@ -95,10 +95,31 @@ def folded_by_block(lane: LlvmLane, combine: Combine) -> LlvmLane:
     with b.if_then(b.icmp_unsigned("==", b.and_(at, I32(WARP - 1)), I32(0))):
         b.store(whole.value, place(b.udiv(at, I32(WARP))))
     meet(b)
-    parts = [
-        LlvmLane(b, b.load(place(I32(n)), typ=kind), whole.dtype) for n in range(THREADS // WARP)
-    ]
-    parts = [part.cast(lane.dtype) for part in parts]
+    found = [b.load(place(I32(n)), typ=kind) for n in range(THREADS // WARP)]
+    return _by_pairs([LlvmLane(b, x, whole.dtype).cast(lane.dtype) for x in found], combine)
+
+
+def folded_by_warps(lane: LlvmLane, combine: Combine) -> LlvmLane:
+    """What the threads of the same number in each warp have combined, in each of them."""
+    b = lane.builder
+    whole = lane.cast("int32") if lane.dtype == "bool" else lane
+    kind = whole.value.type
+    memory = shared(b.module)
+    at = thread(b)
+
+    def place(number: ir.Value) -> ir.Value:
+        return b.gep(memory, [number], source_etype=kind)
+
+    meet(b)  # whoever still reads what was there
+    b.store(whole.value, place(at))
+    meet(b)
+    first = b.and_(at, I32(WARP - 1))
+    found = [b.load(place(b.add(first, I32(n))), typ=kind) for n in range(0, THREADS, WARP)]
+    return _by_pairs([LlvmLane(b, x, whole.dtype).cast(lane.dtype) for x in found], combine)
+
+
+def _by_pairs(parts: Sequence[LlvmLane], combine: Combine) -> LlvmLane:
+    """A power of two of them combined, in the same order every time."""
     while len(parts) > 1:
         parts = [combine(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return parts[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -314,7 +314,7 @@ class Loaded:
 
     def __init__(self, device: Device, cubin: Cubin) -> None:
         self.device = device
-        self.seconds = cubin.seconds
+        self.seconds: Mapping[str, float] = cubin.seconds
         self.formats = {name: f for text in cubin.ptx for name, f in entries(text).items()}
         self._handle = device.call("cuModuleLoadData", cubin.code)
         self._functions: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from gradloom.runtime.cuda.driver import Graph, Loaded, device
 from gradloom.runtime.cuda.launch import Launch
 from gradloom.runtime.cuda.pool import Pool, holds
 
+LOADED = 128  # PTX texts whose machine code stays on the GPU when no program has it any more
 WINDOW_BYTES = 4096  # most that is peeked at or poked at a time
 
 
@@ -28,11 +29,15 @@ class Gpu:
         self.pool = Pool(self.device, self.stream)
         self.capability = int(self.device.arch.removeprefix("sm_"))  # 90 for 9.0
         self.ordinal = ordinal
+        self._loaded = lru_cache(LOADED)(self._linked)
         self._order = threading.Lock()
         self._event = self.device.event()
         self._aside = threading.Lock()
         self.loops = self.device.loops
         self.blocks = 1 << 31  # at most, of any kernel: fewer, and the bits are the same
+
+    def _linked(self, ptx: str) -> Loaded:
+        return self.device.load(linked([ptx], self.device.arch))
 
     def allocate(self, nbytes: int) -> int:
         """The address of so many bytes; raises DeviceMemoryError."""
@@ -107,8 +112,9 @@ class Gpu:
         self.device.copy(target, source, nbytes, self.stream)
 
     def load(self, ptx: str) -> Kernels:
-        """The kernels of a PTX text, as machine code, which is kept on disk."""
-        return Kernels(self, self.device.load(linked([ptx], self.device.arch)))
+        """The kernels of a PTX text, as machine code, which is kept on disk, and on the GPU for
+        the next that has the same."""
+        return Kernels(self, self._loaded(ptx))
 
 
 class Kernels:
@@ -116,7 +122,8 @@ class Kernels:
 
     def __init__(self, gpu: Gpu, loaded: Loaded) -> None:
         self.gpu, self.loaded = gpu, loaded
-        self.seconds = loaded.seconds
+        # What is on the GPU already took somebody else's time.
+        self.seconds, loaded.seconds = loaded.seconds, {}
 
     def launch(self, launch: Launch) -> None:
         """Run a kernel, after what was launched before."""
