@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 
 import numpy as np
@@ -121,9 +122,21 @@ def test_a_program_for_gpus_has_no_assembly_of_this_machine():
         gl.jit(classify, target="cuda-ptx").assembly(X, W)
 
 
-def test_a_program_for_the_cpu_has_no_ptx():
+@pytest.mark.parametrize("question", ["ptx", "kernels"])
+def test_a_program_for_the_cpu_has_no_kernels(question):
     with pytest.raises(StateError, match="target="):
-        gl.jit(classify).ptx(X, W)
+        getattr(gl.jit(classify), question)(X, W)
+
+
+def test_kernels_are_a_module_for_numba():
+    text = gl.jit(classify, target="cuda-ptx").kernels(X, W)
+    functions = [d for d in ast.parse(text).body if isinstance(d, ast.FunctionDef)]
+    launched = [f for f in functions if [ast.unparse(d) for d in f.decorator_list] == ["cuda.jit"]]
+    assert len(launched) == 2  # a product with its tanh, and the softmax of rows
+    for kernel in launched:
+        (stage,) = (f for f in functions if f"launch_{f.name}" == kernel.name)
+        names = [a.arg for a in stage.args.args]
+        assert names == ["start", "stop", *(a.arg for a in kernel.args.args)]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ class Inspectable(Protocol):
         """This machine's assembly."""
         return inspection().assembly(self.program(*args, **kwargs))
 
+    def kernels(self, *args: Any, **kwargs: Any) -> str:
+        """The kernels of a program for GPUs as a Python module for Numba's CUDA target."""
+        return inspection().kernels(self.program(*args, **kwargs))
+
     def ptx(self, *args: Any, **kwargs: Any) -> str:
         """The kernels of a program for GPUs as PTX."""
         return inspection().ptx(self.program(*args, **kwargs))

@@ -204,6 +204,14 @@ def assembly(program: Program) -> str:
     return emit(llvm(program), target.cpu, target.features)
 
 
+def kernels(program: Program) -> str:
+    """The stages of a program for GPUs as Python, each with a kernel to launch it by; routines are
+    in `source`."""
+    from gradloom.codegen.cuda.text import device_text
+
+    return device_text(_for_gpu(program).plan).module()
+
+
 def ptx(program: Program) -> str:
     """The kernels of a program for GPUs."""
     return _for_gpu(program).ptx.text
@@ -223,9 +231,9 @@ def _for_gpu(program: Program) -> GpuCode:
         return program.gpu
     raise StateError(
         message(
-            "this program is for the CPU, which has no PTX",
+            "this program is for the CPU, which has no kernels",
             user_where(),
-            'compile it with device="cuda" or target="cuda-ptx"; for the CPU there is .assembly()',
+            'compile it with device="cuda" or target="cuda-ptx"; for the CPU there is .source()',
         )
     )
 

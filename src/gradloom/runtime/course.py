@@ -89,9 +89,10 @@ class Course:
         """Set the first words of `control`."""
         rows = 0 if self.order is None else len(self.order)
         done = stop = start = until = 0
+        batches, mode, (low, high) = self.batches, self.mode, self.key
+        epoch, row, keep = self.first_epoch, self.first_row, self.keep
         words.HEAD.pack_into(
-            *(control, 0, done, stop, start, until, self.batches, self.mode, rows),
-            *(*self.key, self.first_epoch, self.first_row, self.keep),
+            control, 0, done, stop, start, until, batches, mode, rows, low, high, epoch, row, keep
         )
 
 

@@ -147,9 +147,10 @@ class Executable:
         contiguous and of the planned types; of a training step, one batch, for its state."""
         frame = self.frame()
         try:
-            if frame.tenant is not state.addresses:
-                self._settle(frame, state)
-            table, slot = frame.table, len(state.addresses)
+            places = state.addresses
+            if frame.tenant is not places:
+                places = self._settle(frame, state)
+            table, slot = frame.table, len(places)
             for array in arrays:
                 table[slot] = address(array)
                 slot += 1
@@ -166,8 +167,8 @@ class Executable:
         finally:
             self._frames.append(frame)
 
-    def _settle(self, frame: Frame, state: Resident) -> None:
-        """Ready a frame for calls of one batch each on a state."""
+    def _settle(self, frame: Frame, state: Resident) -> Sequence[int]:
+        """Ready a frame for calls of one batch each on a state; where that is."""
         places = state.at_home()
         for word in range(ARRIVED):
             frame.control[word] = word in (UNTIL, BATCHES)
@@ -177,6 +178,7 @@ class Executable:
             if result is not None:
                 frame.table[slot] = address(result)
         frame.tenant = places
+        return places
 
     def run(self, frame: Frame) -> None:
         """One pass over the kernels."""
@@ -238,11 +240,14 @@ class Executable:
 class NativeFlight:
     """A call of native code over many batches."""
 
+    __slots__ = ("course", "executable", "frame", "results")
+
     def __init__(self, executable: Executable, course: Course) -> None:
         self.executable, self.course = executable, course
         self.frame = frame = executable.frame(gathering=course.mode != IN_PLACE)
+        passes, keep = course.passes, course.keep
         self.results = [
-            np.empty((course.passes if course.keep or not i else 1, *t.shape), t.dtype)
+            np.empty((passes if keep or not i else 1, *t.shape), t.dtype)
             for i, t in enumerate(executable.results)
         ]
         course.write_head(frame.control)

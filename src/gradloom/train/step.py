@@ -87,7 +87,9 @@ class TrainStep(Inspectable):
             return state.spend(1), out
         storage, compiled, arrays = state.storage, self._latest, None
         if compiled is not None and compiled.layout == storage.layout:
-            arrays = self._meant(compiled, compiled.accept(batch))
+            arrays = compiled.accept(batch)
+            if chosen or compiled.where != "cpu":
+                arrays = self._meant(compiled, arrays)
         if compiled is None or arrays is None:
             leaves, structure = flatten(batch)
             compiled, leaves = self._find(state, leaves, structure)
@@ -110,7 +112,9 @@ class TrainStep(Inspectable):
             return self._eager_run(state, batches)
         storage, compiled, arrays = state.storage, self._latest, None
         if compiled is not None and compiled.layout == storage.layout:
-            arrays = self._meant(compiled, compiled.accept_stacks(batches))
+            arrays = compiled.accept_stacks(batches)
+            if chosen or compiled.where != "cpu":
+                arrays = self._meant(compiled, arrays)
         if compiled is None or arrays is None:
             leaves, structure, _ = _stacks(batches)
             compiled, _ = self._find(state, [_first(leaf) for leaf in leaves], structure)
@@ -161,9 +165,8 @@ class TrainStep(Inspectable):
 
     def _meant(self, compiled: Compiled, arrays: list[Any] | None) -> list[Any] | None:
         """The arrays that a program accepts, if it runs where a call with them is to run."""
-        if arrays is None or (compiled.where == "cpu" and not chosen):
-            return arrays
-        return arrays if compiled.where == where_of(self.options, arrays) else None
+        meant = arrays is not None and compiled.where == where_of(self.options, arrays)
+        return arrays if meant else None
 
     def _find(
         self, state: State, leaves: Sequence[Any], structure: Structure

@@ -47,6 +47,11 @@ def batches(x):
     return x.reshape(9, 5, 8) @ x.reshape(9, 8, 5)
 
 
+def thin(x):
+    long = gnp.concatenate([x.reshape(-1)] * 2)[:512].reshape(2, 256)
+    return gnp.tanh(long @ long.T), long.T[:, :1].T @ gnp.concatenate([long.T] * 5, axis=1)
+
+
 def convolved(x):
     return gl.grad(lambda w: (gl.nn.conv2d(PICTURES, w, padding="same") ** 2).sum())(FILTERS)
 
@@ -76,6 +81,7 @@ PROGRAMS = (
     narrow_sums,
     products,
     batches,
+    thin,
     convolved,
     moved,
     scattered,

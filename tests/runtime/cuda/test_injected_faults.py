@@ -21,6 +21,7 @@ import gradloom.plan.device
 from gradloom.codegen.cpu.vectors import I64
 from gradloom.codegen.cuda import element, fill, mma, nest, pieces, product, threads
 from gradloom.gpu import Cuda
+from gradloom.plan import spread
 from gradloom.runtime.cuda import words
 from gradloom.runtime.cuda.machine import using
 from gradloom.runtime.emitters import EMITTERS
@@ -62,6 +63,12 @@ def transposed(device: str) -> np.ndarray:
     return gl.jit(lambda x: gnp.concatenate([x.T + 1, x.T * 2]), device=device)(X)
 
 
+def scattered(device: str) -> np.ndarray:
+    """Rows that are added to places which some of them share."""
+    places = np.array([1, 2, 1])
+    return gl.jit(lambda x: (x[:10] * 0).at[places].add(x[:3]), device=device)(X)
+
+
 def training(device: str) -> np.ndarray:
     model = perceptron()
     step = model.step(device)
@@ -73,7 +80,7 @@ def training(device: str) -> np.ndarray:
     return history["loss"]
 
 
-PROGRAMS = (products, rounded_products, rows, long_rows, transposed, training)
+PROGRAMS = (products, rounded_products, rows, long_rows, transposed, scattered, training)
 
 
 def on_gpu(
@@ -251,6 +258,15 @@ def wider_axes(patch: Patch) -> None:
     wrapped(patch, threads, "unravelled", wrong)
 
 
+def all_axes_free(patch: Patch) -> None:
+    """Threads take points whose places others write, too."""
+
+    def free(own: Any) -> tuple[int, ...]:
+        return tuple(range(len(own.sizes) - own.reduced))
+
+    patch.setattr(spread, "free_axes", free)
+
+
 @dataclass(frozen=True)
 class Fault:
     inject: Callable[[Patch], None]
@@ -310,6 +326,7 @@ FAULTS = {
     "the value of a wrong lane": Fault(wrong_lane, rows, ""),
     "stores one element further": Fault(store_behind, rows, ""),
     "stores behind the arena": Fault(half_an_arena, rows, BEHIND),
+    "threads that add to one place": Fault(all_axes_free, scattered, "race"),
     "a wrong size of an axis": Fault(wider_axes, transposed, BEHIND),
 }
 

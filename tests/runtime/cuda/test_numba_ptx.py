@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,9 +15,12 @@ from tests.runtime.cuda.test_every_row import assert_on, cases_of
 
 import gradloom as gl
 import gradloom.numpy as gnp
+from gradloom.codegen.cuda.text import device_text
 from gradloom.errors import RangeError, ToolchainError
+from gradloom.runtime.cuda.kernel import Kernel
 from gradloom.runtime.cuda.machine import using
 from gradloom.runtime.cuda.numba_ptx import joined
+from gradloom.runtime.cuda.toolchain import compile_kernels
 from gradloom.settings import settings
 
 COMPILERS = ("numba-cuda", "numba-cuda-mlir")
@@ -51,8 +55,10 @@ def test_elementwise_rows_are_the_reference(compiler, row):
 def test_sums_have_the_bits_of_those_by_llvm(compiler):
     with using(Simulated()):
         found = gl.jit(sums, device="cuda")(X)
+        theirs = gl.jit(sums, device="cuda").ptx(X)
         with settings(cuda_compiler="llvm"):
             wanted = gl.jit(sums, device="cuda")(X)
+            assert gl.jit(sums, device="cuda").ptx(X) != theirs
     for got, want in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -83,6 +89,20 @@ def test_training_is_training_on_a_cpu(compiler):
     assert found[0][-1] < found[0][0]
     for got, want in zip(found, trained("cpu"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stage_is_launched_on_its_own(compiler):
+    """The kernels that `.kernels()` shows, without gradloom's."""
+    program = gl.jit(gl.nn.softmax, target="cuda-ptx").program(X)
+    text = device_text(program.gpu.plan)
+    (stage,) = text.stages.values()
+    source = re.sub(r"^(@|import |from ).*\n", "", text.module(), flags=re.MULTILINE)
+    kernel = Kernel(f"launch_{stage.name}", source, stage.pointers, most_threads=256)
+    module, memory = ptx.load(compile_kernels([kernel], "sm_90", {})[0]), ptx.Memory()
+    given = [memory.upload(X), memory.allocate(X.nbytes)]
+    module.launch(kernel.name, grid=3, block=256, args=given, memory=memory, races="global")
+    got = memory.download(given[1], X.shape, X.dtype)
+    np.testing.assert_allclose(got, gl.jit(gl.nn.softmax)(X), rtol=1e-6)
 
 
 def test_an_index_out_of_range_names_the_line(compiler):

@@ -1,9 +1,9 @@
 """A device plan as Python text, to read and for Numba to compile: its stages as CUDA functions that
 all threads of a block enter together, with a kernel to launch each of them on its own.
 
-They have the loops of the functions that `codegen.cuda.module` makes in LLVM, the same threads for
-the same elements, and the same order of sums.  They take bare addresses, count items in 32 bits and
-address in 64.
+They have the loops of the functions that `codegen.cuda.module` makes in LLVM, one element at a time
+where these take neighbours together; so the order of sums is the same, but for rows in neighbours
+and for thin products.  They take bare addresses, count items in 32 bits and address in 64.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from gradloom.codegen.cuda.text_nest import nest_text
 from gradloom.codegen.cuda.text_product import product_text
 from gradloom.codegen.cuda.text_threads import SHARE
 from gradloom.errors import Where
+from gradloom.ir.types import FLOATS, INTEGERS
 from gradloom.plan.dealt import DevicePlan, Spread
 from gradloom.plan.plan import Kernel
 from gradloom.plan.tiles import THREADS
 
 LINES = 3  # of the user's that are named beside a kernel
 
-PREAMBLE = """\
-import math
-
-from numba import cuda
-from numba.cuda import carray
-from numba.types import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
-"""
+TYPES = (*INTEGERS, *FLOATS)
 
 
 @dataclass(frozen=True)
@@ -59,9 +54,16 @@ class DeviceText:
 
     def module(self) -> str:
         """All of it, with a kernel for each stage, as a module for Numba's CUDA target."""
-        own = [f"@cuda.jit(device=True)\n{text}" for text in self.functions.values()]
-        stages = [f"@cuda.jit(device=True)\n{s.text}\n\n{_kernel(s)}" for s in self.stages.values()]
-        return "\n\n".join([PREAMBLE, SHARE, *own, *stages])
+        functions = [SHARE, *self.functions.values()]
+        own = [f"@cuda.jit(device=True)\n{text}" for text in functions]
+        for stage in self.stages.values():
+            own += [f"@cuda.jit(device=True)\n{stage.text}", _kernel(stage)]
+        words = set(re.findall(r"\w+", "".join(own)))
+        head = ["import math\n", "from numba import cuda"]
+        if "carray" in words:
+            head.append("from numba.cuda.np.numpy_support import carray")
+        head.append(f"from numba.types import {', '.join(t for t in TYPES if t in words)}\n")
+        return "\n\n".join(["\n".join(head), *own])
 
 
 def _kernel(stage: StageText) -> str:

@@ -93,6 +93,8 @@ class _Product:
         self.body = Body()
 
     def text(self) -> str:
+        if self.tile.thin:
+            return self._thin()
         line, product, tile = self.body.line, self.product, self.tile
         kind, depth = product.dtype, math.prod(product.depth)
         line(f"tile_a = cuda.shared.array({tile.rows * tile.depth}, {kind})")
@@ -103,6 +105,8 @@ class _Product:
         line(f"along = int64(thread % uint32({SIDE}))")
         with self.body.inside("for number in range(start, stop):"):
             self._tile()
+            with self.body.inside(f"for at in range({self.rows * self.columns}):"):
+                line(f"sums[at] = {literal(0, kind)}")
             with self.body.inside(f"for first in range(0, {depth}, {tile.depth}):"):
                 line("cuda.syncthreads()  # for those who still multiply the piece before")
                 self._fill("a", tile.rows, "m", product.rows, depth)
@@ -123,8 +127,6 @@ class _Product:
                 text = affine_text(at, self.batch)
                 text = text if limit.step == 1 else f"-(-({text}) // {limit.step})"
                 line(f"{end}{number} = {text}")
-        with self.body.inside(f"for at in range({self.rows * self.columns}):"):
-            line(f"sums[at] = {literal(0, product.dtype)}")
 
     def _fill(self, name: str, wide: int, own: str, size: int, depth: int) -> None:
         """Copy a piece of an operand, zeros beyond it; neighbouring threads read what lies together
@@ -171,10 +173,32 @@ class _Product:
             with inside(f"for j in range({self.columns}):"):
                 line(f"n = {tile.columns} * n0 + {self._own('along', 'j', self.columns)}")
                 with inside(f"if m < {product.rows} and n < {product.columns}:"):
-                    element = f"sums[{self.columns} * i + j]"
-                    given = ", ".join([*self.batch, "m", "n", element, *self.names])
-                    at = _place(product.c_strides, [*self.batch, "m", "n"])
-                    line(f"{self.finish}({given})" if self.finish else f"c[{at}] = {element}")
+                    self._put(f"sums[{self.columns} * i + j]")
+
+    def _put(self, element: str) -> None:
+        """Write an element of the result, or what becomes of it."""
+        given = ", ".join([*self.batch, "m", "n", element, *self.names])
+        at = _place(self.product.c_strides, [*self.batch, "m", "n"])
+        self.body.line(f"{self.finish}({given})" if self.finish else f"c[{at}] = {element}")
+
+    def _thin(self) -> str:
+        """A product of few rows or columns: here every thread has elements of its own, which LLVM's
+        code shares among threads."""
+        line, product, tile, inside = self.body.line, self.product, self.tile, self.body.inside
+        line("thread = uint32(cuda.threadIdx.x)")
+        at_a = _place(product.a_strides, [*self.batch, "m", *self.depth], product.before[0])
+        at_b = _place(product.b_strides, [*self.batch, *self.depth, "n"], product.before[1])
+        with inside("for number in range(start, stop):"):
+            self._tile()
+            with inside(f"for turn in range(thread, {tile.rows * tile.columns}, {THREADS}):"):
+                line(f"m = {tile.rows} * m0 + int64(uint32(turn) // uint32({tile.columns}))")
+                line(f"n = {tile.columns} * n0 + int64(uint32(turn) % uint32({tile.columns}))")
+                with inside(f"if m < {product.rows} and n < {product.columns}:"):
+                    line(f"total = {literal(0, product.dtype)}")
+                    with inside(f"for {self.depth[0]} in range({product.depth[0]}):"):
+                        line(f"total = cuda.fma(a[{at_a}], b[{at_b}], total)")
+                    self._put("total")
+        return self.body.text()
 
     def _own(self, thread: str, number: str, count: int) -> str:
         """Which row, or column, of the tile is this thread's so many-th: up to four that lie
