@@ -58,9 +58,23 @@ class Cuda(NamedTuple):
         from gradloom.plan.device import for_device
         from gradloom.plan.follow import following
 
-        device = for_device(undivided_plan(graph, names, following), self.precision)
+        undealt = undivided_plan(graph, names, following)
+        device = for_device(undealt, self.precision)
+        if self._clusters(device):
+            device = for_device(undealt, self.precision, cluster=True)
         _check_counts(device)
         return Planned(device.plan, device)
+
+    def _clusters(self, device: DevicePlan) -> bool:
+        """Whether one cluster's blocks are to run a plan: where no stage has work for more of them,
+        so that nothing is lost, or where their barrier saves more time than the others would."""
+        from gradloom.plan.forms import estimate  # which a warm start never needs
+
+        disabled = current_settings().disable
+        if self.machine.capability < WITH_CLUSTERS or {"clusters", "persistent"} & {*disabled}:
+            return False
+        few, all_ = (estimate(device.plan, cluster=cluster) for cluster in (True, False))
+        return device.grains <= CLUSTER or few.resident < all_.resident
 
     def text(self, plan: Plan) -> str:
         """The text of the driver, which is the CPU's: a block is what there is a thread of a team.
@@ -71,17 +85,15 @@ class Cuda(NamedTuple):
 
     def form(self, device: DevicePlan) -> str:
         """How it runs: the host launches groups of stages, where one kernel that runs the driver is
-        disabled or should take longer; or the blocks of that kernel are a cluster, where no stage
-        has work for more of them, so that nothing is lost; or they are as many as are resident."""
+        disabled or should take longer; or the blocks of that kernel are a cluster; or they are as
+        many as are resident."""
         from gradloom.plan.forms import estimate  # which a warm start never needs
 
         disabled = current_settings().disable
-        known = self.machine.capability >= WITH_CLUSTERS and "clusters" not in disabled
-        cluster = known and device.grains <= CLUSTER
-        expected = estimate(device.plan, cluster=cluster)
+        expected = estimate(device.plan, cluster=device.cluster)
         if "persistent" in disabled or not (expected.one_kernel or "graphs" in disabled):
             return LAUNCHES
-        return IN_CLUSTER if cluster else ONE_KERNEL
+        return IN_CLUSTER if device.cluster else ONE_KERNEL
 
     def driver(self, device: DevicePlan) -> str:
         """The text that kernels are made of."""

@@ -118,6 +118,12 @@ def plain(rows, columns, depth, dtype="float32"):
     return Product("p", dtype, (), rows, columns, (depth,), *strides)
 
 
+def test_few_blocks_have_large_tiles():
+    few, many = tile_of(plain(64, 128, 64), blocks=8), tile_of(plain(64, 128, 64))
+    assert few.rows * few.columns > many.rows * many.columns
+    assert few.rows * few.columns == 64 * 128 // 8
+
+
 def test_small_results_of_long_sums_are_made_in_parts():
     assert parts_of(plain(16, 16, 1 << 15)) == 128  # one for each of the multiprocessors
     assert parts_of(plain(512, 512, 1 << 12)) == 4  # fewer, of larger tiles

@@ -95,3 +95,10 @@ def test_forms_are_chosen_by_settings_too():
 
     assert kernels(64, "persistent") == "many"
     assert kernels(1 << 18, "graphs") == "one"
+
+
+def test_a_cluster_is_for_small_work():
+    for rows, better in ((64, True), (1 << 16, False)):
+        few, all_ = (estimated(chained, tall(rows), square(16), cluster=c) for c in (True, False))
+        assert (few.resident < all_.resident) == better
+        assert few.launched == all_.launched

@@ -109,6 +109,7 @@ class DevicePlan:
     plan: Plan
     functions: dict[str, Spread | Tiled]
     undealt: Plan
+    cluster: bool = False  # whether it is dealt out among the blocks of one
 
     @property
     def pieces(self) -> frozenset[str]:

@@ -18,14 +18,16 @@ from gradloom.plan.parts import in_parts
 from gradloom.plan.plan import Buffer, Kernel, Part, Plan, Product, Routine, Stage, map_stages
 from gradloom.plan.routines import in_pieces, in_pieces_already
 from gradloom.plan.spread import spread_of
-from gradloom.plan.tiles import TENSORS, tile_of
+from gradloom.plan.tiles import CLUSTER, MULTIPROCESSORS, TENSORS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses
 
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
-    """The plan, dealt out among blocks; products of float32 at a `precision` of `Options`."""
+def for_device(plan: Plan, precision: str = "highest", *, cluster: bool = False) -> DevicePlan:
+    """The plan, dealt out among blocks, or those of one cluster; products of float32 at a
+    `precision` of `Options`."""
+    blocks = CLUSTER if cluster else MULTIPROCESSORS
 
     def precision_of(product: Product) -> str:
         return precision if precision in TENSORS and product.dtype == "float32" else ""
@@ -45,7 +47,7 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
             return replace(stage, grain=int(in_pieces_already(stage)))
         found: Spread | Tiled
         if isinstance(code, Product):
-            tile = tile_of(code, precision_of(code))
+            tile = tile_of(code, precision_of(code), blocks)
             rounded = "" if tile.thin else precision_of(code)
             found = Tiled(code, tile, epilogues.get(code.name), rounded)
         else:
@@ -59,9 +61,8 @@ def for_device(plan: Plan, precision: str = "highest") -> DevicePlan:
             phase=_phase(turns, -(-found.count // found.grain)),
         )
 
-    return DevicePlan(
-        replace(plan, parts=tuple(map_stages(part, spread) for part in parts)), functions, undealt
-    )
+    dealt = replace(plan, parts=tuple(map_stages(part, spread) for part in parts))
+    return DevicePlan(dealt, functions, undealt, cluster)
 
 
 def _phase(turn: int, grains: int) -> int:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from gradloom.plan.costs import meetings
 from gradloom.plan.explain import moved_bytes
 from gradloom.plan.plan import Kernel, Part, Plan, Product, rounds_of
+from gradloom.plan.tiles import CLUSTER
 
 # Nanoseconds, and bytes and operations a nanosecond, for an H200.  No GPU has measured any of them
 # with this code: where one does, these are the numbers to replace.
@@ -36,6 +37,9 @@ BYTES = 4800.0  # the datasheet's 4.8 TB/s
 # 700 ns are 25 KB under way on each of 132 multiprocessors [Little's law]; 256 threads with four
 # accesses of 4 to 16 bytes have 4 to 16.
 RESIDENT_SHARE = 0.4
+# What the multiprocessors of a cluster have of both.  Theirs are small arrays, which lie in the
+# second-level cache: 36 bytes a nanosecond on each, of up to 110 that it gives.
+CLUSTER_SHARE = CLUSTER / 132
 OPERATIONS = 33000.0  # half of the datasheet's 67 Tflop/s of float32
 # Launches must be so much shorter by these estimates: what is this uncertain is no reason to leave
 # the form that is one launch for any number of passes.
@@ -68,18 +72,25 @@ def estimate(plan: Plan, *, cluster: bool = False) -> Estimate:
     met = meetings(plan.parts)
     training = any(buffer.space == "state" for buffer in plan.buffers)
     few = met > 0 and any(isinstance(code, Product) for code in plan.codes())
-    resident = met * (CLUSTER_BARRIER if cluster else BARRIER)
-    resident += _work(plan, RESIDENT_SHARE if few else 1.0)
+    if cluster:
+        resident = met * CLUSTER_BARRIER + _work(plan, CLUSTER_SHARE, CLUSTER_SHARE)
+    else:
+        resident = met * BARRIER + _work(plan, RESIDENT_SHARE if few else 1.0)
     launched = met * NODE + _looks(plan.parts) * LOOK + _work(plan, 1.0)
     if training:
         return Estimate(resident, launched + AGAIN, met)
     return Estimate(resident + CALL, launched + CALL, met)
 
 
-def _work(plan: Plan, share: float) -> float:
-    """What the kernels take where they have a share of the memory's bandwidth."""
+def _work(plan: Plan, share: float, operations: float = 1.0) -> float:
+    """What the kernels take where they have a share of the memory's bandwidth, and one of the
+    `operations`."""
     return sum(
-        rounds * max(kernel.flops / OPERATIONS, moved_bytes(plan, kernel) / (share * BYTES))
+        rounds
+        * max(
+            kernel.flops / (operations * OPERATIONS),
+            moved_bytes(plan, kernel) / (share * BYTES),
+        )
         for kernel, rounds in rounds_of(plan.parts)
     )
 

@@ -39,7 +39,7 @@ from gradloom.plan.plan import (
 )
 from gradloom.plan.split import each_kernel, same_elements
 from gradloom.plan.spread import free_axes
-from gradloom.plan.tiles import THREADS, tile_of
+from gradloom.plan.tiles import CLUSTER, MULTIPROCESSORS, THREADS, tile_of
 from gradloom.plan.touch import ALL, Access, accesses, moved, placed, reach_of, reaches, sizes_of
 
 # What one thread may have of code for the elements of its part of a tile, in additions (`Op.cost`):
@@ -259,9 +259,9 @@ class Joint:
 
     def _cost(self) -> int:
         assert isinstance(self.first.code, Product)
-        tile = tile_of(self.first.code)
+        tiles = [tile_of(self.first.code, blocks=n) for n in (CLUSTER, MULTIPROCESSORS)]
         steps = (OPS[s.op].cost if isinstance(s, Apply) else 1 for s in self.nest.steps)
-        return sum(steps) * tile.rows * tile.columns // THREADS
+        return sum(steps) * max(tile.rows * tile.columns for tile in tiles) // THREADS
 
     # ---- the end
 

@@ -77,18 +77,21 @@ def tile_count(product: Product, tile: Tile) -> int:
     return math.prod(product.batch) * down * along
 
 
-def tile_of(product: Product, precision: str = "") -> Tile:
-    """The tile that takes the fewest cycles, or a thin one, if the product is."""
+def tile_of(product: Product, precision: str = "", blocks: int = MULTIPROCESSORS) -> Tile:
+    """The tile with which so many blocks take the fewest cycles, or a thin one, if the product is.
+
+    An element is the same sum in the same order in tiles of any size.
+    """
     thin = _thin(product)
     if thin is not None:
         return thin
     tiles = tiles_for(product.dtype, precision)
-    return min(tiles, key=lambda tile: _cycles(product, tile, precision))
+    return min(tiles, key=lambda tile: _cycles(product, tile, precision, blocks))
 
 
 def cycles(product: Product, precision: str) -> float:
     """What a product takes, by its tile."""
-    return _cycles(product, tile_of(product, precision), precision)
+    return _cycles(product, tile_of(product, precision), precision, MULTIPROCESSORS)
 
 
 def _thin(product: Product) -> Tile | None:
@@ -109,10 +112,10 @@ def _thin(product: Product) -> Tile | None:
     return Tile(few, lines, DEEP) if side else Tile(lines, few, DEEP)
 
 
-def _cycles(product: Product, tile: Tile, precision: str) -> float:
-    """How long a product takes where each multiprocessor has one block: so many rounds of tiles,
-    of which each takes its pieces one after another."""
-    rounds = -(-tile_count(product, tile) // MULTIPROCESSORS)
+def _cycles(product: Product, tile: Tile, precision: str, blocks: int) -> float:
+    """How long a product takes where each multiprocessor has one of the blocks: so many rounds of
+    tiles, of which each takes its pieces one after another."""
+    rounds = -(-tile_count(product, tile) // blocks)
     pieces = -(-math.prod(product.depth) // tile.depth)
     # For one index of depth: what is copied to shared memory, 128 bytes at a time, and what is read
     # from there, up to 16 bytes a thread, by each of the eight warps at another time.

@@ -39,18 +39,22 @@ def emit_get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.
     return builder.load(word_address(builder, table, index, POINTER), typ=POINTER)
 
 
-def emit_copy(
+def emit_copy(builder: ir.IRBuilder, *given: ir.Value) -> None:
+    target, source, count = copied(builder, *given)
+    copy = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+    builder.call(copy, [target, source, count, FALSE])
+
+
+def copied(
     builder: ir.IRBuilder,
     target: ir.Value,
     target_byte: ir.Value,
     source: ir.Value,
     source_byte: ir.Value,
     count: ir.Value,
-) -> None:
-    target = emit_view(builder, target, target_byte)
-    source = emit_view(builder, source, source_byte)
-    copy = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
-    builder.call(copy, [target, source, count, FALSE])
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Where to, where from, and how many bytes."""
+    return emit_view(builder, target, target_byte), emit_view(builder, source, source_byte), count
 
 
 def emit_zero(builder: ir.IRBuilder, base: ir.Value, count: ir.Value) -> None:

@@ -112,11 +112,23 @@ def test_programs_in_a_cluster_give_what_they_give_on_a_cpu(program, machine, mo
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
 
 
+def test_a_cluster_gives_the_bits_of_all_blocks(machine, monkeypatch):
+    monkeypatch.setattr("gradloom.gpu.CLUSTER", 1000)
+    found = {}
+    for disabled in ((), ("clusters",)):
+        with settings(disable=disabled), using(machine(blocks=9)):
+            compiled = [gl.jit(p, device="cuda") for p in (sums, products, convolved)]
+            found[disabled] = [leaf for one in compiled for leaf in leaves(one(X))]
+            assert all(one.program().gpu.ptx.cluster != bool(disabled) for one in compiled)
+    for got, want in zip(found[()], found["clusters",], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize(("capability", "clusters"), [(80, False), (90, True), (120, True)])
 def test_what_few_blocks_have_work_in_runs_in_a_cluster_where_there_are_any(capability, clusters):
     twice = gl.jit(lambda x: x @ (x.T @ x), target=f"cuda-ptx:sm_{capability}")
     assert ("barrier.cluster" in twice.ptx(X[:20, :9])) == clusters
-    assert "barrier.cluster" not in twice.ptx(np.ones((4000, 8), "f"))
+    assert "barrier.cluster" not in twice.ptx(np.ones((1 << 19, 8), "f"))
 
 
 @pytest.mark.parametrize("form", FORMS)

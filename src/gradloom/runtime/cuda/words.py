@@ -19,7 +19,7 @@ from gradloom.codegen.words import ENTRY
 from gradloom.ir.op import OPS
 from gradloom.plan.tiles import THREADS, WARP
 from gradloom.runtime.dialect import Dialect
-from gradloom.runtime.emitters import EMITTERS, POINTER, declared, emit_view, word_address
+from gradloom.runtime.emitters import EMITTERS, POINTER, copied, declared, emit_view, word_address
 from gradloom.runtime.lowering import Unlowered
 
 GRID_BARRIER = "gradloom_grid_barrier"
@@ -83,17 +83,9 @@ def _get_ptr(builder: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Valu
     return builder.addrspacecast(there, POINTER)
 
 
-def _copy(
-    builder: ir.IRBuilder,
-    target: ir.Value,
-    target_byte: ir.Value,
-    source: ir.Value,
-    source_byte: ir.Value,
-    count: ir.Value,
-) -> None:
+def _copy(b: ir.IRBuilder, *given: ir.Value) -> None:
     """By all threads: words where everything lies at words, else bytes."""
-    b = builder
-    target, source = emit_view(b, target, target_byte), emit_view(b, source, source_byte)
+    target, source, count = copied(b, *given)
     places = [b.ptrtoint(p, I64) for p in (target, source)]
     apart = b.and_(b.or_(b.or_(places[0], places[1]), count), I64(3))
     with b.if_else(b.icmp_signed("==", apart, I64(0))) as (words, bytes_):
