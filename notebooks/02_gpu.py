@@ -179,7 +179,8 @@ IPython.display.display(IPython.display.SVG(tidy(on_gpu.draw().arena)))
 # - **One kernel.** All blocks run the driver as it stands; `share` gives each its range of a
 #   stage's items, and `meet` is a barrier of the whole grid. A `run` of thousands of steps is one
 #   launch, which is *cooperative*: all blocks must be on the GPU at once, or they would wait for
-#   ever.
+#   ever. Where a few blocks are enough, on a Hopper or later, they are a *cluster* of neighbours,
+#   whose barrier is one instruction of the hardware's.
 # - **A graph.** The driver is cut where all meet, and what lies between is a kernel; the GPU is
 #   given them once, as a graph that is launched for each pass, or repeats itself.
 #   `GRADLOOM_DISABLE=persistent` asks for that.
@@ -258,14 +259,18 @@ assert "fma.rn.f32" in ptx
 
 # %% [markdown]
 # `fma.rn.f32` is a multiplication with an addition, of a product's registers; `ld.shared` and
-# `st.shared` pass numbers from thread to thread within a block, around `bar.sync`. And this is the
-# barrier of the whole grid: a fence, so that all that this block has written can be seen; one more
-# that has arrived; the last one lets all others go on.
+# `st.shared` pass numbers from thread to thread within a block, around `bar.sync`. The blocks of a
+# cluster meet by `barrier.cluster`. The barrier of a whole grid is written out, as a program has it
+# that has more blocks: a fence, so that all that this block has written can be seen; one more that
+# has arrived; the last one lets all others go on.
 
 # %%
-lines = ptx.splitlines()
+print(f"{ptx.count('barrier.cluster.wait')} barriers of a cluster")
+with settings(disable=("clusters", "graphs")):
+    by_grid = gl.train_step(loss, gl.optim.adam(1e-2), **HERE)
+    lines = by_grid.ptx(by_grid.init(first), *example[1:]).splitlines()
 barrier = next(n for n, text in enumerate(lines) if re.search(r"\batom\.", text))
-print("\n".join(lines[barrier - 6 : barrier + 18]))
+print("\n".join(lines[barrier - 2 : barrier + 16]))
 assert any("fence" in text for text in lines)
 
 # %% [markdown]
