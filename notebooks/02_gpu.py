@@ -29,7 +29,6 @@ from sklearn.datasets import load_digits
 
 import gradloom as gl
 import gradloom.numpy as gnp
-from gradloom.codegen.cuda.text import device_text
 from gradloom.errors import ToolchainError
 from gradloom.runtime.cuda import cubins, driver
 from gradloom.settings import settings
@@ -226,15 +225,15 @@ rows = next(text for text in functions if "np.exp(" in text)
 print(tidy(rows))
 
 # %% [markdown]
-# And this is the same stage as a GPU has it, in Python for Numba's CUDA target: a row for each
-# warp, whose 32 threads share it; what each of them has is added up in a fixed order. By default
-# LLVM makes the kernels, which needs no toolchain; with `GRADLOOM_CUDA_COMPILER=numba-cuda` Numba
-# compiles this text in their place.
+# `kernels()` gives them as a GPU has them, in Python for Numba's CUDA target. The same stage: a row
+# for each warp, whose 32 threads share it; what each of them has is added up in a fixed order. By
+# default LLVM makes the kernels, which needs no toolchain; with `GRADLOOM_CUDA_COMPILER=numba-cuda`
+# Numba compiles this text in their place.
 
 # %%
-texts = device_text(gpu.gpu.plan)
 name = re.search(r"def (\w+)\(", rows)[1]
-print(tidy(texts.stages[name].text))
+kernels = re.split(r"\n\n+(?=@cuda)", on_gpu.kernels())
+print(tidy(next(text for text in kernels if f"def {name}(" in text)))
 
 # %% [markdown]
 # ## 6. PTX

@@ -110,6 +110,11 @@ def test_llvm_is_what_the_kernels_are_made_of(disabled):
     assert all(f"define ptx_kernel void @{name}(" in text for name in names)
 
 
+def test_denormal_numbers_are_not_flushed_on_a_gpu():
+    with pytest.raises(SettingError, match=r"test_gpu\.py[^$]*leave it out"):
+        gl.jit(classify, target="cuda-ptx", flush_denormals=True).ptx(X, W)
+
+
 def test_the_source_runs_in_plain_python():
     from gradloom.codegen.source import run_source
 

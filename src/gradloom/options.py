@@ -31,12 +31,12 @@ class Options(NamedTuple):
     each number, "bfloat16" 8; "highest", or "float32", all 24.  On the CPU, and in other dtypes,
     products are computed in the dtypes as written, whatever it says.
 
-    With `flush_denormals` the numbers between zero and the least normal one (1.2e-38 of float32,
-    2.2e-308 of float64) are zeros while a call runs, in each of its threads, and in a callback too;
-    afterwards the mode is what it was.  Weights, moments and activations that fade away get there,
-    and arithmetic on them is done in microcode: of 4,096 elements a sum took 3.4 to 4.7 times as
-    long, `tanh` 26 to 51, and a product of 256 x 256 matrices, one of them such, 190 times
-    (AVX-512); with the option each took what it takes of normal numbers."""
+    With `flush_denormals`, which is for the CPU, the numbers between zero and the least normal one
+    (1.2e-38 of float32, 2.2e-308 of float64) are zeros while a call runs, in each of its threads,
+    and in a callback too; afterwards the mode is what it was. Weights, moments and activations that
+    fade away get there, and arithmetic on them is done in microcode: of 4,096 elements a sum took
+    3.4 to 4.7 times as long, `tanh` 26 to 51, and a product of 256 x 256 matrices, one of them
+    such, 190 times (AVX-512); with the option each took what it takes of normal numbers."""
 
     threads: int | None = None
     device: str | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gradloom.clock import Clock
 from gradloom.codegen import words
+from gradloom.errors import SettingError, message, user_where
 from gradloom.ir.graph import Graph
 from gradloom.ir.types import TensorType
 from gradloom.ir.verify import verify_graph
@@ -84,9 +85,17 @@ def compile_graph(
 
 
 def backend_of(device: str, batch: range | None, flush: bool, precision: str) -> Backend:
-    """What makes programs for the CPU, or for a GPU."""
+    """What makes programs for the CPU, or for a GPU, which has denormal numbers at no cost."""
     if device == "cpu":
         return Native(batch, flush)
+    if flush:
+        raise SettingError(
+            message(
+                f"flush_denormals=True for {device}: a GPU computes with denormal numbers",
+                user_where(),
+                "leave it out: they take a GPU no longer than others",
+            )
+        )
     from gradloom.gpu import Cuda, machine_for
 
     return Cuda(machine_for(device), batch, precision)

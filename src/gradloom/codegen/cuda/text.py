@@ -2,8 +2,9 @@
 all threads of a block enter together, with a kernel to launch each of them on its own.
 
 They have the loops of the functions that `codegen.cuda.module` makes in LLVM, one element at a time
-where these take neighbours together; so the order of sums is the same, but for rows in neighbours
-and for thin products.  They take bare addresses, count items in 32 bits and address in 64.
+where these take neighbours together; so the order of sums is the same, but for rows that threads
+take in neighbours or that lie across, and for thin products.  They take bare addresses, count items
+in 32 bits and address in 64.
 """
 
 from __future__ import annotations

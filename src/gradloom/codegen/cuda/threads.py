@@ -17,6 +17,7 @@ from gradloom.plan.tiles import THREADS, WARP
 
 FOLD_BYTES = 8 * THREADS // WARP  # of shared memory, to combine what the warps of a block have
 ALL_LANES = I32(-1)
+TRUE = ir.IntType(1)(1)
 Combine = Callable[[LlvmLane, LlvmLane], LlvmLane]
 
 
@@ -81,40 +82,41 @@ def folded_by_warp(lane: LlvmLane, combine: Combine) -> LlvmLane:
 
 def folded_by_block(lane: LlvmLane, combine: Combine) -> LlvmLane:
     """The threads of a block combined, in each of them."""
-    b = lane.builder
+    b, at = lane.builder, thread(lane.builder)
+    first_lane = b.icmp_unsigned("==", b.and_(at, I32(WARP - 1)), I32(0))
+    warps = [I32(n) for n in range(THREADS // WARP)]
     lane = folded_by_warp(lane, combine)
-    whole = lane.cast("int32") if lane.dtype == "bool" else lane
-    kind = whole.value.type
-    memory = shared(b.module)
-    at = thread(b)
-
-    def place(number: ir.Value) -> ir.Value:
-        return b.gep(memory, [number], source_etype=kind)
-
-    meet(b)  # whoever still reads what was there
-    with b.if_then(b.icmp_unsigned("==", b.and_(at, I32(WARP - 1)), I32(0))):
-        b.store(whole.value, place(b.udiv(at, I32(WARP))))
-    meet(b)
-    found = [b.load(place(I32(n)), typ=kind) for n in range(THREADS // WARP)]
-    return _by_pairs([LlvmLane(b, x, whole.dtype).cast(lane.dtype) for x in found], combine)
+    return _by_memory(lane, combine, b.udiv(at, I32(WARP)), warps, first_lane)
 
 
 def folded_by_warps(lane: LlvmLane, combine: Combine) -> LlvmLane:
     """What the threads of the same number in each warp have combined, in each of them."""
+    b, at = lane.builder, thread(lane.builder)
+    number = b.and_(at, I32(WARP - 1))
+    return _by_memory(lane, combine, at, [b.add(number, I32(n)) for n in range(0, THREADS, WARP)])
+
+
+def _by_memory(
+    lane: LlvmLane,
+    combine: Combine,
+    own: ir.Value,
+    theirs: Sequence[ir.Value],
+    stores: ir.Value = TRUE,
+) -> LlvmLane:
+    """What lies at the places `theirs` of shared memory combined, once each thread that `stores`
+    has put its own there."""
     b = lane.builder
     whole = lane.cast("int32") if lane.dtype == "bool" else lane
-    kind = whole.value.type
-    memory = shared(b.module)
-    at = thread(b)
+    kind, memory = whole.value.type, shared(b.module)
 
     def place(number: ir.Value) -> ir.Value:
         return b.gep(memory, [number], source_etype=kind)
 
     meet(b)  # whoever still reads what was there
-    b.store(whole.value, place(at))
+    with b.if_then(stores):
+        b.store(whole.value, place(own))
     meet(b)
-    first = b.and_(at, I32(WARP - 1))
-    found = [b.load(place(b.add(first, I32(n))), typ=kind) for n in range(0, THREADS, WARP)]
+    found = [b.load(place(number), typ=kind) for number in theirs]
     return _by_pairs([LlvmLane(b, x, whole.dtype).cast(lane.dtype) for x in found], combine)
 
 
