@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -223,16 +224,22 @@ def written(columns: dict[str, Results]) -> str:
 
 def main(compilers: Sequence[str] = COMPILERS, part: str = "") -> None:
     """Run with these compilers, as far as they are here, and write the table."""
-    for compiler in compilers:
-        with suppress(PackageNotFoundError):
-            title = environment(compiler)
-            for name, run in entries(compiler).items():
-                if part in name:
-                    result = _tried(run)
-                    sys.stdout.write(f"{title}: {name}: {result}\n")
-                    columns = read(TABLE.read_text()) if TABLE.exists() else {}
-                    columns.setdefault(title, {})[name] = result
-                    TABLE.write_text(written(columns))
+    # Kernels are kept by compiler, not by what runs it: here each column compiles its own.
+    with tempfile.TemporaryDirectory() as folder, settings(cache_dir=folder):
+        for compiler in compilers:
+            with suppress(PackageNotFoundError):
+                _column(compiler, part)
+
+
+def _column(compiler: str, part: str) -> None:
+    title = environment(compiler)
+    for name, run in entries(compiler).items():
+        if part in name:
+            result = _tried(run)
+            sys.stdout.write(f"{title}: {name}: {result}\n")
+            columns = read(TABLE.read_text()) if TABLE.exists() else {}
+            columns.setdefault(title, {})[name] = result
+            TABLE.write_text(written(columns))
 
 
 if __name__ == "__main__":
