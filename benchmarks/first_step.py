@@ -22,7 +22,7 @@ def in_gradloom() -> dict[str, Any]:
 
     model = made_up("", "", SIZES, "float32", count=1, rows=BATCH)
     imported = time.perf_counter()
-    training = Training(model, threads=1)
+    training = Training(model, threads=1, device="cpu")
     training.restart()
     training.each()
     done = time.perf_counter()

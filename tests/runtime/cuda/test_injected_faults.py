@@ -30,6 +30,7 @@ from gradloom.settings import settings
 Patch = pytest.MonkeyPatch
 X = np.random.default_rng(0).random((37, 50), np.float32)
 WIDTH = 4  # elements of 16 bytes
+WIDE = np.random.default_rng(2).random((20, 300), np.float32)
 # Of odd length, so that there is one way to go over rows, not another for those that are aligned.
 LONG = np.random.default_rng(1).random((9, 2101), np.float32)
 
@@ -51,6 +52,11 @@ def rounded_products(device: str) -> np.ndarray:
 def rows(device: str) -> np.ndarray:
     """Sums by warps, and a stage after them that reads what others have written."""
     return gl.jit(lambda x: gnp.sum(gl.nn.softmax(x), axis=0), device=device)(X)
+
+
+def columns(device: str) -> np.ndarray:
+    """The same, of so many columns that each block has more than one group of them."""
+    return gl.jit(lambda x: gnp.sum(gl.nn.softmax(x), axis=0), device=device)(WIDE)
 
 
 def long_rows(device: str) -> np.ndarray:
@@ -378,7 +384,7 @@ def test_each_meeting_of_blocks_is_needed(program, form, monkeypatch):
         number += 1
 
 
-@pytest.mark.parametrize("program", [products, long_rows, rows], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("program", [products, long_rows, columns], ids=lambda p: p.__name__)
 def test_each_barrier_of_threads_is_needed(program, monkeypatch):
     right = threads.meet
     number = calls = 0
