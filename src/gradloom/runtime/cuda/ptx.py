@@ -36,9 +36,9 @@ def as_llvm(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> str:
     return str(module)
 
 
-# Stages of one kernel that are part of it.  The 14 of a perceptron of two layers by Adam take 1.1
-# times as long to compile as when they are called, and no stack where these took 88 bytes.
-INLINED = 16
+# Stages of one kernel that are part of it.  Those of 64-128-64-10 by Adam took 1.17 times as long
+# to compile as when they are called, on a busy machine, and no stack where these took 88 bytes.
+INLINED = 24
 
 
 def launches(
